@@ -1,0 +1,1 @@
+"""Photos and metadata in, TFRecord shards out. Imports `exif_jax.exif` and `.photo`, never JAX."""

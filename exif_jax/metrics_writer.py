@@ -1,0 +1,60 @@
+"""Metrics to the console, to a JSONL file and, where tensorboardX is installed, to TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import sys
+
+
+class MetricsWriter:
+    """Appends one JSON object a call to `metrics.jsonl`, flushed at once.
+
+    Args:
+        workdir: where the files go.
+        first_step: a resumed run starts here; rows that a killed run wrote for this step and
+            later ones are dropped, so that the file holds every step once.
+    """
+
+    def __init__(self, workdir: pathlib.Path, first_step: int):
+        path = workdir / "metrics.jsonl"
+        _keep_rows_before(path, first_step)
+        self._file = path.open("a", encoding="utf-8")
+        try:
+            from tensorboardX import SummaryWriter
+
+            self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step)
+        except ImportError:
+            self._board = None
+
+    def write(self, step: int, metrics: dict[str, float], note: str = "") -> None:
+        """Writes scalars under `step`; `note` is printed on the console after them."""
+        row = {"step": step, **metrics}
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        if self._board:
+            for name, value in metrics.items():
+                self._board.add_scalar(name, value, step)
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        print(f"step {step:>7}  {shown}  {note}".rstrip(), file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        self._file.close()
+        if self._board:
+            self._board.close()
+
+
+def _keep_rows_before(path: pathlib.Path, first_step: int) -> None:
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] < first_step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError):
+            continue  # a row that a killed run left half-written
+    aside = path.with_name(path.name + ".tmp")
+    aside.write_text("".join(kept), encoding="utf-8")
+    os.replace(aside, path)

@@ -1,0 +1,133 @@
+"""Both encoders, their projections into one space, and the only door to Flax NNX.
+
+Outside this package parameters are plain nested dicts of arrays, so that the optimiser, the
+checkpoints, the sharding rules and the release file need to know nothing of Flax.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from exif_jax.models.text import TextConfig, TextTransformer
+from exif_jax.models.vit import ViT, ViTConfig
+
+Params = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class DualEncoderConfig:
+    """The model: two encoders, the width D of the shared space and the first temperature.
+
+    Attributes:
+        image, text: the encoders.
+        embed_dim: D.
+        init_temperature: tau at initialisation; logits are cosines / tau (CLIP: 0.07).
+    """
+
+    image: ViTConfig
+    text: TextConfig
+    embed_dim: int = 512
+    init_temperature: float = 0.07
+
+
+class DualEncoder(nnx.Module):
+    """Patches and EXIF texts to unit vectors in one space."""
+
+    def __init__(self, config: DualEncoderConfig, dtype: jnp.dtype, rngs: nnx.Rngs):
+        def projection(width):
+            # CLIP's projections: normal with standard deviation width ** -0.5, no bias.
+            init = nnx.initializers.normal(width**-0.5)
+            return nnx.Linear(
+                width, config.embed_dim, use_bias=False, kernel_init=init, dtype=dtype, rngs=rngs
+            )
+
+        self.image = ViT(config.image, dtype, rngs)
+        self.text = TextTransformer(config.text, dtype, rngs)
+        self.image_projection = projection(config.image.output_width)
+        self.text_projection = projection(config.text.width)
+        self.log_scale = nnx.Param(jnp.asarray(-math.log(config.init_temperature), jnp.float32))
+
+    def __call__(
+        self,
+        images: jax.Array | None = None,
+        tokens: jax.Array | None = None,
+        mask: jax.Array | None = None,
+    ) -> tuple[jax.Array | None, jax.Array | None, dict[str, jax.Array]]:
+        """Embeds patches, texts or both.
+
+        Args:
+            images: uint8 [B, S, S, 3] or None.
+            tokens: int32 [B, L] or None.
+            mask: bool [B, L], True at real tokens.
+
+        Returns:
+            z_img and z_txt, float32 [B, D] with unit rows (None where the input was None), and
+            {"scale": 1 / temperature}.
+        """
+        z_img = z_txt = None
+        if images is not None:
+            x = images.astype(jnp.float32) / 127.5 - 1.0
+            z_img = unit(self.image_projection(self.image(x)))
+        if tokens is not None and mask is not None:
+            z_txt = unit(self.text_projection(self.text(tokens, mask)))
+        return z_img, z_txt, {"scale": jnp.exp(self.log_scale[...])}
+
+
+def unit(x_BxD: jax.Array) -> jax.Array:
+    """Rows scaled to length 1 in float32; a zero row stays zero."""
+    x_BxD = x_BxD.astype(jnp.float32)
+    return x_BxD * jax.lax.rsqrt(jnp.square(x_BxD).sum(-1, keepdims=True) + 1e-12)
+
+
+@functools.lru_cache
+def _graphdef(config: DualEncoderConfig, dtype: str) -> nnx.GraphDef:
+    make = functools.partial(DualEncoder, config, jnp.dtype(dtype))
+    return nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))[0]
+
+
+def init_params(config: DualEncoderConfig, key: jax.Array) -> Params:
+    """Fresh float32 parameters as a nested dict. Pure: run it under `jax.jit` to shard them."""
+    model = DualEncoder(config, jnp.dtype("float32"), rngs=nnx.Rngs(params=key))
+    return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+
+
+def apply(
+    config: DualEncoderConfig,
+    params: Params,
+    images: jax.Array | None = None,
+    tokens: jax.Array | None = None,
+    mask: jax.Array | None = None,
+    dtype: str = "float32",
+) -> tuple[jax.Array | None, jax.Array | None, dict[str, jax.Array]]:
+    """`DualEncoder.__call__` as a pure function of the parameters; matmuls run in `dtype`."""
+    model = nnx.merge(_graphdef(config, dtype), nnx.State(params))
+    return model(images, tokens, mask)
+
+
+def embed_images(
+    config: DualEncoderConfig, params: Params, images: jax.Array, dtype: str = "float32"
+) -> jax.Array:
+    """uint8 patches [B, S, S, 3] to unit rows, float32 [B, D]."""
+    z_img, _, _ = apply(config, params, images=images, dtype=dtype)
+    assert z_img is not None
+    return z_img
+
+
+def embed_texts(
+    config: DualEncoderConfig,
+    params: Params,
+    tokens: jax.Array,
+    mask: jax.Array,
+    dtype: str = "float32",
+) -> jax.Array:
+    """int32 tokens [B, L] with their bool mask to unit rows, float32 [B, D]."""
+    _, z_txt, _ = apply(config, params, tokens=tokens, mask=mask, dtype=dtype)
+    assert z_txt is not None
+    return z_txt

@@ -1,0 +1,263 @@
+"""Trains the dual encoder: `python -m exif_jax.train --config=configs/vit_b.py --workdir=DIR`.
+
+Any field of the config can be changed on the command line: `--config.train.batch_size=256`.
+The same command goes on where a killed run stopped, with the same data in the same order.
+
+WORKDIR holds config.json, metrics.jsonl, tensorboard/, checkpoints/ and, at the end,
+model.safetensors, which `exif_jax.localize` and `exif_jax.evaluate` take as --model. The same
+network before its first step lies beside it as untrained.safetensors, for comparison.
+
+Exit status: 0 done, 1 the run cannot start or go on (the message says why), 2 wrong flags.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import pathlib
+import sys
+import time
+from typing import Any
+
+import jax
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from exif_jax import release, sharding, train_state
+from exif_jax.checkpoint import Checkpoints
+from exif_jax.data import DataError, PatchData, load_tokenizer, prefetch
+from exif_jax.metrics_writer import MetricsWriter
+from exif_jax.models import dual_encoder
+from exif_jax.optim import learning_rate, make_optimizer
+from exif_jax.retrieval import embed_all, retrieval_metrics
+
+EVAL_BATCH = 64
+
+
+class TrainError(Exception):
+    """The run cannot start or go on; the message says why and what to do."""
+
+
+def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
+    """Trains from the newest checkpoint in `workdir`, or from the start, to the last step.
+
+    Args:
+        config: see configs/vit_b.py.
+        workdir: where everything is written; made where it is missing.
+
+    Returns:
+        The last validation metrics.
+
+    Raises:
+        TrainError, DataError, MeshError: before the first compilation wherever possible.
+    """
+    # --- What to train, checked before anything costs time --------------------------------------
+    check_config(config)
+    mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
+    batch_size, num_steps = config.train.batch_size, config.train.num_steps
+    sharding.check_batch(mesh, batch_size)
+    tokenizer = load_tokenizer(config.data.records)
+    model_config = make_model_config(config, tokenizer.vocab_size)
+    make_data = functools.partial(
+        PatchData,
+        config.data,
+        tokenizer=tokenizer,
+        patch_size=model_config.image.image_size,
+        length=model_config.text.max_length,
+    )
+    train_data, validation_data = make_data(split="train"), make_data(split="validation")
+    if batch_size > train_data.num_photos:
+        raise TrainError(
+            f"batch_size {batch_size} exceeds the {train_data.num_photos} training photos in "
+            f"{config.data.records}: a batch holds a photo once; choose a smaller batch"
+        )
+    prepare_workdir(workdir, config)
+
+    # --- State, placed on the mesh ----------------------------------------------------------------
+    tx = make_optimizer(config.optim, num_steps)
+    init = functools.partial(train_state.init, model_config, tx)
+    key = jax.random.key(config.train.seed)
+    shapes = jax.eval_shape(init, key)
+    state_sharding = sharding.state_sharding(mesh, shapes)
+    state = jax.jit(init, out_shardings=state_sharding)(key)
+    print(
+        f"{sum(x.size for x in jax.tree.leaves(state.params)):,} parameters, "
+        f"{train_data.num_photos:,} + {validation_data.num_photos:,} photos, "
+        f"mesh {dict(mesh.shape)} of {jax.devices()[0].device_kind}",
+        file=sys.stderr,
+    )
+
+    # --- Steps ------------------------------------------------------------------------------------
+    step_fn = jax.jit(
+        functools.partial(train_state.train_step, model_config, tx, config.train.dtype),
+        in_shardings=(state_sharding, sharding.batch_sharding(mesh)),
+        out_shardings=(state_sharding, sharding.replicated(mesh)),
+        donate_argnums=0,
+    )
+    embed_fn = jax.jit(
+        functools.partial(embed_pairs, model_config), out_shardings=sharding.replicated(mesh)
+    )
+
+    def load(step: int) -> dict[str, jax.Array]:
+        return sharding.to_device(mesh, train_data.batch(step, batch_size))
+
+    def evaluate(params) -> dict[str, float]:
+        return retrieval_metrics(
+            *embed_all(functools.partial(embed_fn, params), validation_data, EVAL_BATCH)
+        )
+
+    def write_release(step: int, state, results: dict[str, float], name: str) -> None:
+        # The records' path says nothing about the weights and may name a person.
+        settings = {**config.to_dict(), "data": {**config.data.to_dict(), "records": ""}}
+        model = release.Model(
+            config=model_config,
+            params=jax.device_get(state.params),
+            tokenizer=tokenizer,
+            tags=train_data.tags,
+            provenance={"config": settings, "steps": step, "validation": results},
+        )
+        release.save_model(model, workdir / name)
+
+    schedule = learning_rate(config.optim, num_steps)
+    with Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints) as checkpoints:
+        if checkpoints.latest_step() is not None:
+            state = checkpoints.restore(shapes, state_sharding)
+        first_step = int(state.step)
+        writer = MetricsWriter(workdir, first_step)
+        results = evaluate(state.params)
+        writer.write(first_step, {f"validation/{k}": v for k, v in results.items()})
+        if first_step == 0:
+            write_release(0, state, results, "untrained.safetensors")
+        last_log, log_time = first_step, time.monotonic()
+
+        for step, batch in enumerate(prefetch(load, first_step, num_steps), first_step):
+            state, metrics = step_fn(state, batch)
+            done = step + 1
+            if done % config.train.log_every == 0 or done == num_steps:
+                metrics = {k: float(v) for k, v in jax.device_get(metrics).items()}
+                if not math.isfinite(metrics["loss"]):
+                    raise TrainError(
+                        f"the loss is {metrics['loss']} at step {done}; lower --config.optim.lr "
+                        "and run again: the newest checkpoint is from before"
+                    )
+                now = time.monotonic()
+                rate = batch_size * (done - last_log) / (now - log_time)
+                minutes_left = (num_steps - done) * batch_size / rate / 60
+                last_log, log_time = done, now
+                metrics |= {"learning_rate": float(schedule(step)), "pairs_per_second": rate}
+                writer.write(done, metrics, f"({minutes_left:.0f} min left)")
+            if done % config.train.eval_every == 0 or done == num_steps:
+                results = evaluate(state.params)
+                writer.write(done, {f"validation/{k}": v for k, v in results.items()})
+            if done % config.train.save_every == 0 or done == num_steps:
+                checkpoints.save(done, state)
+        writer.close()
+
+    write_release(num_steps, state, results, "model.safetensors")
+    print(f"wrote {workdir / 'model.safetensors'}", file=sys.stderr)
+    return results
+
+
+def embed_pairs(model_config, params, batch) -> tuple[jax.Array, jax.Array]:
+    """A batch to z_img and z_txt, float32 [B, D] each."""
+    z_img, z_txt, _ = dual_encoder.apply(
+        model_config, params, batch["image"], batch["tokens"], batch["token_mask"]
+    )
+    assert z_img is not None and z_txt is not None
+    return z_img, z_txt
+
+
+def make_model_config(config: ConfigDict, vocab_size: int) -> dual_encoder.DualEncoderConfig:
+    """The model's configuration; the tokenizer decides how many pieces there are."""
+    fields = config.model.to_dict()
+    fields["text"]["vocab_size"] = vocab_size
+    try:
+        return release.make_config(fields)
+    except (TypeError, ValueError, KeyError) as e:
+        raise TrainError(f"config.model: {e}") from e
+
+
+def check_config(config: ConfigDict) -> None:
+    """Raises TrainError for values that no run can use."""
+    positive = {
+        "train.batch_size": config.train.batch_size,
+        "train.num_steps": config.train.num_steps,
+        "train.log_every": config.train.log_every,
+        "train.eval_every": config.train.eval_every,
+        "train.save_every": config.train.save_every,
+        "optim.lr": config.optim.lr,
+        "data.cache_regions": config.data.cache_regions,
+    }
+    shares = {
+        "data.rescale": config.data.rescale,
+        "data.recompress": config.data.recompress,
+        "data.keep_tag": config.data.keep_tag,
+    }
+    for name, value in positive.items():
+        if not value > 0:
+            raise TrainError(f"config.{name} is {value}; it must be positive")
+    for name, value in shares.items():
+        if not 0 <= value <= 1:
+            raise TrainError(f"config.{name} is {value}; it is a probability, 0 to 1")
+    if config.train.dtype not in ("float32", "bfloat16"):
+        raise TrainError(f"config.train.dtype is {config.train.dtype!r}: float32 or bfloat16")
+
+
+def prepare_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
+    """Makes the folder and records the config; refuses a folder that another run began.
+
+    Raises:
+        TrainError: it cannot be written, or holds a run with another model, data or optimiser.
+    """
+    path = workdir / "config.json"
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        before = json.loads(path.read_text()) if path.exists() else None
+        changed = _changed_groups(before, config.to_dict()) if before else []
+        if changed:
+            raise TrainError(
+                f"{workdir}: holds a run with other settings ({', '.join(changed)}); choose "
+                "another --workdir, or give the same settings to go on with that run"
+            )
+        aside = path.with_suffix(".tmp")
+        aside.write_text(json.dumps(config.to_dict(), indent=1))
+        os.replace(aside, path)
+    except (OSError, ValueError) as e:
+        raise TrainError(f"{workdir}: cannot use this work folder: {e}") from e
+
+
+def _changed_groups(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Names of fields that decide the loss curve and differ; how often to log or save may."""
+    free = {"log_every", "eval_every", "save_every", "keep_checkpoints", "records"}
+    return [
+        f"{group}.{name}"
+        for group in ("data", "model", "optim", "train")
+        for name in sorted(before.get(group, {}).keys() | now[group].keys())
+        if name not in free and before.get(group, {}).get(name) != now[group].get(name)
+    ]
+
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/vit_b.py.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, metrics and the model.")
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}; flags look like --workdir=DIR")
+    try:
+        train(_CONFIG.value, pathlib.Path(_WORKDIR.value))
+    except (TrainError, DataError, sharding.MeshError, release.ReleaseError) as e:
+        sys.exit(f"error: {e}")
+
+
+def run() -> None:
+    """The console script."""
+    logging.set_verbosity(logging.WARNING)  # orbax tells every step of every save
+    flags.mark_flags_as_required(["config", "workdir"])
+    app.run(main)
+
+
+if __name__ == "__main__":
+    run()

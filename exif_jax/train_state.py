@@ -1,0 +1,71 @@
+"""What training carries from step to step, and the pure functions that move it on."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from exif_jax.losses import infonce
+from exif_jax.models import dual_encoder
+from exif_jax.models.dual_encoder import DualEncoderConfig, Params
+
+# CLIP's bound: cosines are never multiplied by more than 100.
+MAX_LOG_SCALE = math.log(100.0)
+
+
+class TrainState(NamedTuple):
+    """step: int32 scalar; params: float32 nested dict; opt_state: the optimiser's own."""
+
+    step: jax.Array
+    params: Params
+    opt_state: Any
+
+
+def init(config: DualEncoderConfig, tx: optax.GradientTransformation, key: jax.Array) -> TrainState:
+    """A fresh state; pure, so that it can be made sharded under `jax.jit`."""
+    params = dual_encoder.init_params(config, key)
+    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+
+
+def loss_fn(
+    config: DualEncoderConfig, dtype: str, params: Params, batch: dict[str, jax.Array]
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The loss of one global batch (see `losses.infonce`) and its by-products."""
+    z_img, z_txt, extras = dual_encoder.apply(
+        config, params, batch["image"], batch["tokens"], batch["token_mask"], dtype
+    )
+    assert z_img is not None and z_txt is not None
+    loss, accuracy = infonce(z_img, z_txt, extras["scale"], batch["photo_id"])
+    return loss, {"accuracy": accuracy, "scale": extras["scale"]}
+
+
+def train_step(
+    config: DualEncoderConfig,
+    tx: optax.GradientTransformation,
+    dtype: str,
+    state: TrainState,
+    batch: dict[str, jax.Array],
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """One optimiser step.
+
+    Args:
+        config, tx, dtype: static; bind them with `functools.partial` before `jax.jit`.
+        state: the state at step k.
+        batch: image uint8 [B, S, S, 3], tokens int32 [B, L], token_mask bool [B, L],
+            photo_id uint32 [B].
+
+    Returns:
+        The state at step k + 1 and float32 scalars measured on the state at step k.
+    """
+    grad_fn = jax.value_and_grad(functools.partial(loss_fn, config, dtype), has_aux=True)
+    (loss, metrics), grads = grad_fn(state.params, batch)
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    params["log_scale"] = jnp.clip(params["log_scale"], 0.0, MAX_LOG_SCALE)
+    metrics |= {"loss": loss, "grad_norm": optax.global_norm(grads)}
+    return TrainState(state.step + 1, params, opt_state), metrics

@@ -1,0 +1,68 @@
+"""Packaging. The core is what `localize` needs; the rest comes as extras."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "exif_jax/__init__.py").read_text())[1]
+
+TRAIN = [
+    "google-crc32c>=1.5",
+    "optax>=0.2.5",
+    "orbax-checkpoint>=0.11.20",
+    "protobuf>=5",
+    "tensorboardX>=2.6",
+]
+DATA = ["google-crc32c>=1.5", "protobuf>=5", "scipy>=1.13"]
+EVAL = ["scikit-learn>=1.5", "matplotlib>=3.9"]
+DEV = [
+    "hypothesis>=6.100",
+    "pre-commit>=3.7",
+    "pyright>=1.1.400",
+    "pytest-timeout>=2.3",
+    "pytest-xdist>=3.6",
+    "pytest>=8.3",
+    "ruff>=0.12",
+]
+
+setup(
+    name="exif-jax",
+    version=VERSION,
+    description="EXIF as language in JAX: find spliced photos by the traces their cameras left",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["exif_jax*", "data_prep*", "configs*"]),
+    package_data={"exif_jax": ["py.typed", "pretrained/*"]},
+    install_requires=[
+        "absl-py>=2.1",
+        "flax>=0.12,<0.13",
+        "jax>=0.10",
+        "ml_collections>=1.0",
+        "numpy>=2.0",
+        "pillow>=11",
+        "safetensors>=0.5",
+        "sentencepiece>=0.2.0,!=0.2.1",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "train": TRAIN,
+        "data": DATA,
+        "eval": EVAL,
+        "heif": ["pillow-heif>=0.20"],
+        # The shards are TensorFlow's own format; this reads them with TensorFlow to prove it.
+        "tensorflow": ["tensorflow-cpu>=2.18", "tensorflow-datasets>=4.9.7", "importlib_resources"],
+        "dev": sorted({*TRAIN, *DATA, *EVAL, *DEV}),
+    },
+    entry_points={
+        "console_scripts": [
+            "exif-localize=exif_jax.localize:main",
+            "exif-evaluate=exif_jax.evaluate:main",
+            "exif-train=exif_jax.train:run",
+        ]
+    },
+)

@@ -1,0 +1,21 @@
+"""Settings of every test: the CPU, several emulated devices, and strict array shapes."""
+
+import os
+import pathlib
+
+import jax
+import pytest
+
+# The suite passes on any number of devices; EXIF_JAX_TEST_DEVICES=1 tries the single-device path.
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", int(os.environ.get("EXIF_JAX_TEST_DEVICES", "8")))
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session")
+def real_photos() -> pathlib.Path:
+    """The folder of real photos that EXIF_JAX_PHOTOS names; skips where it names none."""
+    folder = os.environ.get("EXIF_JAX_PHOTOS", "")
+    if not pathlib.Path(folder, "train").is_dir() or not folder:
+        pytest.skip("EXIF_JAX_PHOTOS names no folder with train/ and splices/")
+    return pathlib.Path(folder)
