@@ -1,0 +1,97 @@
+"""data_prep.stages: regions, split and vocabulary as pure functions."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_prep.stages import (
+    GRID,
+    Settings,
+    choose_regions,
+    seeded_hash,
+    shard_bounds,
+    tag_vocabulary,
+    validation_cameras,
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    height=st.integers(128, 700),
+    width=st.integers(128, 700),
+    size=st.sampled_from([128, 192, 448]),
+    count=st.integers(1, 6),
+    seed=st.integers(0, 2**32),
+)
+def test_regions_lie_inside_on_the_grid_and_apart(height, width, size, count, seed):
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
+    wanted = Settings(seed=seed, region_size=size, regions_per_photo=count)
+    regions = choose_regions(pixels, f"{seed:064x}", wanted)
+    assert regions == choose_regions(pixels, f"{seed:064x}", wanted)
+    assert len(regions) == min(count, max(height // size, 1) * max(width // size, 1))
+    covered = np.zeros((height, width), int)
+    for y, x, h, w in regions:
+        assert y % GRID == 0 and x % GRID == 0
+        assert (h, w) == (min(size, height), min(size, width))
+        assert 0 <= y <= height - h and 0 <= x <= width - w
+        covered[y : y + h, x : x + w] += 1
+    assert covered.max() == 1
+
+
+@pytest.mark.parametrize("dull", [0, 128, 255])
+def test_flat_and_burnt_out_areas_are_avoided(dull):
+    pixels = np.full((512, 1024, 3), dull, np.uint8)
+    pixels[256:, 512:] = np.random.default_rng(0).integers(0, 256, (256, 512, 3), np.uint8)
+    for seed in range(20):
+        regions = choose_regions(pixels, "a" * 64, Settings(seed=seed, region_size=128))
+        assert regions
+        for y, x, h, w in regions:
+            assert y + h > 256 and x + w > 512
+    assert choose_regions(pixels[:256], "a" * 64, Settings()) == []
+
+
+def test_a_dull_photo_still_gives_its_best_region():
+    pixels = np.full((128, 1024, 3), 100, np.uint8)
+    pixels[::8, 640:, 1] += 1
+    pixels[:, 700::40, 1] += 1
+    (region,) = choose_regions(pixels, "a" * 64, Settings(region_size=128))
+    assert region[1] > 512
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    counts=st.lists(st.integers(1, 50), min_size=1, max_size=40),
+    share=st.floats(0, 0.9),
+    seed=st.integers(0, 1000),
+)
+def test_split_keeps_near_its_share_and_never_takes_all(counts, share, seed):
+    cameras = {("Make", f"M{k}"): count for k, count in enumerate(counts)}
+    chosen = validation_cameras(cameras, Settings(seed=seed, validation_share=share))
+    assert chosen <= set(cameras) and len(chosen) < len(cameras)
+    assert chosen == validation_cameras(
+        dict(reversed(cameras.items())), Settings(seed=seed, validation_share=share)
+    )
+    assert bool(chosen) == (share > 0 and len(cameras) > 1)
+    held_out = sum(cameras[camera] for camera in chosen)
+    assert abs(held_out - share * sum(counts)) <= max(counts)
+
+
+def test_hashes_are_fixed_for_ever():
+    # Another value here means that old records cannot be made again.
+    assert seeded_hash(0, "camera", "Canon", "EOS 5D") == 0xED718AA2230D7CB8
+    assert seeded_hash(1, "a") != seeded_hash(0, "a") != seeded_hash(0, "b")
+
+
+def test_vocabulary_is_half_of_the_photos_in_canonical_order():
+    counts = {"B": 5, "A": 4, "C": 10}
+    assert tag_vocabulary(counts, 10, ["A", "B", "C", "D"]) == ["B", "C"]
+    assert tag_vocabulary({}, 0, ["A"]) == []
+
+
+def test_shards_are_even_and_never_empty():
+    assert shard_bounds([1] * 10, Settings(shards=3)) == [0, 3, 6, 10]
+    assert shard_bounds([1] * 2, Settings(shards=9)) == [0, 1, 2]
+    assert shard_bounds([60] * 4, Settings(), target_bytes=100) == [0, 1, 2, 4]
+    assert shard_bounds([], Settings(shards=3)) == [0]
