@@ -23,7 +23,7 @@ def get_config():
     c.optim.warmup_steps = 60
     c.optim.weight_decay = 0.05
     c.train.batch_size = 128
-    c.train.num_steps = 1500
+    c.train.num_steps = 1200
     c.train.dtype = "float32"  # the backward pass in bfloat16 is slower on a CPU
     c.train.log_every = 10
     c.train.eval_every = 100
