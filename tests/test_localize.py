@@ -1,0 +1,263 @@
+"""The localisation of one photo, its files, and the command under bad input."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from stand_in import PATCH, FakeModel, roughness, spliced
+
+import exif_jax
+from exif_jax import localize as module
+from exif_jax import report
+from exif_jax.localize import LocalizeError, Settings, localize_with, main
+from exif_jax.splice_metrics import pixel_metrics
+
+
+@pytest.fixture
+def model_file(monkeypatch):
+    monkeypatch.setattr("exif_jax.release.load_model", lambda path: FakeModel)
+    return "model.safetensors"
+
+
+# --- the function -----------------------------------------------------------------------------
+
+
+def test_finds_the_pasted_part():
+    image, mask = spliced()
+    found = localize_with(image, roughness, {}, PATCH)
+    metrics = pixel_metrics(found.consistency, mask)
+    assert metrics["auc"] > 0.95 and metrics["ap"] > 0.8  # oriented: high is pasted
+    P = found.grid.num_patches
+    assert found.embeddings.shape == (P, 2) and found.affinity.shape == (P, P)
+    assert found.consistency.shape == image.shape[:2] and found.consistency.dtype == np.float32
+    assert found.consistency.min() >= 0 and found.consistency.max() <= 1
+    assert found.clusters.shape == (found.grid.rows, found.grid.columns)
+    inside = np.array([mask[y : y + PATCH, x : x + PATCH].mean() for y, x in found.grid.origins()])
+    agree = (found.clusters.ravel() == (inside > 0.5)).mean()
+    assert agree > 0.9
+    np.testing.assert_allclose(found.score, (1 - found.affinity).mean(), atol=1e-5)
+    assert found.note == ""
+
+
+def test_an_untouched_photo_keeps_a_low_map_and_score():
+    image = spliced()[0][:, :110]
+    found = localize_with(image, roughness, {}, PATCH)
+    assert found.consistency.max() < 0.05
+    assert found.score < 0.05
+
+
+@pytest.mark.parametrize("level", [0, 93, 255])
+def test_a_flat_photo_gives_zeros_and_says_so(level):
+    found = localize_with(np.full((64, 80, 3), level, np.uint8), roughness, {}, PATCH)
+    assert not found.consistency.any() and not found.clusters.any()
+    assert found.score == 0 and "flat" in found.note
+    assert np.isfinite(found.affinity).all()
+
+
+def test_a_photo_of_one_patch():
+    found = localize_with(spliced()[0][:PATCH, :PATCH], roughness, {}, PATCH)
+    assert found.clusters.shape == (1, 1)
+    assert found.consistency == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("image", "why"),
+    [
+        (np.zeros((31, 99, 3), np.uint8), "too small: 99 x 31"),
+        (np.zeros((0, 9, 3), np.uint8), "too small"),
+        (np.zeros((99, 99), np.uint8), "no uint8 array"),
+        (np.zeros((99, 99, 4), np.uint8), "no uint8 array"),
+        (np.zeros((99, 99, 3), np.float32), "no uint8 array"),
+    ],
+)
+def test_refuses(image, why):
+    with pytest.raises(LocalizeError, match=why):
+        localize_with(image, roughness, {}, PATCH)
+
+
+def test_weights_that_give_no_numbers_are_named():
+    def broken(params, images):
+        return roughness(params, images) * jnp.nan
+
+    with pytest.raises(LocalizeError, match="not finite"):
+        localize_with(spliced()[0], broken, {}, PATCH)
+
+
+def test_batch_changes_nothing_and_the_cap_holds():
+    image, _ = spliced()
+    one = localize_with(image, roughness, {}, PATCH, Settings(max_patches=100, batch=7))
+    other = localize_with(image, roughness, {}, PATCH, Settings(max_patches=100, batch=64))
+    np.testing.assert_allclose(one.consistency, other.consistency, atol=1e-5)
+    assert one.grid.num_patches <= 100
+
+
+def test_module_is_callable_and_takes_arrays_and_paths(tmp_path, model_file):
+    image, _ = spliced()
+    Image.fromarray(image).save(tmp_path / "photo.png")
+    from_array = exif_jax.localize(image, FakeModel)
+    from_path = module(tmp_path / "photo.png", model_file)
+    np.testing.assert_array_equal(from_array.consistency, from_path.consistency)
+    np.testing.assert_allclose(np.linalg.norm(from_array.embeddings, axis=1), 1, atol=1e-4)
+
+
+def test_import_is_light():
+    code = (
+        "import sys, exif_jax.localize\n"
+        "heavy = {'tensorflow', 'orbax', 'sklearn', 'matplotlib', 'torch'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+
+
+# --- the report -------------------------------------------------------------------------------
+
+
+def test_colours_rise_in_lightness_on_a_fixed_scale():
+    lightness = report.LUT.astype(float) @ (0.2126, 0.7152, 0.0722)
+    assert (np.diff(lightness) >= -0.5).all() and lightness[-1] - lightness[0] > 200
+    np.testing.assert_array_equal(
+        report.colorize(np.array([-1.0, 0.0, 1.0, 2.0])), report.LUT[[0, 0, 255, 255]]
+    )
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_picture_is_turned_as_viewers_turn_photos(orientation):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    image.getexif()[0x0112] = orientation
+    from PIL import ImageOps
+
+    expected = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(report.upright(pixels, orientation), expected)
+
+
+@pytest.mark.parametrize("size", [(20, 3000), (3000, 20), (33, 33), (600, 800)])
+def test_overlay_of_any_shape(size):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    values = rng.random(size).astype(np.float32)
+    picture = report.overlay_image(image, values, "тест\x1b[31m " * 40, "short", 6)
+    assert picture.mode == "RGB" and max(picture.size) < 4000
+
+
+def test_names_are_safe_and_told_apart():
+    from pathlib import Path
+
+    photos = ["a/x.jpg", "b/x.jpg", "b/X.png", "-rf.jpg", ".hid.jpg", "é ü.jpg", "a\x1b\n.jpg"]
+    photos += ["😀.jpg", "n" * 300 + ".jpg", "x-2.jpg", "..jpg", "\udcff.jpg"]
+    names = report.output_names(map(Path, photos))
+    assert names[:4] == ["x", "x-2", "X-3", "_-rf"]
+    assert names[5] == "é ü"
+    assert len({name.casefold() for name in names}) == len(photos)
+    for name in names:
+        assert name[0] not in ".-" and name.isprintable() and "/" not in name
+        assert len(name.encode()) <= 130
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path):
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    with pytest.raises(RuntimeError), report.replacing(target) as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert target.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+    with pytest.raises(ValueError, match="JSON"):
+        report.json_bytes({"score": float("nan")})
+
+
+# --- the command ------------------------------------------------------------------------------
+
+
+def test_bad_files_are_reported_and_the_rest_go_on(tmp_path, model_file, capsys, monkeypatch):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    (photos / "sub").mkdir(parents=True)
+    image, _ = spliced()
+    Image.fromarray(image).save(photos / "é.png")
+    Image.fromarray(image).save(photos / "sub" / "é.png")
+    Image.fromarray(image[:20]).save(photos / "small.png")
+    Image.fromarray(image).save(photos / "cut.jpg")
+    (photos / "cut.jpg").write_bytes((photos / "cut.jpg").read_bytes()[:3000])
+    (photos / "readme.txt").write_text("no photo")
+    monkeypatch.chdir(photos)
+    Image.fromarray(image).save("-o.png")
+    command = ["--model", model_file, "--out", str(out), "--", str(photos), "missing.jpg", "-o.png"]
+    assert main(command) == 1
+    lines = capsys.readouterr().err.splitlines()
+    errors = "\n".join(line for line in lines if "error:" in line)
+    for words in ("small.png: too small", "cut.jpg", "missing.jpg", "3 of 7 photos failed"):
+        assert words in errors
+    assert "readme" not in errors
+    made = {"é", "é-2", "_-o", "_-o-2"}
+    suffixes = (".json", ".map.npy", ".overlay.png")
+    assert set(os.listdir(out)) == {name + suffix for name in made for suffix in suffixes}
+
+    def no_constants(text):
+        raise ValueError(text)
+
+    facts = json.loads((out / "é.json").read_text("utf-8"), parse_constant=no_constants)
+    assert facts["version"] == 1 and facts["model"] == FakeModel.id
+    assert facts["size"] == {"width": 224, "height": 160}
+    assert facts["p_value"] is None and facts["band"] is None and len(facts["sha256"]) == 64
+    values = np.load(out / "é.map.npy", allow_pickle=False)
+    assert values.dtype == np.float32 and values.shape == (160, 224)
+    with Image.open(out / "é.overlay.png") as picture:
+        assert picture.width > 2 * picture.height
+
+
+def test_results_are_not_taken_for_photos(tmp_path, model_file, capsys):
+    Image.fromarray(spliced()[0]).save(tmp_path / "a.png")
+    command = [str(tmp_path), "--model", model_file, "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    before = set(os.listdir(tmp_path / "out"))
+    assert main(command) == 0
+    assert set(os.listdir(tmp_path / "out")) == before
+
+
+def test_output_folder_that_cannot_be_written(tmp_path, model_file, capsys):
+    Image.fromarray(spliced()[0]).save(tmp_path / "a.png")
+    (tmp_path / "file").write_text("")
+    command = [str(tmp_path / "a.png"), "--model", model_file, "--out"]
+    assert main([*command, str(tmp_path / "file")]) == 1
+    assert "cannot write to the output folder" in capsys.readouterr().err
+    if os.geteuid():  # root may write anywhere
+        (tmp_path / "locked").mkdir(mode=0o555)
+        assert main([*command, str(tmp_path / "locked")]) == 1
+        assert "cannot write to the output folder" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_named_and_leaves_no_half_file(tmp_path, model_file, capsys, monkeypatch):
+    Image.fromarray(spliced()[0]).save(tmp_path / "a.png")
+    prepared = report.prepare_folder
+
+    def fill_disk_after(out):
+        def full(descriptor):
+            raise OSError(28, "No space left on device")
+
+        problem = prepared(out)
+        monkeypatch.setattr(os, "fsync", full)
+        return problem
+
+    monkeypatch.setattr(report, "prepare_folder", fill_disk_after)
+    out = tmp_path / "out"
+    assert main([str(tmp_path / "a.png"), "--model", model_file, "--out", str(out)]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert os.listdir(out) == []
+
+
+def test_no_photos_no_model_and_wrong_usage(tmp_path, capsys):
+    assert main([str(tmp_path), "--model", "m", "--out", str(tmp_path / "out")]) == 1
+    assert "no photos" in capsys.readouterr().err
+    Image.fromarray(spliced()[0]).save(tmp_path / "a.png")
+    missing = str(tmp_path / "none.safetensors")
+    assert main([str(tmp_path), "--model", missing, "--out", str(tmp_path / "out")]) == 1
+    assert "none.safetensors" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as leave:
+        main(["a.jpg", "--model", "m", "--out", "o", "--batch", "0"])
+    assert leave.value.code == 2
