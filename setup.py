@@ -15,8 +15,8 @@ TRAIN = [
     "protobuf>=5",
     "tensorboardX>=2.6",
 ]
-DATA = ["google-crc32c>=1.5", "protobuf>=5", "scipy>=1.13"]
-EVAL = ["scikit-learn>=1.5", "matplotlib>=3.9"]
+DATA = ["google-crc32c>=1.5", "protobuf>=5"]
+EVAL = ["scikit-learn>=1.5", "scipy>=1.13"]
 DEV = [
     "hypothesis>=6.100",
     "pre-commit>=3.7",

@@ -7,6 +7,7 @@ def get_config():
     c = vit_ti_cpu.get_config()
     c.data.rescale = 0.0  # the demo shows that cameras alone suffice
     c.data.recompress = 0.0
+    c.data.shift = 0.0
     c.model.embed_dim = 128
     c.model.image.image_size = 64
     c.model.image.token_size = 8

@@ -11,6 +11,8 @@ def get_config() -> ConfigDict:
     c.data.seed = 0  # order of the photos, choice of patches, processing
     c.data.rescale = 0.3  # share of patches rescaled by 0.5..1.5, and saying so in their text
     c.data.recompress = 0.5  # share recompressed as JPEG of quality 60..98, likewise
+    c.data.shift = 0.3  # share cut off the JPEG grid, likewise
+    c.data.ramp_steps = 5000  # steps over which these three shares grow from 0
     c.data.keep_tag = 0.8  # probability with which each tag stays in a text
     c.data.shuffle_tags = True  # tags in random order; otherwise in the vocabulary's order
     c.data.cache_regions = 256  # decoded regions kept in memory (0.6 MB each at 448 px)

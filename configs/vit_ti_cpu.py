@@ -5,8 +5,10 @@ from configs import vit_b
 
 def get_config():
     c = vit_b.get_config()
-    c.data.rescale = 0.4
-    c.data.recompress = 0.6
+    c.data.rescale = 0.25
+    c.data.recompress = 0.4
+    c.data.shift = 0.2
+    c.data.ramp_steps = 400
     c.data.keep_tag = 0.45
     c.data.cache_regions = 2048
     c.model.embed_dim = 192
@@ -20,10 +22,10 @@ def get_config():
     c.model.text.depth = 2
     c.model.text.heads = 2
     c.model.text.mlp_dim = 512
-    c.optim.warmup_steps = 60
+    c.optim.warmup_steps = 30
     c.optim.weight_decay = 0.05
     c.train.batch_size = 128
-    c.train.num_steps = 1200
+    c.train.num_steps = 900
     c.train.dtype = "float32"  # the backward pass in bfloat16 is slower on a CPU
     c.train.log_every = 10
     c.train.eval_every = 100

@@ -60,7 +60,12 @@ class Grid:
 
 
 def patch_grid(
-    height: int, width: int, patch: int, num_per_dim: int = 30, max_patches: int = 4096
+    height: int,
+    width: int,
+    patch: int,
+    num_per_dim: int = 30,
+    max_patches: int = 4096,
+    align: int = 1,
 ) -> Grid:
     """The paper's grid: stride = (max(height, width) - patch) // num_per_dim, at least 1.
 
@@ -70,21 +75,24 @@ def patch_grid(
         num_per_dim: steps along the longer side.
         max_patches: the stride grows until the grid holds no more patches than this; memory and
             time grow with the square of their number.
+        align: the stride is rounded to a multiple of this. 8 puts every patch at the same place
+            on the photo's JPEG grid, as most patches in training were.
 
     Raises:
         ValueError: the photo is smaller than one patch, or a setting is below 1.
     """
-    if min(patch, num_per_dim, max_patches) < 1:
-        raise ValueError("patch, num_per_dim and max_patches must be at least 1")
+    if min(patch, num_per_dim, max_patches, align) < 1:
+        raise ValueError("patch, num_per_dim, max_patches and align must be at least 1")
     if min(height, width) < patch:
         raise ValueError(f"a photo of {width} x {height} pixels holds no {patch} x {patch} patch")
     stride = max(1, (max(height, width) - patch) // num_per_dim)
+    stride = max(align, round(stride / align) * align)
 
     def counts(stride):
         return (height - patch) // stride + 1, (width - patch) // stride + 1
 
     while math.prod(counts(stride)) > max_patches:
-        stride += 1
+        stride += align
     return Grid(height, width, patch, stride, *counts(stride))
 
 

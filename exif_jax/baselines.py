@@ -1,4 +1,4 @@
-"""Maps that know nothing of cameras, so that an easy benchmark fools nobody. NumPy and Pillow.
+"""Maps that know nothing of cameras, so that an easy benchmark fools nobody.
 
 Each takes uint8 [H, W, 3] and gives float32 [H, W], higher where it guesses a splice.
 """
@@ -10,6 +10,14 @@ from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+try:
+    from sklearn.cluster import KMeans
+except ModuleNotFoundError as e:
+    raise ModuleNotFoundError(
+        "the baselines need scikit-learn: pip install 'exif-jax[eval]'"
+    ) from e
 
 
 def constant(image: np.ndarray) -> np.ndarray:
@@ -37,7 +45,7 @@ def error_level(image: np.ndarray, quality: int = 90, sigma: float = 12.0) -> np
     Image.fromarray(image).save(buffer, "JPEG", quality=quality)
     again = np.asarray(Image.open(buffer).convert("RGB"))
     change = np.abs(image.astype(np.int16) - again).sum(axis=2)
-    return _smooth(change, sigma)
+    return gaussian_filter(change.astype(np.float32), sigma)
 
 
 def colour_clusters(image: np.ndarray, sigma: float = 12.0) -> np.ndarray:
@@ -48,25 +56,18 @@ def colour_clusters(image: np.ndarray, sigma: float = 12.0) -> np.ndarray:
         sigma: of the smoothing, in pixels.
     """
     red, green, blue = np.moveaxis(image.astype(np.float32), 2, 0)
-    lab = np.stack(
-        [
-            _smooth(channel, sigma)
-            for channel in ((red + green + blue) / 3, red - green, (red + green) / 2 - blue)
-        ],
-        axis=-1,
-    )
+    opponent = ((red + green + blue) / 3, red - green, (red + green) / 2 - blue)
+    lab = np.stack([gaussian_filter(channel, sigma) for channel in opponent], axis=-1)
     # Every n-th pixel is enough to find two centres, about 20,000 of them.
     step = max(1, round((image.shape[0] * image.shape[1] / 20_000) ** 0.5))
     sample = lab[::step, ::step].reshape(-1, 3)
-    axis = np.linalg.eigh(np.cov(sample.T) if len(sample) > 1 else np.eye(3))[1][:, -1]
-    high = (sample - sample.mean(axis=0)) @ axis > 0
-    for _ in range(20):
-        if high.all() or not high.any():
-            return constant(image)
-        centres = sample[~high].mean(axis=0), sample[high].mean(axis=0)
-        high = _nearer_second(sample, *centres) > 0
-    minority = _nearer_second(lab, *centres)
-    return (minority if 2 * high.sum() <= high.size else -minority).astype(np.float32)
+    if np.ptp(sample, axis=0).max() == 0:
+        return constant(image)
+    found = KMeans(2, n_init=1, random_state=0).fit(sample)
+    first, second = found.cluster_centers_.astype(np.float32)
+    # Distance to the plane between the centres, above 0 on the second's side.
+    second_side = (lab - (first + second) / 2) @ (second - first)
+    return second_side if 2 * found.labels_.sum() <= len(sample) else -second_side
 
 
 BASELINES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -75,22 +76,3 @@ BASELINES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "error level": error_level,
     "colour clusters": colour_clusters,
 }
-
-
-def _nearer_second(points: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Signed distance to the plane between two centres; above 0 on the second's side."""
-    return (points - (first + second) / 2) @ (second - first)
-
-
-def _smooth(values: np.ndarray, sigma: float) -> np.ndarray:
-    """Three box filters, close to a Gaussian; the edges are repeated. -> float32 [H, W]."""
-    radius = max(1, round((sigma**2 + 0.25) ** 0.5 - 0.5))
-    for _ in range(3):
-        values = _box(_box(values, radius).T, radius).T
-    return values.astype(np.float32)
-
-
-def _box(values: np.ndarray, radius: int) -> np.ndarray:
-    padded = np.pad(values, [(radius + 1, radius), (0, 0)], mode="edge")
-    sums = padded.cumsum(axis=0, dtype=np.float64)
-    return (sums[2 * radius + 1 :] - sums[: -2 * radius - 1]) / (2 * radius + 1)

@@ -13,29 +13,31 @@ class MetricsWriter:
 
     Args:
         workdir: where the files go.
-        first_step: a resumed run starts here; rows that a killed run wrote for this step and
-            later ones are dropped, so that the file holds every step once.
+        first_step: a resumed run starts here. Rows that a killed run wrote for later steps are
+            dropped, and what it measured at this step is not written again, so that the file
+            holds every row once.
     """
 
     def __init__(self, workdir: pathlib.Path, first_step: int):
         path = workdir / "metrics.jsonl"
-        _keep_rows_before(path, first_step)
+        self._written = _keep_rows_up_to(path, first_step)
         self._file = path.open("a", encoding="utf-8")
         try:
             from tensorboardX import SummaryWriter
 
-            self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step)
+            self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
         except ImportError:
             self._board = None
 
     def write(self, step: int, metrics: dict[str, float], note: str = "") -> None:
         """Writes scalars under `step`; `note` is printed on the console after them."""
         row = {"step": step, **metrics}
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
-        if self._board:
-            for name, value in metrics.items():
-                self._board.add_scalar(name, value, step)
+        if (step, *metrics) not in self._written:
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
+            if self._board:
+                for name, value in metrics.items():
+                    self._board.add_scalar(name, value, step)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         print(f"step {step:>7}  {shown}  {note}".rstrip(), file=sys.stderr, flush=True)
 
@@ -45,16 +47,19 @@ class MetricsWriter:
             self._board.close()
 
 
-def _keep_rows_before(path: pathlib.Path, first_step: int) -> None:
+def _keep_rows_up_to(path: pathlib.Path, last_step: int) -> set[tuple]:
+    """Drops later and damaged rows; returns (step, names of the metrics) of those kept."""
     if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+        return set()
+    kept = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            if json.loads(line)["step"] < first_step:
-                kept.append(line + "\n")
+            row = json.loads(line)
+            if row["step"] <= last_step:
+                kept[(row.pop("step"), *row)] = line + "\n"
         except (ValueError, KeyError, TypeError):
             continue  # a row that a killed run left half-written
     aside = path.with_name(path.name + ".tmp")
-    aside.write_text("".join(kept), encoding="utf-8")
+    aside.write_text("".join(kept.values()), encoding="utf-8")
     os.replace(aside, path)
+    return set(kept)

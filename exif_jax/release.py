@@ -10,6 +10,7 @@ import base64
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import pathlib
 import struct
@@ -68,8 +69,10 @@ def save_model(model: Model, path: str | os.PathLike, dtype: str = "float16") ->
 
     Raises:
         ReleaseError: a weight does not fit the dtype, or is not a finite number.
+        OSError: as the system says (full disk, no permission); nothing is left behind.
     """
-    tensors = {name: np.asarray(x, dtype) for name, x in _flatten(model.params).items()}
+    with np.errstate(over="ignore"):  # an overflow is reported below, with the tensor's name
+        tensors = {name: np.asarray(x, dtype) for name, x in _flatten(model.params).items()}
     for name, x in tensors.items():
         if not np.isfinite(x).all():
             raise ReleaseError(f"{path}: {name} holds values that {dtype} cannot hold")
@@ -83,11 +86,15 @@ def save_model(model: Model, path: str | os.PathLike, dtype: str = "float16") ->
     }
     path = pathlib.Path(path)
     aside = path.with_name(path.name + ".tmp")
-    with aside.open("wb") as f:
-        f.write(safetensors.numpy.save(tensors, header))
-        f.flush()
-        os.fsync(f.fileno())
-    os.replace(aside, path)
+    try:
+        with aside.open("wb") as f:
+            f.write(_serialize(tensors, header))
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def load_model(path: str | os.PathLike) -> Model:
@@ -98,26 +105,32 @@ def load_model(path: str | os.PathLike) -> Model:
             names the file and the cause.
     """
     try:
+        # Opening a pipe or a device could wait or read for ever.
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ReleaseError(f"{path}: cannot read the model file (it is not a regular file)")
         data = pathlib.Path(path).read_bytes()
-    except OSError as e:
-        raise ReleaseError(f"{path}: cannot read the model file ({e.strerror})") from e
+    except (OSError, ValueError) as e:  # ValueError: a null character in the name
+        reason = getattr(e, "strerror", None) or e
+        raise ReleaseError(f"{path}: cannot read the model file ({reason})") from e
     try:
         flat = safetensors.numpy.load(data)
         (length,) = struct.unpack("<Q", data[:8])
         meta = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
         if meta.get("format") != FORMAT or int(meta["format_version"]) != FORMAT_VERSION:
             raise ValueError(f"not an {FORMAT} file of format version {FORMAT_VERSION}")
-        model = Model(
-            config=make_config(json.loads(meta["config"])),
-            params=_unflatten({k: v.astype(np.float32) for k, v in flat.items()}),
-            tokenizer=Tokenizer(base64.b64decode(meta["tokenizer"], validate=True)),
-            tags=tuple(str(tag) for tag in json.loads(meta["tags"])),
+        flat = {name: _as_float32(name, x) for name, x in flat.items()}
+        config = make_config(json.loads(meta["config"]))
+        tokenizer = Tokenizer(base64.b64decode(meta["tokenizer"], validate=True))
+        _check_fit(config, tokenizer, flat)
+        return Model(
+            config=config,
+            params=_unflatten(flat),
+            tokenizer=tokenizer,
+            tags=_as_tags(json.loads(meta["tags"])),
             provenance=dict(json.loads(meta["provenance"])),
             id=hashlib.sha256(data).hexdigest()[:12],
         )
-        _check_shapes(model)
-        return model
-    except (safetensors.SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as e:
+    except Exception as e:  # whatever goes wrong in here, the bytes of the file are the cause
         raise ReleaseError(
             f"{path}: not a model that this version can read ({e}); "
             "expected the model.safetensors that `python -m exif_jax.train` writes"
@@ -125,21 +138,66 @@ def load_model(path: str | os.PathLike) -> Model:
 
 
 def make_config(config: dict[str, Any]) -> DualEncoderConfig:
-    """The model's configuration from nested dicts; an unknown key raises TypeError."""
+    """The model's configuration from nested dicts.
+
+    Raises:
+        TypeError: an unknown key, or a value of the wrong type.
+        ValueError: a value that no model can have.
+        KeyError: "image" or "text" is missing.
+    """
     rest = {k: v for k, v in config.items() if k not in ("image", "text")}
+    for field, value in (*config["image"].items(), *config["text"].items(), *rest.items()):
+        _check_field(field, value)
     return DualEncoderConfig(
         image=ViTConfig(**config["image"]), text=TextConfig(**config["text"]), **rest
     )
 
 
-def _check_shapes(model: Model) -> None:
+def _check_field(name: str, value: Any) -> None:
+    kind = {"pool": str, "remat": bool, "remove_token_mean": bool, "init_temperature": float}
+    if type(value) is not kind.get(name, int):
+        raise TypeError(f"{name} is {value!r}, not of type {kind.get(name, int).__name__}")
+    if type(value) in (int, float) and not 0 < value < math.inf:
+        raise ValueError(f"{name} is {value}; it must be positive and finite")
+
+
+def _serialize(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
+    """A safetensors file; equal models give equal bytes, which the library alone does not."""
+    data = safetensors.numpy.save(tensors, metadata)
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)  # keeps the tensors aligned
+    return struct.pack("<Q", len(header)) + header + data[8 + length :]
+
+
+def _as_tags(tags: Any) -> tuple[str, ...]:
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise ValueError("the tags are no list of texts")
+    return tuple(tags)
+
+
+def _as_float32(name: str, x: np.ndarray) -> np.ndarray:
+    if x.dtype not in (np.float16, np.float32) or not np.isfinite(x).all():
+        raise ValueError(f"{name} is not made of finite float16 or float32 numbers")
+    return x.astype(np.float32)
+
+
+def _check_fit(
+    config: DualEncoderConfig, tokenizer: Tokenizer, flat: dict[str, np.ndarray]
+) -> None:
+    """Raises ValueError where the weights or the tokenizer are another configuration's."""
     import jax
 
     from exif_jax.models.dual_encoder import init_params
 
-    shapes = jax.eval_shape(lambda key: init_params(model.config, key), jax.random.key(0))
+    if tokenizer.vocab_size != config.text.vocab_size:
+        raise ValueError(
+            f"the tokenizer has {tokenizer.vocab_size} pieces "
+            f"and the text encoder {config.text.vocab_size}"
+        )
+    shapes = jax.eval_shape(lambda key: init_params(config, key), jax.random.key(0))
     expected = {name: x.shape for name, x in _flatten(shapes).items()}
-    found = {name: x.shape for name, x in _flatten(model.params).items()}
+    found = {name: x.shape for name, x in flat.items()}
     wrong = sorted(n for n in expected | found if expected.get(n) != found.get(n))
     if wrong:
         raise ValueError(f"weights missing, unexpected or of the wrong shape: {', '.join(wrong)}")

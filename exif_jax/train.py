@@ -12,6 +12,7 @@ Exit status: 0 done, 1 the run cannot start or go on (the message says why), 2 w
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
@@ -26,12 +27,14 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from exif_jax import release, sharding, train_state
-from exif_jax.checkpoint import Checkpoints
+from exif_jax.checkpoint import CheckpointError, Checkpoints
 from exif_jax.data import DataError, PatchData, load_tokenizer, prefetch
 from exif_jax.metrics_writer import MetricsWriter
 from exif_jax.models import dual_encoder
 from exif_jax.optim import learning_rate, make_optimizer
+from exif_jax.records import RecordError
 from exif_jax.retrieval import embed_all, retrieval_metrics
+from exif_jax.tokenizer import TokenizerError
 
 EVAL_BATCH = 64
 
@@ -120,12 +123,18 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
         )
         release.save_model(model, workdir / name)
 
+    def due(done: int, every: int) -> bool:
+        return done % every == 0 or done == num_steps
+
     schedule = learning_rate(config.optim, num_steps)
-    with Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints) as checkpoints:
+    with contextlib.ExitStack() as stack:
+        checkpoints = stack.enter_context(
+            Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints)
+        )
         if checkpoints.latest_step() is not None:
             state = checkpoints.restore(shapes, state_sharding)
         first_step = int(state.step)
-        writer = MetricsWriter(workdir, first_step)
+        writer = stack.enter_context(contextlib.closing(MetricsWriter(workdir, first_step)))
         results = evaluate(state.params)
         writer.write(first_step, {f"validation/{k}": v for k, v in results.items()})
         if first_step == 0:
@@ -135,25 +144,27 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
         for step, batch in enumerate(prefetch(load, first_step, num_steps), first_step):
             state, metrics = step_fn(state, batch)
             done = step + 1
-            if done % config.train.log_every == 0 or done == num_steps:
+            # Only here does the host wait for the device.
+            if due(done, config.train.log_every) or due(done, config.train.save_every):
                 metrics = {k: float(v) for k, v in jax.device_get(metrics).items()}
-                if not math.isfinite(metrics["loss"]):
+                if not math.isfinite(metrics["loss"] + metrics["grad_norm"]):
                     raise TrainError(
                         f"the loss is {metrics['loss']} at step {done}; lower --config.optim.lr "
-                        "and run again: the newest checkpoint is from before"
+                        f"in a new --workdir (the newest checkpoint here is of step "
+                        f"{checkpoints.latest_step() or 0})"
                     )
+            if due(done, config.train.log_every):
                 now = time.monotonic()
                 rate = batch_size * (done - last_log) / (now - log_time)
                 minutes_left = (num_steps - done) * batch_size / rate / 60
                 last_log, log_time = done, now
                 metrics |= {"learning_rate": float(schedule(step)), "pairs_per_second": rate}
                 writer.write(done, metrics, f"({minutes_left:.0f} min left)")
-            if done % config.train.eval_every == 0 or done == num_steps:
+            if due(done, config.train.eval_every):
                 results = evaluate(state.params)
                 writer.write(done, {f"validation/{k}": v for k, v in results.items()})
-            if done % config.train.save_every == 0 or done == num_steps:
+            if due(done, config.train.save_every):
                 checkpoints.save(done, state)
-        writer.close()
 
     write_release(num_steps, state, results, "model.safetensors")
     print(f"wrote {workdir / 'model.safetensors'}", file=sys.stderr)
@@ -188,11 +199,13 @@ def check_config(config: ConfigDict) -> None:
         "train.eval_every": config.train.eval_every,
         "train.save_every": config.train.save_every,
         "optim.lr": config.optim.lr,
+        "data.ramp_steps": config.data.ramp_steps,
         "data.cache_regions": config.data.cache_regions,
     }
     shares = {
         "data.rescale": config.data.rescale,
         "data.recompress": config.data.recompress,
+        "data.shift": config.data.shift,
         "data.keep_tag": config.data.keep_tag,
     }
     for name, value in positive.items():
@@ -239,6 +252,10 @@ def _changed_groups(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     ]
 
 
+EXPECTED = (
+    *(TrainError, DataError, CheckpointError, RecordError, TokenizerError),
+    *(sharding.MeshError, release.ReleaseError),
+)
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/vit_b.py.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, metrics and the model.")
 
@@ -248,8 +265,13 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected argument {argv[1]!r}; flags look like --workdir=DIR")
     try:
         train(_CONFIG.value, pathlib.Path(_WORKDIR.value))
-    except (TrainError, DataError, sharding.MeshError, release.ReleaseError) as e:
+    except EXPECTED as e:
         sys.exit(f"error: {e}")
+    except OSError as e:
+        sys.exit(
+            f"error: {_WORKDIR.value}: {e.strerror or e}; make room or give write access, then run "
+            "the same command again: it goes on from the newest checkpoint"
+        )
 
 
 def run() -> None:

@@ -55,12 +55,13 @@ class TextTransformer(nnx.Module):
 
         Args:
             tokens_BxL: int32 piece ids, L <= max_length.
-            mask_BxL: bool, True at real tokens, at least one in every row.
+            mask_BxL: bool, True at real tokens. An empty text is read as one padding piece.
 
         Returns:
             [B, width] in the compute dtype.
         """
         L = tokens_BxL.shape[1]
+        mask_BxL = mask_BxL | (jnp.arange(L) == 0)[None]  # a mean over no token would be 0 / 0
         x_BxLxD = self.embed(tokens_BxL)
         x_BxLxD = x_BxLxD + self.position[...].astype(x_BxLxD.dtype)[None, :L]
         x_BxLxD = self.stack(x_BxLxD, mask_BxL)

@@ -1,0 +1,307 @@
+"""Batches as a function of the step, on a small folder of records."""
+
+import hashlib
+import json
+import threading
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from data_prep.train_tokenizer import text_parts, train_tokenizer
+from exif_jax import data
+from exif_jax.data import DataError, PatchData, load_tokenizer, prefetch
+from exif_jax.exif import to_text
+from exif_jax.records import Record, encode_image, encode_record, shard_name, write_shard
+
+PHOTOS, SIZE, LENGTH = 11, 32, 96
+VOCABULARY = ["Make", "Model", "Flash"]
+
+
+def tags_of(photo: int) -> dict[str, str]:
+    tags = {"Make": "Canopus" if photo % 2 else "Nadir", "Model": f"C{photo}", "Flash": "Fired"}
+    return tags | {"Rare Tag": "hidden"}
+
+
+def pixels_of(photo: int, region: int, side: int = 56) -> np.ndarray:
+    """The photo's number stands in the red channel, the region's in the green one."""
+    pixels = np.random.default_rng([photo, region]).integers(0, 256, (side, side, 3), np.uint8)
+    pixels[:, :, 0], pixels[:, :, 1] = photo, region
+    return pixels
+
+
+def record(photo: int, region: int, side: int = 56) -> bytes:
+    photo_id = hashlib.sha256(str(photo).encode()).hexdigest()
+    image = encode_image(pixels_of(photo, region, side))
+    place = (0, 64 * region, side, side)
+    return encode_record(Record(image, tags_of(photo), photo_id, place, f"{photo}.jpg"))
+
+
+def write_folder(folder, photos=PHOTOS, side=56):
+    """Photo k has 1, 2 or 3 regions; the photos are spread over two shards."""
+    folder.mkdir()
+    for split in ("train", "validation"):
+        for shard in (0, 1):
+            rows = [
+                record(photo, region, side)
+                for photo in range(shard, photos, 2)
+                for region in range(photo % 3 + 1)
+            ]
+            write_shard(folder / shard_name(split, shard, 2), rows)
+    (folder / "tag_counts.json").write_text(json.dumps({"vocabulary": VOCABULARY}))
+    texts = {part for k in range(photos) for tag in tags_of(k).items() for part in text_parts(*tag)}
+    (folder / "tokenizer.model").write_bytes(train_tokenizer(sorted(texts), 160))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("data") / "records")
+
+
+def make(records, **changes) -> PatchData:
+    config = {
+        "records": str(records),
+        "seed": 0,
+        "rescale": 0.5,
+        "recompress": 0.5,
+        "shift": 0.5,
+        "ramp_steps": 1,
+        "keep_tag": 0.8,
+        "shuffle_tags": True,
+        "cache_regions": 4,
+    }
+    tokenizer = load_tokenizer(str(records))
+    return PatchData(ConfigDict(config | changes), "train", tokenizer, SIZE, LENGTH)
+
+
+PLAIN = {"rescale": 0.0, "recompress": 0.0, "shift": 0.0, "keep_tag": 1.0, "shuffle_tags": False}
+
+
+def texts_of(dataset: PatchData, batch) -> list[str]:
+    pieces = dataset._tokenizer._processor
+    rows = zip(batch["tokens"], batch["token_mask"], strict=True)
+    return [pieces.decode(tokens[mask].tolist()) for tokens, mask in rows]
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        assert a[name].dtype == b[name].dtype
+        np.testing.assert_array_equal(a[name], b[name])
+
+
+# --- training batches ---------------------------------------------------------------------------
+
+
+def test_a_batch_has_the_agreed_arrays(records):
+    batch = make(records).batch(0, 4)
+    found = {name: (x.shape, x.dtype.name) for name, x in batch.items()}
+    assert found == {
+        "image": ((4, SIZE, SIZE, 3), "uint8"),
+        "tokens": ((4, LENGTH), "int32"),
+        "token_mask": ((4, LENGTH), "bool"),
+        "photo_id": ((4,), "uint32"),
+    }
+
+
+def test_a_batch_is_a_function_of_the_step(records):
+    a, b = make(records), make(records, cache_regions=1)
+    forwards = {step: a.batch(step, 4) for step in range(6)}
+    for step in (5, 0, 3, 3, 1, 4, 2):
+        assert_same(b.batch(step, 4), forwards[step])
+    other = make(records, seed=1).batch(0, 4)
+    assert not np.array_equal(other["image"], forwards[0]["image"])
+    assert not np.array_equal(forwards[0]["image"], forwards[2]["image"])
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 11])
+def test_an_epoch_visits_photos_once(records, batch_size):
+    dataset, orders = make(records), []
+    steps = PHOTOS // batch_size
+    for epoch in range(3):
+        batches = [dataset.batch(epoch * steps + k, batch_size)["photo_id"] for k in range(steps)]
+        seen = np.concatenate(batches).tolist()
+        assert len(set(seen)) == len(seen) == steps * batch_size
+        assert set(seen) <= set(range(PHOTOS))
+        orders.append(seen)
+    assert orders[0] != orders[1] != orders[2]
+
+
+def test_patch_text_and_photo_id_belong_together(records):
+    dataset = make(records, **PLAIN)
+    red_of, regions = {}, set()
+    for step in range(40):
+        batch = dataset.batch(step, PHOTOS)
+        for row, text in enumerate(texts_of(dataset, batch)):
+            (red,) = set(batch["image"][row, :, :, 0].ravel().tolist())
+            (region,) = set(batch["image"][row, :, :, 1].ravel().tolist())
+            shown = {name: tags_of(red)[name] for name in VOCABULARY}
+            assert text == to_text(shown)
+            assert red_of.setdefault(int(batch["photo_id"][row]), red) == red
+            windows = np.lib.stride_tricks.sliding_window_view(
+                pixels_of(red, region)[:, :, 2], (SIZE, SIZE)
+            )
+            found = (windows[:, :, 0] == batch["image"][row, 0, :, 2]).all(axis=2)
+            assert found.any()
+            regions.add((red, region))
+    assert sorted(red_of.values()) == list(range(PHOTOS))
+    assert regions == {(photo, r) for photo in range(PHOTOS) for r in range(photo % 3 + 1)}
+
+
+def test_tags_are_dropped_shuffled_and_told_what_was_done(records):
+    dataset = make(records, keep_tag=0.5, rescale=0.5, recompress=0.5)
+    texts = [text for step in range(40) for text in texts_of(dataset, dataset.batch(step, PHOTOS))]
+    tags = [tuple(part.split(": ")[0] for part in text.split(", ")) for text in texts]
+    camera = [tuple(name for name in names if name in VOCABULARY) for names in tags]
+    assert {len(names) for names in camera} == {0, 1, 2, 3}
+    assert np.mean([len(names) / 3 for names in camera]) == pytest.approx(0.5, abs=0.08)
+    assert len({names for names in camera if len(names) == 3}) == 6
+    done = {"Rescale Factor", "Recompression Quality", "Grid Shift"}
+    for names in tags:
+        assert set(names) <= {*VOCABULARY, *done, ""}
+        there = [name in done for name in names]
+        assert there == sorted(there, reverse=True)  # what was done comes first
+    assert {name for names in tags for name in names} >= done
+
+
+def test_processing_comes_in_over_the_first_steps(records):
+    dataset = make(records, rescale=0.0, recompress=1.0, shift=0.0, ramp_steps=40, keep_tag=0.0)
+
+    def share(steps):
+        masks = [dataset.batch(step, PHOTOS)["token_mask"].any(axis=1) for step in steps]
+        return np.mean(masks)
+
+    assert share([0]) == 0
+    assert 0 < share(range(5, 15)) < 0.5 < share(range(25, 35)) < 1
+    assert share(range(40, 44)) == 1
+
+
+def test_a_text_that_lost_all_its_tags_is_an_empty_row(records):
+    batch = make(records, **PLAIN | {"keep_tag": 0.0}).batch(0, 4)
+    assert not batch["token_mask"].any() and not batch["tokens"].any()
+
+
+# --- evaluation batches -------------------------------------------------------------------------
+
+
+def test_evaluation_takes_the_centre_and_the_whole_text(records):
+    dataset = make(records)
+    assert dataset.num_photos == PHOTOS
+    photos = [3, 0, 7, 7]
+    batch = dataset.eval_batch(photos)
+    assert_same(batch, make(records, seed=9).eval_batch(photos))
+    assert batch["photo_id"].tolist() == photos and batch["photo_id"].dtype == np.uint32
+    for image, text in zip(batch["image"], texts_of(dataset, batch), strict=True):
+        photo = int(image[0, 0, 0])
+        np.testing.assert_array_equal(image, pixels_of(photo, 0)[12:44, 12:44])
+        assert text == to_text({name: tags_of(photo)[name] for name in VOCABULARY})
+    np.testing.assert_array_equal(batch["image"][2], batch["image"][3])
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 40), (47, 32)])
+def test_centre_crop(height, width):
+    image = np.arange(height * width * 3, dtype=np.int32).reshape(height, width, 3)
+    crop = data.centre_crop(image, 32)
+    y, x = (height - 32) // 2, (width - 32) // 2
+    np.testing.assert_array_equal(crop, image[y : y + 32, x : x + 32])
+    assert crop.shape == (32, 32, 3)
+
+
+# --- what is refused ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["", "/no/such/folder"])
+def test_a_missing_folder_is_explained(name):
+    with pytest.raises(DataError, match=r"no such folder; write one with .*data_prep\.photos"):
+        data.open_split(name, "train")
+
+
+def test_an_empty_split_is_explained(tmp_path):
+    write_shard(tmp_path / shard_name("train", 0, 1), [])
+    with pytest.raises(DataError, match="the train split is empty"):
+        data.open_split(str(tmp_path), "train")
+
+
+def test_a_missing_tokenizer_is_explained(tmp_path):
+    with pytest.raises(DataError, match=r"tokenizer\.model: no tokenizer; .*train_tokenizer"):
+        load_tokenizer(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b"\xff\xfe",
+        b'{"vocabulary": null}',
+        b'{"vocabulary": "Make"}',
+    ],
+)
+def test_a_missing_vocabulary_is_explained(tmp_path, content):
+    if content is not None:
+        (tmp_path / "tag_counts.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"tag_counts\.json: no tag vocabulary .*data_prep\.photos"):
+        data.tag_vocabulary(str(tmp_path))
+
+
+def test_a_region_smaller_than_the_patch_is_explained(tmp_path):
+    dataset = make(write_folder(tmp_path / "small", photos=4, side=SIZE - 1))
+    words = r"31 x 31 px, smaller than the model's patch of 32 px; .*--region-size"
+    with pytest.raises(DataError, match=words):
+        dataset.batch(0, 2)
+    with pytest.raises(DataError, match=words):
+        dataset.eval_batch([0])
+
+
+def test_a_region_of_exactly_the_patch_is_used(tmp_path):
+    dataset = make(write_folder(tmp_path / "exact", photos=4, side=SIZE))
+    for step in range(10):
+        assert dataset.batch(step, 4)["image"].shape == (4, SIZE, SIZE, 3)
+
+
+# --- prefetching --------------------------------------------------------------------------------
+
+
+def workers() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name == "exif-jax-prefetch"]
+
+
+def test_prefetch_gives_every_step_in_order():
+    assert list(prefetch(lambda step: {"k": step}, 3, 20)) == [{"k": k} for k in range(3, 20)]
+    assert list(prefetch(lambda step: {}, 5, 5)) == []
+    assert workers() == []
+
+
+def test_prefetch_works_ahead_but_not_further():
+    done, reached = [], threading.Event()
+
+    def batch(step):
+        done.append(step)
+        if step == 3:
+            reached.set()
+        return {}
+
+    batches = prefetch(batch, 0, 100, depth=2)
+    next(batches)
+    assert reached.wait(30)  # one taken, two in the queue, one in the hand
+    batches.close()
+    assert max(done) <= 4
+    assert workers() == []
+
+
+def test_prefetch_raises_what_the_worker_raises():
+    def batch(step):
+        if step == 2:
+            raise DataError("the disk is gone")
+        return {"k": step}
+
+    batches, seen = prefetch(batch, 0, 10), []
+    with pytest.raises(DataError, match="the disk is gone"):
+        for item in batches:
+            seen.append(item["k"])
+    assert seen == [0, 1]
+    assert workers() == []

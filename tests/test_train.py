@@ -1,0 +1,202 @@
+"""The training command, end to end on a few simulated photos."""
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import pytest
+
+from configs import demo
+from data_prep import photos, simulate, train_tokenizer
+from exif_jax import release, train
+from exif_jax.data import DataError
+from exif_jax.sharding import MeshError
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def records(tmp_path_factory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("train")
+    simulate.main(["--output", f"{folder}/photos", "--photos", "64", "--size", "128"])
+    photos.main(
+        [
+            *(f"--input={folder}/photos", f"--output={folder}/records", "--region-size=128"),
+            *("--workers=1", "--validation-share=0.3"),
+        ]
+    )
+    train_tokenizer.main([f"--records={folder}/records"])
+    return folder / "records"
+
+
+def tiny_config(records: pathlib.Path, num_steps: int = 6):
+    c = demo.get_config()
+    c.data.records = str(records)
+    c.model.image.width = c.model.image.mlp_dim = 32
+    c.model.image.depth = c.model.text.depth = 1
+    c.model.image.image_size = 32
+    c.model.text.width = c.model.text.mlp_dim = 32
+    c.optim.warmup_steps = 2
+    c.train.batch_size = 16
+    c.train.num_steps = num_steps
+    c.train.log_every = c.train.save_every = 1
+    c.train.eval_every = 3
+    return c
+
+
+def losses(workdir: pathlib.Path) -> dict[int, float]:
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
+    return {row["step"]: row["loss"] for row in rows if "loss" in row}
+
+
+def test_a_run_leaves_metrics_and_a_model_that_loads(records, tmp_path):
+    results = train.train(tiny_config(records), tmp_path)
+    assert set(losses(tmp_path)) == {1, 2, 3, 4, 5, 6}
+    assert 0 <= results["image_to_exif_r1"] <= results["image_to_exif_r5"] <= 1
+    trained = release.load_model(tmp_path / "model.safetensors")
+    untrained = release.load_model(tmp_path / "untrained.safetensors")
+    assert trained.patch_size == 32 and trained.id != untrained.id
+    assert "Make" in trained.tags
+    assert str(records) not in json.dumps(trained.provenance)
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+@pytest.mark.slow
+def test_the_loss_falls(records, tmp_path):
+    config = tiny_config(records, num_steps=60)
+    config.train.log_every = 5
+    config.train.eval_every = config.train.save_every = 60
+    config.optim.lr = 5e-3
+    train.train(config, tmp_path)
+    curve = losses(tmp_path)
+    assert curve[60] < curve[5] - 0.3
+
+
+def command(config_flags: list[str], workdir: pathlib.Path, devices: int) -> list[str]:
+    return [
+        *("env", "JAX_PLATFORMS=cpu", f"JAX_NUM_CPU_DEVICES={devices}", sys.executable),
+        *("-m", "exif_jax.train", "--config=configs/demo.py", f"--workdir={workdir}"),
+        *config_flags,
+    ]
+
+
+def tiny_flags(records: pathlib.Path, **changes) -> list[str]:
+    """The tiny configuration as command-line overrides of configs/demo.py."""
+    config, base = tiny_config(records), demo.get_config()
+    flags = []
+    for group in ("data", "optim", "train"):
+        flags += [
+            f"--config.{group}.{name}={value}"
+            for name, value in config[group].items()
+            if base[group][name] != value
+        ]
+    for tower in ("image", "text"):
+        flags += [
+            f"--config.model.{tower}.{name}={value}"
+            for name, value in config.model[tower].items()
+            if base.model[tower][name] != value
+        ]
+    return flags + [f"--config.{name.replace('__', '.')}={v}" for name, v in changes.items()]
+
+
+def run(flags: list[str], workdir: pathlib.Path, devices: int = 1) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command(flags, workdir, devices), cwd=ROOT, capture_output=True, text=True, timeout=240
+    )
+
+
+@pytest.fixture(scope="module")
+def whole_run(records, tmp_path_factory) -> pathlib.Path:
+    """A run on one device that nothing disturbed."""
+    workdir = tmp_path_factory.mktemp("whole")
+    done = run(tiny_flags(records), workdir)
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+@pytest.mark.slow
+def test_eight_devices_give_the_losses_of_one(records, whole_run, tmp_path):
+    done = run(tiny_flags(records, mesh__fsdp=2), tmp_path, devices=8)
+    assert done.returncode == 0, done.stderr
+    assert "'data': 4, 'fsdp': 2" in done.stderr
+    # float32 sums in another order: rounding of 1e-7, grown by six steps of Adam.
+    assert losses(tmp_path) == pytest.approx(losses(whole_run), rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill_after", [2, 4])
+def test_a_killed_run_resumes_to_the_same_curve_bit_for_bit(
+    records, whole_run, tmp_path, kill_after
+):
+    flags = tiny_flags(records)
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command(flags, tmp_path, 1), cwd=ROOT, stdout=log, stderr=log)
+        while process.poll() is None and kill_after not in losses(tmp_path):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)  # most likely while a checkpoint is being written
+        process.wait()
+    assert not (tmp_path / "model.safetensors").exists(), "the run ended before it was killed"
+    done = run(flags, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert losses(tmp_path) == losses(whole_run)
+    a, b = (folder / "model.safetensors" for folder in (tmp_path, whole_run))
+    assert a.read_bytes() == b.read_bytes()
+
+
+def test_bad_settings_are_refused_in_one_sentence(records, tmp_path):
+    def refuses(error, words, **changes):
+        config = tiny_config(records)
+        for name, value in changes.items():
+            group, field = name.split("__")
+            config[group][field] = value
+        with pytest.raises(error, match=words):
+            train.train(config, tmp_path / "never")
+        assert not (tmp_path / "never").exists()
+
+    refuses(DataError, "no such folder.*data_prep.photos", data__records="/no/such/records")
+    refuses(train.TrainError, "exceeds the .* training photos", train__batch_size=4096)
+    refuses(train.TrainError, "positive", train__num_steps=0)
+    refuses(train.TrainError, "probability", data__keep_tag=1.5)
+    refuses(train.TrainError, "float32 or bfloat16", train__dtype="float16")
+    refuses(MeshError, "does not fit the .* device", mesh__fsdp=3)
+    if jax.device_count() > 1:
+        refuses(MeshError, "does not divide over", train__batch_size=jax.device_count() + 1)
+
+
+def test_an_unknown_model_field_is_named(records, tmp_path):
+    config = tiny_config(records)
+    config.model.image.widht = 32
+    with pytest.raises(train.TrainError, match="widht"):
+        train.train(config, tmp_path)
+
+
+def test_a_misspelt_flag_is_refused_by_the_command(records, tmp_path):
+    done = run([*tiny_flags(records), "--config.train.bach_size=3"], tmp_path)
+    assert done.returncode != 0
+    assert "bach_size" in done.stderr
+
+
+def test_a_missing_folder_is_one_line_and_status_1(records, tmp_path):
+    done = run(["--config.data.records=/no/such/records"], tmp_path)
+    assert done.returncode == 1
+    assert "/no/such/records" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_another_runs_folder_is_refused(records, tmp_path):
+    config = tiny_config(records, num_steps=2)
+    train.train(config, tmp_path)
+    config.optim.lr = 0.5
+    with pytest.raises(train.TrainError, match=r"other settings \(optim.lr\)"):
+        train.train(config, tmp_path)
+
+
+def test_a_diverging_run_stops_and_says_so(records, tmp_path):
+    config = tiny_config(records)
+    config.optim.lr = float("1e38")
+    config.optim.clip_norm = 1e30
+    with pytest.raises(train.TrainError, match=r"lower --config\.optim\.lr"):
+        train.train(config, tmp_path)

@@ -1,0 +1,176 @@
+"""One training step against AdamW written in NumPy, on one device and sharded."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from tiny_model import CONFIG, compiled, copied, random_batch, random_params
+
+from exif_jax import sharding, train_state
+from exif_jax.losses import infonce
+from exif_jax.models import dual_encoder
+from exif_jax.optim import learning_rate, make_optimizer
+from exif_jax.train_state import TrainState
+
+# eps is large so that gradients that are zero but for rounding stay near zero.
+OPTIM = ConfigDict(
+    {
+        "lr": 1e-2,
+        "end_lr": 1e-4,
+        "warmup_steps": 1,
+        "b1": 0.9,
+        "b2": 0.98,
+        "eps": 1e-3,
+        "weight_decay": 0.1,
+        "clip_norm": 0.5,
+    }
+)
+STEPS = 3
+TX = make_optimizer(OPTIM, 100)
+
+
+def state_of(params) -> TrainState:
+    params = copied(params)
+    return TrainState(jnp.zeros((), jnp.int32), params, TX.init(params))
+
+
+# Donated: every test gives it a state of its own.
+step = compiled(functools.partial(train_state.train_step, CONFIG, TX, "float32"), donate_argnums=0)
+
+
+def batches(steps=STEPS):
+    return [random_batch(seed=k) for k in range(steps)]
+
+
+@pytest.fixture(scope="module")
+def after_three_steps():
+    """The state after STEPS steps on one device, and the metrics of each step."""
+    state, rows = state_of(random_params()), []
+    for batch in batches():
+        state, metrics = step(state, batch)
+        rows.append(jax.device_get(metrics))
+    return jax.device_get(state), rows
+
+
+def numpy_adamw(params, grads_of, steps):
+    """Clipping, AdamW and the schedule by their definitions, in float64."""
+    path_leaves, treedef = jax.tree_util.tree_flatten_with_path(params)
+    names = [path[-1].key for path, _ in path_leaves]
+    x = [np.array(leaf, np.float64) for _, leaf in path_leaves]
+    m, v = [np.zeros_like(a) for a in x], [np.zeros_like(a) for a in x]
+    norms = []
+    for k in range(steps):
+        tree = jax.tree.unflatten(treedef, [np.asarray(a, np.float32) for a in x])
+        g = [np.array(a, np.float64) for a in jax.tree.leaves(grads_of(tree, k))]
+        norms.append(math.sqrt(sum((a**2).sum() for a in g)))
+        g = [a * min(1, OPTIM.clip_norm / norms[-1]) for a in g]
+        lr = float(learning_rate(OPTIM, 100)(k))
+        for i, name in enumerate(names):
+            m[i] = OPTIM.b1 * m[i] + (1 - OPTIM.b1) * g[i]
+            v[i] = OPTIM.b2 * v[i] + (1 - OPTIM.b2) * g[i] ** 2
+            m_hat, v_hat = m[i] / (1 - OPTIM.b1 ** (k + 1)), v[i] / (1 - OPTIM.b2 ** (k + 1))
+            decay = OPTIM.weight_decay if name in ("kernel", "embedding") else 0
+            x[i] = x[i] - lr * (m_hat / (np.sqrt(v_hat) + OPTIM.eps) + decay * x[i])
+            if name == "log_scale":
+                x[i] = np.clip(x[i], 0, math.log(100))
+    return jax.tree.unflatten(treedef, x), norms
+
+
+def assert_close(a, b):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), a, b)
+
+
+def test_three_steps_equal_numpy(after_three_steps):
+    state, rows = after_three_steps
+
+    @compiled
+    def value_and_grad(params, batch):
+        def loss(params):
+            z_img = dual_encoder.embed_images(CONFIG, params, batch["image"])
+            texts = batch["tokens"], batch["token_mask"]
+            z_txt = dual_encoder.embed_texts(CONFIG, params, *texts)
+            return infonce(z_img, z_txt, jnp.exp(params["log_scale"]), batch["photo_id"])[0]
+
+        return jax.value_and_grad(loss)(params)
+
+    losses, scales = [], []
+
+    def gradient(params, k):
+        loss, grads = value_and_grad(params, random_batch(seed=k))
+        losses.append(loss)
+        scales.append(np.exp(params["log_scale"]))
+        return grads
+
+    expected, norms = numpy_adamw(random_params(), gradient, STEPS)
+    assert_close(state.params, expected)
+    moved = np.abs(
+        state.params["image"]["embed"]["kernel"] - random_params()["image"]["embed"]["kernel"]
+    )
+    assert moved.max() > 1e-3
+    # The metrics are of the state before the step.
+    assert set(rows[0]) == {"loss", "accuracy", "scale", "grad_norm"}
+    for name, values in {"loss": losses, "scale": scales, "grad_norm": norms}.items():
+        np.testing.assert_allclose([row[name] for row in rows], values, rtol=1e-4)
+    assert state.step == STEPS and state.step.dtype == np.int32
+
+
+@pytest.mark.parametrize("fsdp", [2])
+def test_a_sharded_step_equals_one_device(after_three_steps, fsdp, monkeypatch):
+    if jax.device_count() % fsdp:
+        pytest.skip(f"needs a multiple of {fsdp} devices, there are {jax.device_count()}")
+    monkeypatch.setattr(sharding, "MIN_SHARDED_SIZE", 256)
+    mesh = sharding.make_mesh(-1, fsdp)
+    state = state_of(random_params())
+    places = sharding.state_sharding(mesh, state)
+    state = jax.device_put(state, places)
+    kernel = state.params["image"]["embed"]["kernel"]
+    assert kernel.addressable_shards[0].data.size == kernel.size // fsdp
+    sharded_step = compiled(
+        functools.partial(train_state.train_step, CONFIG, TX, "float32"),
+        in_shardings=(places, sharding.batch_sharding(mesh)),
+        out_shardings=(places, sharding.replicated(mesh)),
+        donate_argnums=0,
+    )
+    expected, rows = after_three_steps
+    for batch, row in zip(batches(), rows, strict=True):
+        state, metrics = sharded_step(state, sharding.to_device(mesh, batch))
+        assert_close(jax.device_get(metrics), row)
+    assert_close(jax.device_get(state.params), expected.params)
+    assert state.step == STEPS
+
+
+@pytest.mark.parametrize(("start", "end"), [(-1.0, 0.0), (9.0, math.log(100))])
+def test_the_temperature_stays_within_its_bounds(start, end):
+    params = random_params()
+    params["log_scale"] = np.float32(start)
+    state, _ = step(state_of(params), random_batch())
+    assert float(state.params["log_scale"]) == pytest.approx(end)
+
+
+def test_a_step_reuses_the_memory_of_the_state():
+    state = state_of(random_params())
+    old = jax.tree.leaves(state.params)
+    new, _ = step(state, random_batch())
+    assert all(x.is_deleted() for x in old)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(new.params))
+
+
+def test_a_small_batch_can_be_learned_by_heart():
+    state, batch, losses = state_of(random_params()), random_batch(), []
+    for _ in range(80):
+        state, metrics = step(state, batch)
+        losses.append(float(metrics["loss"]))
+    assert losses[20] < losses[0] - 0.5
+    assert losses[-1] < 0.5 and float(metrics["accuracy"]) > 0.9
+
+
+def test_a_fresh_state_begins_at_step_zero():
+    shapes = jax.eval_shape(functools.partial(train_state.init, CONFIG, TX), jax.random.key(0))
+    assert shapes.step.dtype == np.int32 and shapes.step.shape == ()
+    assert {x.dtype for x in jax.tree.leaves(shapes.params)} == {np.dtype("float32")}
+    expected = jax.eval_shape(TX.init, random_params())
+    assert jax.tree.structure(shapes.opt_state) == jax.tree.structure(expected)

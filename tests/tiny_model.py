@@ -1,0 +1,124 @@
+"""A dual encoder of a few thousand parameters for tests, with random weights, batches and ways to run it."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from exif_jax.models import dual_encoder
+from exif_jax.release import make_config
+
+VOCAB = 96
+# The tests compile for far longer than they compute, so the compiler may leave the code slow.
+compiled = functools.partial(
+    jax.jit,
+    compiler_options={
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    },
+)
+
+
+def tiny_config(image=None, text=None, **rest) -> dual_encoder.DualEncoderConfig:
+    width = {"width": 16, "depth": 1, "heads": 2, "mlp_dim": 32}
+    return make_config(
+        {
+            "image": {"image_size": 16, "token_size": 8, **width, **(image or {})},
+            "text": {"vocab_size": VOCAB, "max_length": 8, **width, **(text or {})},
+            "embed_dim": 12,
+            **rest,
+        }
+    )
+
+
+CONFIG = tiny_config()
+
+
+@functools.cache
+def _init(config):
+    return compiled(functools.partial(dual_encoder.init_params, config))
+
+
+def fresh_params(config=CONFIG, seed: int = 0) -> dict:
+    """Initialised parameters, as NumPy arrays."""
+    return jax.device_get(_init(config)(jax.random.key(seed)))
+
+
+def random_params(config=CONFIG, seed: int = 0) -> dict:
+    """Parameters of which none is zero or one: an unused bias or scale would show."""
+    rng = np.random.default_rng(seed)
+
+    def draw(path, x):
+        name = path[-1].key
+        if name == "kernel":
+            return (rng.normal(size=x.shape) / np.sqrt(x.shape[-2])).astype(np.float32)
+        noise = rng.normal(size=x.shape) * 0.3
+        return np.asarray(noise + (name in ("scale", "log_scale")), np.float32)
+
+    shapes = jax.eval_shape(lambda k: dual_encoder.init_params(config, k), jax.random.key(0))
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def random_batch(config=CONFIG, rows: int = 16, seed: int = 0) -> dict[str, np.ndarray]:
+    """A batch of distinct photos with texts of 1 to L pieces."""
+    rng = np.random.default_rng(seed)
+    size, length = config.image.image_size, config.text.max_length
+    mask = np.arange(length) < rng.integers(1, length + 1, rows)[:, None]
+    tokens = rng.integers(2, config.text.vocab_size, (rows, length)).astype(np.int32)
+    return {
+        "image": rng.integers(0, 256, (rows, size, size, 3), dtype=np.uint8),
+        "tokens": np.where(mask, tokens, 0).astype(np.int32),
+        "token_mask": mask,
+        "photo_id": np.arange(rows, dtype=np.uint32),
+    }
+
+
+def copied(params) -> dict:
+    """The parameters as new JAX arrays, which a step may donate."""
+    return jax.tree.map(jnp.array, params)
+
+
+def relative_error(out, ref) -> float:
+    out, ref = np.asarray(out, np.float64), np.asarray(ref, np.float64)
+    assert out.shape == ref.shape
+    return float(np.linalg.norm(out - ref) / np.linalg.norm(ref))
+
+
+def embedder(config, dtype="float32"):
+    def run(params, images, tokens, mask):
+        return dual_encoder.apply(config, params, images, tokens, mask, dtype)[:2]
+
+    return run
+
+
+@functools.cache
+def compiled_embedder(config, dtype):
+    return compiled(embedder(config, dtype))
+
+
+def embed(config, params, batch, dtype="float32"):
+    """z_img and z_txt of a batch, compiled once for each shape; None without image or tokens."""
+    with jax.default_matmul_precision("highest"):
+        return compiled_embedder(config, dtype)(params, *arguments(batch))
+
+
+def arguments(batch):
+    return tuple(batch.get(name) for name in ("image", "tokens", "token_mask"))
+
+
+def images_of(batch):
+    return {"image": batch["image"]}
+
+
+def texts_of(batch):
+    return {name: batch[name] for name in ("tokens", "token_mask")}
+
+
+def nnx_with(make, seed: int):
+    """A module with noise for parameters, and these as a nested dict."""
+    rng = np.random.default_rng(seed)
+    graphdef, shapes = nnx.split(nnx.eval_shape(make))
+    state = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape) * 0.3, jnp.float32), shapes)
+    return nnx.merge(graphdef, state), nnx.to_pure_dict(state)
