@@ -10,13 +10,13 @@ def get_config():
     c.data.shift = 0.0
     c.model.embed_dim = 128
     c.model.image.image_size = 64
-    c.model.image.token_size = 8
-    c.model.image.width = 128
-    c.model.image.heads = 2
-    c.model.image.mlp_dim = 512
+    c.model.image.token_size = 16
+    c.model.image.width = 192
+    c.model.image.heads = 3
+    c.model.image.mlp_dim = 768
     c.model.text.max_length = 64
-    c.optim.lr = 2e-3
+    c.optim.lr = 1e-3
     c.optim.warmup_steps = 30
     c.train.batch_size = 128
-    c.train.num_steps = 300
+    c.train.num_steps = 500
     return c

@@ -1,10 +1,11 @@
-"""The containers of photos, read without trust: JPEG segments, TIFF directories, WebP header.
+"""The containers of photos, read without trust: JPEG, TIFF, WebP and HEIF.
 
 Decoders are given only what decides the pixels, without metadata and without links to other
 pages; EXIF is read apart from them. Nothing here decodes pixels or allocates by a size that the
 file only claims. A file that breaks the rules raises ``Refusal``.
 
-Sources: JPEG (ITU T.81), TIFF 6.0, Exif 2.32 and the WebP container specification.
+Sources: JPEG (ITU T.81), TIFF 6.0, Exif 2.32, the WebP container specification and ISO/IEC
+14496-12 (boxes of HEIF).
 """
 
 import struct
@@ -18,6 +19,7 @@ from exif_jax import exif as exif_tags
 CURE_COPY = "Get an intact copy of the file"
 _MAX_SCANS = 100  # of a JPEG; cameras write about ten, hostile files thousands
 _MAX_ENTRIES = 1000  # of one TIFF directory
+_MAX_BOXES = 1000  # of a HEIF file, at the top; cameras write about five
 
 
 class Refusal(Exception):
@@ -132,7 +134,7 @@ def plain_tiff(data: bytes) -> tuple[bytes, list[str]]:
     return bytes(plain), ["first of several pages used"] if link else []
 
 
-# --- JPEG segments and WebP header --------------------------------------------------------------
+# --- JPEG segments, WebP header, HEIF boxes -----------------------------------------------------
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -188,3 +190,24 @@ def webp_size(data: bytes) -> tuple[int, int]:
         bits = int.from_bytes(body[1:5], "little")
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
     raise Refusal("the WebP file is damaged", CURE_COPY)
+
+
+def check_heif(data: bytes) -> None:
+    """Refuses a HEIF file whose last box ends beyond its bytes.
+
+    Cameras store a photo as a grid of tiles. libheif decodes such a file without an error when
+    only its first tiles are there.
+    """
+    position = 0
+    for _ in range(_MAX_BOXES):
+        size = int.from_bytes(data[position : position + 4], "big")
+        if size == 1:  # the size follows in 64 bits
+            size = int.from_bytes(data[position + 8 : position + 16], "big")
+        if size == 0:  # the box ends where the file ends
+            return
+        if size < 8:
+            raise Refusal("the HEIF file is damaged", CURE_COPY)
+        position += size
+        if position > len(data):
+            raise Refusal("the HEIF file is truncated", CURE_COPY)
+    raise Refusal(f"more than {_MAX_BOXES} HEIF boxes", CURE_COPY)

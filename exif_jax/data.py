@@ -18,7 +18,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from exif_jax import exif
-from exif_jax.processing import process
+from exif_jax.processing import GRID, process
 from exif_jax.records import Record, RecordReader, decode_image, decode_record
 from exif_jax.tokenizer import Tokenizer
 
@@ -171,8 +171,8 @@ def select_tags(tags: dict[str, str], vocabulary: tuple[str, ...]) -> dict[str, 
 
 
 def centre_crop(image: np.ndarray, size: int) -> np.ndarray:
-    """The central [size, size, 3] of [H, W, 3]."""
-    y, x = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
+    """The [size, size, 3] nearest the centre of [H, W, 3] that begins on the JPEG grid."""
+    y, x = ((side - size) // 2 // GRID * GRID for side in image.shape[:2])
     return image[y : y + size, x : x + size]
 
 

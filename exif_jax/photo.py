@@ -1,5 +1,6 @@
-"""One untrusted image file -> uint8 RGB pixels and canonical EXIF. The guards are here
-and, for the insides of a file, in ``exif_jax.containers``.
+"""One untrusted image file -> uint8 RGB pixels and canonical EXIF.
+
+Every guard is here or, for what lies inside a file, in ``exif_jax.containers``.
 
 What becomes of the pixels, so that training and analysis see the same ones:
 
@@ -13,11 +14,11 @@ What becomes of the pixels, so that training and analysis see the same ones:
   rotation, mirror and crop that the container prescribes (irot, imir, clap), so these pixels are
   upright. EXIF orientation counts for nothing in HEIF; it is reported as 1, in ``exif`` too, that
   nobody turns the pixels twice. More than 8 bits: the high ones. Several images: the primary one.
-  Its width and height in the container are checked before decoding; libheif itself refuses
-  pixels that are not of that size.
+  The size that the container claims is checked before decoding; libheif itself refuses pixels
+  that are not of that size.
 
 Whatever departs from plain 8-bit RGB or grey is said in ``Photo.notes``. Sources: Exif 2.32
-(orientation); HEIF, ISO/IEC 23008-12 (6.5.10, 6.5.12: rotation and mirror).
+(orientation) and ISO/IEC 23008-12 (HEIF).
 """
 
 import contextlib
@@ -32,7 +33,15 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFile
 
-from exif_jax.containers import CURE_COPY, Refusal, plain_jpeg, plain_tiff, read_exif, webp_size
+from exif_jax.containers import (
+    CURE_COPY,
+    Refusal,
+    check_heif,
+    plain_jpeg,
+    plain_tiff,
+    read_exif,
+    webp_size,
+)
 
 _HEIF = importlib.util.find_spec("pillow_heif") is not None
 EXTENSIONS: frozenset[str] = frozenset(
@@ -155,7 +164,8 @@ def _to_rgb(image: Image.Image) -> tuple[np.ndarray, list[str]]:
     return np.repeat(grey[..., None], 3, axis=2), notes
 
 
-def _opener(kind: str) -> Callable[..., Image.Image]:
+def _opener(kind: str) -> Callable[..., ImageFile.ImageFile]:
+    """The class that decodes a format: stream, file name -> image."""
     if kind == "HEIF":
         import pillow_heif  # type: ignore[reportMissingImports]
 
@@ -174,10 +184,12 @@ def _decode(data: bytes, kind: str, max_pixels: int) -> tuple[np.ndarray, bytes,
         data, notes = plain_tiff(data)
     elif kind == "WEBP":
         _check_pixels(*webp_size(data), max_pixels)
+    elif kind == "HEIF":
+        check_heif(data)
     # The format's own class instead of Image.open: its check of the size warns, by a global limit
     # that threads share. Ours comes first.
     with _opener(kind)(io.BytesIO(data), "") as image:
-        _check_pixels(*image.size, max_pixels)
+        _check_pixels(image.width, image.height, max_pixels)
         if kind != "JPEG" and getattr(image, "n_frames", 1) > 1:
             notes.append(f"{'primary' if kind == 'HEIF' else 'first'} of several frames used")
         if image.mode[:1] != "I" and any(";16" in str(tile[3]) for tile in image.tile):

@@ -22,7 +22,7 @@ _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-# Room around the patch, so that it holds no border of a resampled or recompressed image.
+# Room around the patch, so that the last crop can put it anywhere on a new JPEG grid.
 _MARGIN = 16
 
 

@@ -1,4 +1,4 @@
-"""The encoders against PyTorch, against their own definition, and at full size by shape only."""
+"""The encoders against their definition, their first weights, and full sizes by shape only."""
 
 import functools
 import math
@@ -8,7 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from tiny_model import CONFIG, compiled, fresh_params, random_batch, random_params, tiny_config
+from tiny_model import (
+    CONFIG,
+    arguments,
+    compiled,
+    embed,
+    embedder,
+    fresh_params,
+    images_of,
+    nnx_with,
+    random_batch,
+    random_params,
+    relative_error,
+    texts_of,
+    tiny_config,
+)
 
 from configs import vit_b, vit_s
 from exif_jax.models import dual_encoder

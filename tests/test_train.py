@@ -49,7 +49,10 @@ def tiny_config(records: pathlib.Path, num_steps: int = 6):
 
 
 def losses(workdir: pathlib.Path) -> dict[int, float]:
-    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
+    """Step -> training loss, of whole lines; a running process may be writing the last one."""
+    path = workdir / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    rows = [json.loads(line) for line in lines if line.endswith("}")]
     return {row["step"]: row["loss"] for row in rows if "loss" in row}
 
 

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from tiny_model import CONFIG, compiled, copied, random_batch, random_params
 
 from exif_jax import sharding, train_state
-from exif_jax.losses import infonce
+from exif_jax.losses import collapse_penalty, infonce
 from exif_jax.models import dual_encoder
 from exif_jax.optim import learning_rate, make_optimizer
 from exif_jax.train_state import TrainState
@@ -93,16 +93,18 @@ def test_three_steps_equal_numpy(after_three_steps):
             z_img = dual_encoder.embed_images(CONFIG, params, batch["image"])
             texts = batch["tokens"], batch["token_mask"]
             z_txt = dual_encoder.embed_texts(CONFIG, params, *texts)
-            return infonce(z_img, z_txt, jnp.exp(params["log_scale"]), batch["photo_id"])[0]
+            scale = jnp.exp(params["log_scale"])
+            nats = infonce(z_img, z_txt, scale, batch["photo_id"])[0]
+            collapse = collapse_penalty(z_img) + collapse_penalty(z_txt)
+            return nats + collapse, {"loss": nats, "collapse": collapse, "scale": scale}
 
-        return jax.value_and_grad(loss)(params)
+        return jax.value_and_grad(loss, has_aux=True)(params)
 
-    losses, scales = [], []
+    expected_rows = []
 
     def gradient(params, k):
-        loss, grads = value_and_grad(params, random_batch(seed=k))
-        losses.append(loss)
-        scales.append(np.exp(params["log_scale"]))
+        (_, row), grads = value_and_grad(params, random_batch(seed=k))
+        expected_rows.append(row)
         return grads
 
     expected, norms = numpy_adamw(random_params(), gradient, STEPS)
@@ -112,9 +114,10 @@ def test_three_steps_equal_numpy(after_three_steps):
     )
     assert moved.max() > 1e-3
     # The metrics are of the state before the step.
-    assert set(rows[0]) == {"loss", "accuracy", "scale", "grad_norm"}
-    for name, values in {"loss": losses, "scale": scales, "grad_norm": norms}.items():
-        np.testing.assert_allclose([row[name] for row in rows], values, rtol=1e-4)
+    assert set(rows[0]) == {"loss", "accuracy", "collapse", "scale", "grad_norm"}
+    for row, expected_row, norm in zip(rows, expected_rows, norms, strict=True):
+        for name, value in (expected_row | {"grad_norm": norm}).items():
+            np.testing.assert_allclose(row[name], value, rtol=1e-4, atol=1e-6)
     assert state.step == STEPS and state.step.dtype == np.int32
 
 

@@ -1,4 +1,4 @@
-"""A dual encoder of a few thousand parameters for tests, with random weights, batches and ways to run it."""
+"""A dual encoder of a few thousand parameters for tests: its weights, batches and embeddings."""
 
 import functools
 
