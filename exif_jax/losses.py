@@ -33,21 +33,3 @@ def infonce(
     text_to_image = -jnp.diag(jax.nn.log_softmax(logits_BxB, axis=0)).mean()
     right = (logits_BxB.argmax(axis=1) == jnp.arange(len(photo_id))).mean()
     return (image_to_text + text_to_image) / 2, right
-
-
-def collapse_penalty(z_BxD: jax.Array) -> jax.Array:
-    """What embeddings pay for all pointing the same way, 0 where they do not.
-
-    At random weights a patch and its text have nothing in common, and the quickest way to lower
-    InfoNCE is to make all embeddings equal, where its gradient vanishes: small models rested there
-    for hundreds of steps. This is the variance term of VICReg (Bardes et al., ICLR 2022) with a
-    floor at half the standard deviation of a uniform sphere, so trained models never feel it.
-
-    Args:
-        z_BxD: float32, unit rows.
-
-    Returns:
-        float32 scalar in [0, 0.5].
-    """
-    std_D = jnp.sqrt(z_BxD.var(axis=0) + 1e-8) * z_BxD.shape[1] ** 0.5
-    return jax.nn.relu(0.5 - std_D).mean()

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from exif_jax.losses import collapse_penalty, infonce
+from exif_jax.losses import infonce
 from exif_jax.models import dual_encoder
 from exif_jax.models.dual_encoder import DualEncoderConfig, Params
 
@@ -35,15 +35,13 @@ def init(config: DualEncoderConfig, tx: optax.GradientTransformation, key: jax.A
 def loss_fn(
     config: DualEncoderConfig, dtype: str, params: Params, batch: dict[str, jax.Array]
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """What is minimised on one global batch, and the scalars to report ("loss" is InfoNCE's)."""
+    """The loss of one global batch (see `losses.infonce`) and its by-products."""
     z_img, z_txt, extras = dual_encoder.apply(
         config, params, batch["image"], batch["tokens"], batch["token_mask"], dtype
     )
     assert z_img is not None and z_txt is not None
     loss, accuracy = infonce(z_img, z_txt, extras["scale"], batch["photo_id"])
-    collapse = collapse_penalty(z_img) + collapse_penalty(z_txt)
-    metrics = {"loss": loss, "accuracy": accuracy, "collapse": collapse, "scale": extras["scale"]}
-    return loss + collapse, metrics
+    return loss, {"accuracy": accuracy, "scale": extras["scale"]}
 
 
 def train_step(
@@ -65,9 +63,9 @@ def train_step(
         The state at step k + 1 and float32 scalars measured on the state at step k.
     """
     grad_fn = jax.value_and_grad(functools.partial(loss_fn, config, dtype), has_aux=True)
-    (_, metrics), grads = grad_fn(state.params, batch)
+    (loss, metrics), grads = grad_fn(state.params, batch)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     params["log_scale"] = jnp.clip(params["log_scale"], 0.0, MAX_LOG_SCALE)
-    metrics |= {"grad_norm": optax.tree.norm(grads)}
+    metrics |= {"loss": loss, "grad_norm": optax.tree.norm(grads)}
     return TrainState(state.step + 1, params, opt_state), metrics

@@ -39,6 +39,7 @@ def tiny_config(records: pathlib.Path, num_steps: int = 6):
     c.model.image.width = c.model.image.mlp_dim = 32
     c.model.image.depth = c.model.text.depth = 1
     c.model.image.image_size = 32
+    c.model.image.heads = c.model.text.heads = 2
     c.model.text.width = c.model.text.mlp_dim = 32
     c.optim.warmup_steps = 2
     c.train.batch_size = 16

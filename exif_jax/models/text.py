@@ -30,6 +30,10 @@ class TextConfig:
     mlp_dim: int = 2048
     remat: bool = False
 
+    def __post_init__(self):
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of {self.heads} heads")
+
 
 class TextTransformer(nnx.Module):
     """Tokens [B, L] to features [B, width]: the mean over real tokens, as in the paper (3.1).

@@ -32,8 +32,6 @@ class Attention(nnx.Module):
     """
 
     def __init__(self, width: int, heads: int, dtype: jnp.dtype, rngs: nnx.Rngs):
-        if width % heads:
-            raise ValueError(f"width {width} is not a multiple of {heads} heads")
         self.heads = heads
         qkv_init = nnx.initializers.variance_scaling(2.0, "fan_avg", "uniform")
         glorot = nnx.initializers.xavier_uniform()

@@ -46,6 +46,8 @@ class ViTConfig:
             raise ValueError(
                 f"image_size {self.image_size} is not a multiple of token_size {self.token_size}"
             )
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of {self.heads} heads")
         if self.pool not in ("mean", "mean_std", "cls"):
             raise ValueError(f"pool is {self.pool!r}, not 'mean', 'mean_std' or 'cls'")
 
