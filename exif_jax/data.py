@@ -127,17 +127,20 @@ _POOL = concurrent.futures.ThreadPoolExecutor(thread_name_prefix="exif-jax-data"
 
 def open_split(records: str, split: str) -> RecordReader:
     """The reader of a split; raises DataError where the folder holds none."""
-    folder = pathlib.Path(records)
-    if not records or not folder.is_dir():
+    reader = RecordReader(_folder(records), split)
+    if len(reader) == 0:
+        raise DataError(f"{records}: the {split} split is empty; the records need more cameras")
+    return reader
+
+
+def _folder(records: str) -> pathlib.Path:
+    if not records or not pathlib.Path(records).is_dir():
         raise DataError(
             f"config.data.records={records!r}: no such folder; write one with "
             "`python -m data_prep.photos --input PHOTOS --output RECORDS` and pass "
             "--config.data.records=RECORDS"
         )
-    reader = RecordReader(folder, split)
-    if len(reader) == 0:
-        raise DataError(f"{records}: the {split} split is empty; the records need more cameras")
-    return reader
+    return pathlib.Path(records)
 
 
 def tag_vocabulary(records: str) -> tuple[str, ...]:
@@ -156,7 +159,7 @@ def tag_vocabulary(records: str) -> tuple[str, ...]:
 
 def load_tokenizer(records: str) -> Tokenizer:
     """The tokenizer that lies with the records."""
-    path = pathlib.Path(records, "tokenizer.model")
+    path = _folder(records) / "tokenizer.model"
     if not path.is_file():
         raise DataError(
             f"{path}: no tokenizer; train one with "
