@@ -11,5 +11,5 @@ def get_config():
     c.optim.lr = 1e-3
     c.optim.warmup_steps = 30
     c.train.batch_size = 128
-    c.train.num_steps = 220
+    c.train.num_steps = 200
     return c

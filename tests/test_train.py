@@ -121,7 +121,7 @@ def test_eight_devices_give_the_losses_of_one(records, whole_run, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kill_after", [2, 4])
+@pytest.mark.parametrize("kill_after", [3])
 def test_a_killed_run_resumes_to_the_same_curve_bit_for_bit(
     records, whole_run, tmp_path, kill_after
 ):
