@@ -1,11 +1,11 @@
-"""A tiny model on simulated photos: `make demo`, minutes on two CPU cores."""
+"""A small model on simulated photos, for `make demo`: too short a run to learn much."""
 
 from configs import vit_ti_cpu
 
 
 def get_config():
     c = vit_ti_cpu.get_config()
-    c.data.rescale = 0.0  # the demo shows that cameras alone suffice
+    c.data.rescale = 0.0  # no processing: the cameras' own traces only
     c.data.recompress = 0.0
     c.data.shift = 0.0
     c.optim.lr = 1e-3

@@ -1,4 +1,4 @@
-"""A small ViT on 128-pixel patches with a small text transformer: an hour of two CPU cores."""
+"""A small ViT on 128-pixel patches with a small text transformer, for two CPU cores."""
 
 from configs import vit_b
 
