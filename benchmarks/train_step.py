@@ -71,7 +71,7 @@ def random_batch(model, batch_size: int) -> dict[str, jax.Array]:
         "image": jax.random.randint(keys[0], (batch_size, S, S, 3), 0, 256).astype(jnp.uint8),
         "tokens": jax.random.randint(keys[1], (batch_size, L), 2, model.text.vocab_size),
         "token_mask": jnp.ones((batch_size, L), bool),
-        "photo_id": jnp.arange(batch_size, dtype=jnp.uint32),
+        "text_id": jnp.arange(batch_size, dtype=jnp.uint32),
     }
 
 

@@ -9,10 +9,12 @@ def get_config() -> ConfigDict:
     c.data = ConfigDict()
     c.data.records = ""  # folder that `python -m data_prep.photos` wrote
     c.data.seed = 0  # order of the photos, choice of patches, processing
-    c.data.rescale = 0.3  # share of patches rescaled by 0.5..1.5, and saying so in their text
-    c.data.recompress = 0.5  # share recompressed as JPEG of quality 60..98, likewise
+    c.data.texts_per_photo = 2  # one processing history each, so that scenes are no help
+    c.data.patches_per_text = 2  # at least 2 for train.image_weight
+    c.data.rescale = 0.4  # share of texts with patches rescaled by 0.5..1.5, and saying so
+    c.data.recompress = 0.2  # share recompressed as JPEG of quality 60..98, likewise
     c.data.shift = 0.3  # share cut off the JPEG grid, likewise
-    c.data.ramp_steps = 5000  # steps over which these three shares grow from 0
+    c.data.save = 0.6  # share of batches saved as JPEG of quality 70..98 as the last step
     c.data.keep_tag = 0.8  # probability with which each tag stays in a text
     c.data.shuffle_tags = True  # tags in random order; otherwise in the vocabulary's order
     c.data.cache_regions = 256  # decoded regions kept in memory (0.6 MB each at 448 px)
@@ -28,7 +30,7 @@ def get_config() -> ConfigDict:
     c.model.image.heads = 12
     c.model.image.mlp_dim = 3072
     c.model.image.pool = "mean_std"  # or "mean", "cls"
-    c.model.image.remove_token_mean = True  # look at texture, not at brightness and hue
+    c.model.image.features = "spectrum"  # log |DCT|; or "pixels", or "texture": less their mean
     c.model.image.remat = False  # recompute activations in the backward pass to save memory
     c.model.text = ConfigDict()
     c.model.text.max_length = 256  # pieces; longer texts are cut
@@ -49,7 +51,8 @@ def get_config() -> ConfigDict:
     c.optim.clip_norm = 1.0  # gradients longer than this are scaled down to it
 
     c.train = ConfigDict()
-    c.train.batch_size = 1024  # global, over all devices
+    c.train.batch_size = 1024  # patches, over all devices
+    c.train.image_weight = 1.0  # of the loss between patches, beside that of patches and texts
     c.train.num_steps = 73_000  # the paper's number
     c.train.dtype = "bfloat16"  # of matrix products; parameters and loss stay float32
     c.train.seed = 0  # of the initial parameters

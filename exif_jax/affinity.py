@@ -194,11 +194,12 @@ def cell_embeddings(z_PxD: jax.Array, grid: Grid) -> jax.Array:
     """
     down = coverage(grid.rows, grid.patch, grid.stride)
     across = coverage(grid.columns, grid.patch, grid.stride)
-    return _spread(z_PxD.reshape(grid.rows, grid.columns, -1), down, across)
+    return spread(z_PxD.reshape(grid.rows, grid.columns, -1), down, across)
 
 
 @jax.jit
-def _spread(z_RxCxD, down_HxR, across_WxC):
+def spread(z_RxCxD: jax.Array, down_HxR: jax.Array, across_WxC: jax.Array) -> jax.Array:
+    """Patches to cells by the `coverage` of each side: [rows, columns, D] -> [H, W, D]."""
     return jnp.einsum("hr,wc,rcd->hwd", down_HxR, across_WxC, z_RxCxD, precision="highest")
 
 
@@ -256,41 +257,8 @@ def _distances(a_NxD: jax.Array, b_MxD: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.maximum(squares - 2 * jnp.matmul(a_NxD, b_MxD.T, precision="highest"), 0))
 
 
-@jax.jit
-def normalized_cut(z_PxD: jax.Array) -> jax.Array:
-    """Two-way spectral clustering of patches (Shi and Malik, 2000) with affinity (1 + cos) / 2.
-
-    The affinity has rank D + 1, so its eigenvectors come from a [D + 1, D + 1] matrix, and the
-    cost of the cut at every threshold along the second one from running sums.
-
-    Args:
-        z_PxD: unit rows.
-
-    Returns:
-        int32 [P]: 0 in the larger part, 1 in the smaller (the later patches' part, where equal).
-    """
-    P = z_PxD.shape[0]
-    if P == 1:
-        return jnp.zeros(1, jnp.int32)
-    f_PxF = jnp.concatenate([z_PxD, jnp.ones((P, 1))], axis=1) / math.sqrt(2)
-    total_F = f_PxF.sum(axis=0)
-    degree_P = jnp.maximum(f_PxF @ total_F, 1e-6)
-    g_PxF = f_PxF / jnp.sqrt(degree_P)[:, None]
-    _, vectors = jnp.linalg.eigh(jnp.matmul(g_PxF.T, g_PxF, precision="highest"))
-    # Shi and Malik's generalised eigenvector; `eigh` sorts upwards, the last one is constant.
-    second_P = jnp.matmul(g_PxF, vectors[:, -2], precision="highest") / jnp.sqrt(degree_P)
-    order = jnp.argsort(second_P)
-    low_PxF = jnp.cumsum(f_PxF[order], axis=0)[:-1]
-    high_PxF = total_F[None] - low_PxF
-    between = (low_PxF * high_PxF).sum(axis=1)
-    cost = between / (low_PxF @ total_F) + between / (high_PxF @ total_F)
-    # Along the order, patch 0 is low and the last one high whatever the cut.
-    high = jnp.zeros(P, jnp.int32).at[order].set((jnp.arange(P) > jnp.argmin(cost)).astype(int))
-    return jnp.where(2 * high.sum() > P, 1 - high, high)
-
-
 def inconsistency(z_PxD: jax.Array, grid: Grid) -> jax.Array:
-    """How far each cell is from the photo's dominant mode.
+    """How far each cell is from the photo's dominant mode, as in the paper.
 
     Args:
         z_PxD: unit rows, the patches of `grid` row by row.

@@ -8,17 +8,26 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import itertools
 import json
 import pathlib
 import queue
 import threading
+import zlib
 from collections.abc import Iterator
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from exif_jax import exif
-from exif_jax.processing import GRID, process
+from exif_jax.processing import (
+    GRID,
+    Jpeg,
+    draw_history,
+    draw_jpeg,
+    process,
+    smallest_factor,
+)
 from exif_jax.records import Record, RecordReader, decode_image, decode_record
 from exif_jax.tokenizer import Tokenizer
 
@@ -30,9 +39,10 @@ class DataError(Exception):
 class PatchData:
     """Patches and texts of one split of a records folder.
 
-    A sample is a photo, a random region of it, a random patch of that. An epoch visits every
-    photo once, in an order drawn from the seed and the epoch; the last photos that do not fill
-    a batch wait for another epoch's order, so no batch holds a photo twice.
+    A batch holds photos once each, `texts_per_photo` texts of each (the photo's EXIF and one
+    processing history; see `processing.py`) and `patches_per_text` patches of each text. An epoch
+    visits every photo once, in an order drawn from the seed and the epoch; the last photos that
+    do not fill a batch wait for another epoch's order.
     """
 
     def __init__(
@@ -59,56 +69,69 @@ class PatchData:
 
         Args:
             step: 0, 1, ...
-            batch_size: rows B, at most `num_photos`.
+            batch_size: patches B, a multiple of `patches_per_photo`.
 
         Returns:
-            image uint8 [B, S, S, 3], tokens int32 [B, L], token_mask bool [B, L],
-            photo_id uint32 [B].
+            image uint8 [B, S, S, 3], tokens int32 [G, L], token_mask bool [G, L],
+            text_id uint32 [G], equal where the whole texts are; B/G patches to a text, in order.
         """
-        steps_per_epoch = self.num_photos // batch_size
+        c = self._config
+        photos_per_batch = batch_size // patches_per_photo(c)
+        steps_per_epoch = self.num_photos // photos_per_batch
         epoch, step_in_epoch = divmod(step, steps_per_epoch)
-        start = step_in_epoch * batch_size
-        photos = self._epoch_order(epoch)[start : start + batch_size]
-        numbers = range(step * batch_size, (step + 1) * batch_size)
-        # Processed patches come in bit by bit: with all of them from the first step a small model
-        # was still at chance after 80 steps. One trial without any, and it had left by step 40.
-        share = min(1.0, step / self._config.ramp_steps)
-        sample = functools.partial(self._sample, share)
-        images, texts = zip(*_POOL.map(sample, photos, numbers), strict=True)
-        return self._collate(images, texts, photos)
+        start = step_in_epoch * photos_per_batch
+        photos = self._epoch_order(epoch)[start : start + photos_per_batch]
+        rng = np.random.default_rng([c.seed, step, 2])
+        # All patches of a batch are saved alike, so that this says nothing about who belongs to
+        # whom: what tells them apart is what survives it, as in a splice.
+        saved = draw_jpeg(rng, lowest=70) if rng.random() < c.save else None
+        numbers = range(step * photos_per_batch, (step + 1) * photos_per_batch)
+        samples = _POOL.map(functools.partial(self._sample, saved), photos, numbers)
+        parts = zip(*samples, strict=True)
+        images, texts, ids = (list(itertools.chain(*lists)) for lists in parts)
+        return self._collate(images, texts, ids)
 
     def eval_batch(self, photos: list[int]) -> dict[str, np.ndarray]:
         """The first region's central patch and full text of given photos, as in `batch`."""
         records = [self._record(self._records_of_photo[i][0]) for i in photos]
         images = [centre_crop(region, self._size) for region, _ in records]
         texts = [exif.to_text(select_tags(record.exif, self.tags)) for _, record in records]
-        return self._collate(images, texts, np.asarray(photos))
+        return self._collate(images, texts, texts)
 
-    def _collate(self, images, texts, photos) -> dict[str, np.ndarray]:
+    def _collate(self, images, texts, whole_texts) -> dict[str, np.ndarray]:
         tokens, token_mask = self._tokenizer.encode(texts, self._length)
         return {
             "image": np.stack(images),
             "tokens": tokens,
             "token_mask": token_mask,
-            "photo_id": np.asarray(photos, np.uint32),
+            "text_id": np.array([zlib.crc32(text.encode()) for text in whole_texts], np.uint32),
         }
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([self._config.seed, epoch]).permutation(self.num_photos)
 
-    def _sample(self, share: float, photo: int, number: int) -> tuple[np.ndarray, str]:
+    def _sample(self, saved: Jpeg | None, photo: int, number: int):
+        """Patches, shortened texts and whole texts of one photo, as lists."""
         # The extra 1 keeps these streams apart from those that order the epochs.
         rng = np.random.default_rng([self._config.seed, number, 1])
-        region, record = self._record(rng.choice(self._records_of_photo[photo]))
         c = self._config
-        shares = (share * c.rescale, share * c.recompress, share * c.shift)
-        image, done = process(region, self._size, rng, *shares)
-        tags = select_tags(record.exif, self.tags)
-        names = [name for name in tags if rng.random() < self._config.keep_tag]
-        if self._config.shuffle_tags:
-            rng.shuffle(names)
-        # What was done comes first: a text that is too long is cut at its end.
-        return image, exif.to_text(done | {name: tags[name] for name in names})
+        images, texts, whole_texts = [], [], []
+        for _ in range(c.texts_per_photo):
+            choice = rng.choice(self._records_of_photo[photo], c.patches_per_text)
+            regions, records = zip(*map(self._record, choice), strict=True)
+            side = min(min(region.shape[:2]) for region in regions)
+            history = draw_history(
+                *(rng, c.rescale, c.recompress, c.shift), smallest_factor(side, self._size), saved
+            )
+            images += [process(region, self._size, history, rng) for region in regions]
+            tags = select_tags(records[0].exif, self.tags)
+            names = [name for name in tags if rng.random() < c.keep_tag]
+            if c.shuffle_tags:
+                rng.shuffle(names)
+            # What was done comes first: a text that is too long is cut at its end.
+            texts.append(exif.to_text(history.tags() | {name: tags[name] for name in names}))
+            whole_texts.append(exif.to_text(history.tags() | tags))
+        return images, texts, whole_texts
 
     def _read(self, number: int) -> tuple[np.ndarray, Record]:
         record = decode_record(self._reader[int(number)])
@@ -123,6 +146,11 @@ class PatchData:
 
 
 _POOL = concurrent.futures.ThreadPoolExecutor(thread_name_prefix="exif-jax-data")
+
+
+def patches_per_photo(config: ConfigDict) -> int:
+    """Patches that each photo of a training batch gives."""
+    return config.texts_per_photo * config.patches_per_text
 
 
 def open_split(records: str, split: str) -> RecordReader:

@@ -13,13 +13,13 @@ import pathlib
 import sys
 import types
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-from exif_jax import affinity, report
+from exif_jax import affinity, cut, report
 from exif_jax.affinity import Encoder, Grid
 from exif_jax.photo import EXTENSIONS, Photo, PhotoError, read_photo
 from exif_jax.report import printable
@@ -44,6 +44,8 @@ class Settings:
     Attributes:
         num_per_dim: steps of the patch grid along the longer side (the paper: 30).
         max_patches: the stride grows until the grid holds no more; memory grows as its square.
+        method: "cut", `cut.spatial_cut`; or "mean_shift", the paper's dominant mode and normalised
+            cut.
         align: the stride is rounded to a multiple of this many pixels; 8 keeps all patches at
             the same place on the JPEG grid, 1 is the paper's rule.
         batch: patches per call of the encoder; changes speed and memory only. None: as suits
@@ -54,6 +56,7 @@ class Settings:
     max_patches: int = 4096
     align: int = 8
     batch: int | None = None
+    method: Literal["cut", "mean_shift"] = "cut"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +69,8 @@ class Localization:
         consistency: float32 [H, W] in [0, 1]: 0 is one with the photo's dominant camera, 0.5
             unrelated, 1 opposite. Never stretched; its highest places may mean nothing where the
             score is low.
-        clusters: int32 [rows, columns]: the two-way cut, 1 in the smaller part. There are always
-            two parts, in an untouched photo too.
+        clusters: int32 [rows, columns]: the patches in two parts, 1 in the smaller. There are
+            always two, in an untouched photo too.
         score: mean of 1 - cosine over all pairs of patches; higher is less consistent.
         grid: where the patches lie.
         note: what to know about this photo, in words; "" where there is nothing.
@@ -163,8 +166,12 @@ def localize_with(
         clusters = np.zeros(grid.num_patches, np.int32)
         consistency = np.zeros((height, width), np.float32)
     else:
-        clusters = np.asarray(affinity.normalized_cut(z_PxD))
-        consistency = np.asarray(affinity.upsample(affinity.inconsistency(z_PxD, grid), grid))
+        if settings.method == "cut":
+            cells, clusters = cut.spatial_cut(z_PxD, grid)
+        else:
+            cells, clusters = affinity.inconsistency(z_PxD, grid), cut.normalized_cut(z_PxD)
+        clusters = np.asarray(clusters)
+        consistency = np.asarray(affinity.upsample(cells, grid))
     return Localization(
         embeddings=embeddings,
         affinity=np.asarray(affinity.affinity_matrix(z_PxD)),
@@ -242,7 +249,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     args = _parser().parse_args(argv)
     out = pathlib.Path(args.out)
-    settings = Settings(args.num_per_dim, args.max_patches, args.align, args.batch)
+    settings = Settings(args.num_per_dim, args.max_patches, args.align, args.batch, args.method)
     paths = list(find_photos(args.photos, out))
     if not paths:
         return _fail(
@@ -330,6 +337,12 @@ def _parser() -> argparse.ArgumentParser:
             metavar="N",
             help=f"{text} (default {getattr(defaults, option) or 'as suits the device'})",
         )
+    parser.add_argument(
+        "--method",
+        choices=("cut", "mean_shift"),
+        default=defaults.method,
+        help="how patches become a map: a spatial cut, or the paper's mean shift (default cut)",
+    )
     return parser
 
 

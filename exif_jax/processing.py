@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -16,75 +17,121 @@ from PIL import Image
 RESCALE_TAG = "Rescale Factor"
 RECOMPRESSION_TAG = "Recompression Quality"
 SHIFT_TAG = "Grid Shift"
+SAVED_TAG = "Saved Quality"
 GRID = 8  # pixels: side of a JPEG block
-_FILTERS = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
-# Room around the patch, so that the last crop can put it anywhere on a new JPEG grid.
-_MARGIN = 16
+FILTERS = ("bilinear", "bicubic", "lanczos")
 
 
-def process(
-    region: np.ndarray,
-    size: int,
+class Jpeg(NamedTuple):
+    """A compression: quality in 1..100, and Pillow's subsampling (0 is 4:4:4, 2 is 4:2:0)."""
+
+    quality: int
+    subsampling: int
+
+    def __str__(self) -> str:
+        return f"{self.quality} {'4:4:4' if self.subsampling == 0 else '4:2:0'}"
+
+
+class History(NamedTuple):
+    """What is done to a patch of a photo, in this order; the default is nothing.
+
+    Attributes:
+        factor: the photo is rescaled by this with the filter of that name.
+        resampling: one of FILTERS.
+        jpeg: it is compressed.
+        shift: rows and columns, 0..7, by which the patch lies off the JPEG grid.
+        saved: the patch is compressed, with its corner on the grid, as when a splice is saved.
+    """
+
+    factor: float = 1.0
+    resampling: str = FILTERS[0]
+    jpeg: Jpeg | None = None
+    shift: tuple[int, int] = (0, 0)
+    saved: Jpeg | None = None
+
+    def tags(self) -> dict[str, str]:
+        """What was done, in words, in the order it was done."""
+        done = {
+            RESCALE_TAG: f"{self.factor:.1f} {self.resampling}" if self.factor != 1.0 else "",
+            RECOMPRESSION_TAG: str(self.jpeg or ""),
+            SHIFT_TAG: f"{self.shift[0]} {self.shift[1]}" if any(self.shift) else "",
+            SAVED_TAG: str(self.saved or ""),
+        }
+        return {name: value for name, value in done.items() if value}
+
+
+def draw_jpeg(rng: np.random.Generator, lowest: int = 60) -> Jpeg:
+    """An even quality from `lowest` to 98, with or without chroma subsampling."""
+    return Jpeg(int(rng.integers(lowest // 2, 50)) * 2, int(rng.choice([0, 2])))
+
+
+def draw_history(
     rng: np.random.Generator,
     rescale: float,
     recompress: float,
     shift: float,
-) -> tuple[np.ndarray, dict[str, str]]:
-    """Cuts a random patch out of a region, perhaps rescaled and then recompressed as JPEG.
+    smallest_factor: float = 0.5,
+    saved: Jpeg | None = None,
+) -> History:
+    """A random history.
 
     Args:
-        region: uint8 [H, W, 3], with H and W at least `size`, that begins on a corner of the
-            photo's JPEG grid.
+        rng: decides.
+        rescale, recompress, shift: probabilities in [0, 1] of each step.
+        smallest_factor: the region bears no more shrinking than this; factors lie between it, or
+            0.5 where that is more, and 1.5, at one decimal.
+        saved: the last compression, decided elsewhere.
+    """
+    factor, resampling, jpeg, offset = 1.0, FILTERS[0], None, (0, 0)
+    lowest = math.ceil(10 * max(smallest_factor, 0.5) - 1e-9)
+    if rng.random() < rescale and lowest <= 15:
+        factor = int(rng.integers(lowest, 16)) / 10
+        resampling = FILTERS[rng.integers(len(FILTERS))] if factor != 1.0 else resampling
+    if rng.random() < recompress:
+        jpeg = draw_jpeg(rng)
+    if rng.random() < shift:
+        offset = (int(rng.integers(GRID)), int(rng.integers(GRID)))
+    return History(factor, resampling, jpeg, offset, saved)
+
+
+def smallest_factor(side: int, size: int) -> float:
+    """The least factor by which a region of `side` pixels still gives any patch of `size`."""
+    return (size + GRID) / side
+
+
+def process(
+    region: np.ndarray, size: int, history: History, rng: np.random.Generator
+) -> np.ndarray:
+    """Cuts a random patch out of a region and gives it a history.
+
+    Args:
+        region: uint8 [H, W, 3] that begins on a corner of the photo's JPEG grid. H and W are at
+            least `size` and, for a history with a factor or a shift, (size + 8) / factor; a shift
+            is cut to the room that is left.
         size: side S of the patch in pixels.
-        rng: decides everything.
-        rescale: probability in [0, 1] of rescaling by a factor in 0.5..1.5, where the region is
-            large enough for it.
-        recompress: probability in [0, 1] of compressing with a quality in 60..98, on a JPEG grid
-            that begins where the crop before it did.
-        shift: probability in [0, 1] of cropping anywhere; otherwise crops begin on a corner of
-            the JPEG grid, as the patches of `affinity.patch_grid` do.
+        history: what to do.
+        rng: decides the place.
 
     Returns:
-        The patch, uint8 [S, S, 3], and the tags that say what was done, in the order it was done.
+        uint8 [S, S, 3].
     """
-    tags = {}
-    factor = 1.0
-    if rng.random() < rescale:
-        factor = round(rng.uniform(0.5, 1.5), 1)
-    jpeg = rng.random() < recompress
-    step = 1 if rng.random() < shift else GRID
-    margin = _MARGIN if jpeg or factor != 1.0 else 0
-    wanted = math.ceil((size + margin) / factor)
-    if wanted > min(region.shape[:2]):  # too small a region to be shrunk by so much
-        factor, wanted = 1.0, min(size + margin, *region.shape[:2])
-    patch, offset = _random_crop(region, wanted, step, rng)
-    if factor != 1.0:
-        name = rng.choice(sorted(_FILTERS))
-        side = max(size, round(wanted * factor))
-        patch = np.asarray(Image.fromarray(patch).resize((side, side), _FILTERS[name]))
-        tags[RESCALE_TAG] = f"{factor:.1f} {name}"
-    if jpeg:
-        quality = int(rng.integers(30, 50)) * 2
-        subsampling = int(rng.choice([0, 2]))
-        buffer = io.BytesIO()
-        Image.fromarray(patch).save(buffer, "JPEG", quality=quality, subsampling=subsampling)
-        patch = np.asarray(Image.open(buffer))
-        tags[RECOMPRESSION_TAG] = f"{quality} {'4:4:4' if subsampling == 0 else '4:2:0'}"
-        offset = (0, 0)
-    patch, last_offset = _random_crop(patch, size, step, rng)
-    if step != GRID and (jpeg or factor == 1.0):
-        y, x = ((a + b) % GRID for a, b in zip(offset, last_offset, strict=True))
-        tags[SHIFT_TAG] = f"{y} {x}"
-    return patch, tags
+    room = GRID if any(history.shift) or history.factor != 1.0 else 0
+    wanted = min(math.ceil((size + room) / history.factor), *region.shape[:2])
+    y, x = (int(rng.integers((side - wanted) // GRID + 1)) * GRID for side in region.shape[:2])
+    patch = region[y : y + wanted, x : x + wanted]
+    if history.factor != 1.0:
+        side = max(size, round(wanted * history.factor))
+        how = Image.Resampling[history.resampling.upper()]
+        patch = np.asarray(Image.fromarray(patch).resize((side, side), how))
+    if history.jpeg:
+        patch = compress(patch, history.jpeg)
+    y, x = (min(offset, len(patch) - size) for offset in history.shift)
+    patch = patch[y : y + size, x : x + size]
+    return compress(patch, history.saved) if history.saved else patch
 
 
-def _random_crop(
-    image: np.ndarray, size: int, step: int, rng: np.random.Generator
-) -> tuple[np.ndarray, tuple[int, int]]:
-    """A square at a random multiple of `step` pixels down and across, and where it lies."""
-    y, x = (int(rng.integers((side - size) // step + 1)) * step for side in image.shape[:2])
-    return image[y : y + size, x : x + size], (y, x)
+def compress(image: np.ndarray, jpeg: Jpeg) -> np.ndarray:
+    """uint8 [H, W, 3] through JPEG and back."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=jpeg.quality, subsampling=jpeg.subsampling)
+    return np.asarray(Image.open(buffer))

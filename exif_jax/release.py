@@ -2,10 +2,14 @@
 
 The header's metadata carries the model's configuration, the tokenizer, the tag vocabulary and
 where the weights come from, as JSON. Nothing in the file is code.
+
+`python -m exif_jax.release WORKDIR OUT` makes one of the newest checkpoint of a run that is still
+going on, or was stopped.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import dataclasses
 import hashlib
@@ -14,6 +18,7 @@ import math
 import os
 import pathlib
 import struct
+import sys
 from typing import Any
 
 import numpy as np
@@ -154,7 +159,7 @@ def make_config(config: dict[str, Any]) -> DualEncoderConfig:
 
 
 def _check_field(name: str, value: Any) -> None:
-    kind = {"pool": str, "remat": bool, "remove_token_mean": bool, "init_temperature": float}
+    kind = {"pool": str, "features": str, "remat": bool, "init_temperature": float}
     if type(value) is not kind.get(name, int):
         raise TypeError(f"{name} is {value!r}, not of type {kind.get(name, int).__name__}")
     if type(value) in (int, float) and not 0 < value < math.inf:
@@ -219,3 +224,66 @@ def _unflatten(flat: dict[str, np.ndarray]) -> Params:
             node = node.setdefault(parent, {})
         node[leaf] = x
     return tree
+
+
+def from_workdir(workdir: pathlib.Path) -> Model:
+    """The model at the newest checkpoint of a training run's work folder.
+
+    Raises:
+        ReleaseError: the folder holds no run, or no checkpoint.
+    """
+    import functools
+
+    import jax
+    from ml_collections import ConfigDict
+
+    from exif_jax import optim, sharding, train_state
+    from exif_jax.checkpoint import CheckpointError, Checkpoints
+
+    untrained = load_model(workdir / "untrained.safetensors")
+    config = ConfigDict(untrained.provenance["config"])
+    tx = optim.make_optimizer(config.optim, config.train.num_steps)
+    init = functools.partial(train_state.init, untrained.config, tx)
+    shapes = jax.eval_shape(init, jax.random.key(0))
+    with Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints) as checkpoints:
+        if checkpoints.latest_step() is None:
+            raise ReleaseError(f"{workdir}: no checkpoint yet; wait for config.train.save_every")
+        places = sharding.state_sharding(sharding.make_mesh(-1, 1), shapes)
+        try:
+            state = checkpoints.restore(shapes, places)
+        except CheckpointError as e:
+            raise ReleaseError(str(e)) from e
+    return dataclasses.replace(
+        untrained,
+        params=jax.device_get(state.params),
+        provenance={"config": config.to_dict(), "steps": int(state.step)},
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m exif_jax.release",
+        description="Writes the newest checkpoint of a training run as a release file.",
+        epilog="exit status: 0 written, 1 no checkpoint or cannot write, 2 wrong usage",
+    )
+    parser.add_argument("workdir", type=pathlib.Path, help="--workdir of exif_jax.train")
+    parser.add_argument("out", type=pathlib.Path, help="the file to write, NAME.safetensors")
+    parser.add_argument("--dtype", choices=("float16", "float32"), default="float16")
+    args = parser.parse_args(argv)
+    try:
+        model = from_workdir(args.workdir)
+        save_model(model, args.out, args.dtype)
+    except ReleaseError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 1
+    except OSError as e:
+        print(f"error: {args.out}: {e.strerror or e}; choose another OUT", file=sys.stderr)
+        return 1
+    size = sum(x.size for x in _flatten(model.params).values())
+    print(f"{args.out}: {size:,} parameters of step {model.provenance['steps']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -28,7 +28,7 @@ from ml_collections import ConfigDict, config_flags
 
 from exif_jax import release, sharding, train_state
 from exif_jax.checkpoint import CheckpointError, Checkpoints
-from exif_jax.data import DataError, PatchData, load_tokenizer, prefetch
+from exif_jax.data import DataError, PatchData, load_tokenizer, patches_per_photo, prefetch
 from exif_jax.metrics_writer import MetricsWriter
 from exif_jax.models import dual_encoder
 from exif_jax.optim import learning_rate, make_optimizer
@@ -60,7 +60,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
     check_config(config)
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
     batch_size, num_steps = config.train.batch_size, config.train.num_steps
-    sharding.check_batch(mesh, batch_size)
+    sharding.check_batch(mesh, batch_size // config.data.patches_per_text)
     tokenizer = load_tokenizer(config.data.records)
     model_config = make_model_config(config, tokenizer.vocab_size)
     make_data = functools.partial(
@@ -71,10 +71,11 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
         length=model_config.text.max_length,
     )
     train_data, validation_data = make_data(split="train"), make_data(split="validation")
-    if batch_size > train_data.num_photos:
+    num_photos = batch_size // patches_per_photo(config.data)
+    if num_photos > train_data.num_photos:
         raise TrainError(
-            f"batch_size {batch_size} exceeds the {train_data.num_photos} training photos in "
-            f"{config.data.records}: a batch holds a photo once; choose a smaller batch"
+            f"batch_size {batch_size} takes {num_photos} photos, and {config.data.records} has "
+            f"{train_data.num_photos} to train on: a batch holds a photo once; choose a smaller one"
         )
     prepare_workdir(workdir, config)
 
@@ -94,7 +95,10 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
 
     # --- Steps ------------------------------------------------------------------------------------
     step_fn = jax.jit(
-        functools.partial(train_state.train_step, model_config, tx, config.train.dtype),
+        functools.partial(
+            train_state.train_step,
+            *(model_config, tx, config.train.dtype, config.train.image_weight),
+        ),
         in_shardings=(state_sharding, sharding.batch_sharding(mesh)),
         out_shardings=(state_sharding, sharding.replicated(mesh)),
         donate_argnums=0,
@@ -199,13 +203,15 @@ def check_config(config: ConfigDict) -> None:
         "train.eval_every": config.train.eval_every,
         "train.save_every": config.train.save_every,
         "optim.lr": config.optim.lr,
-        "data.ramp_steps": config.data.ramp_steps,
+        "data.texts_per_photo": config.data.texts_per_photo,
+        "data.patches_per_text": config.data.patches_per_text,
         "data.cache_regions": config.data.cache_regions,
     }
     shares = {
         "data.rescale": config.data.rescale,
         "data.recompress": config.data.recompress,
         "data.shift": config.data.shift,
+        "data.save": config.data.save,
         "data.keep_tag": config.data.keep_tag,
     }
     for name, value in positive.items():
@@ -214,6 +220,18 @@ def check_config(config: ConfigDict) -> None:
     for name, value in shares.items():
         if not 0 <= value <= 1:
             raise TrainError(f"config.{name} is {value}; it is a probability, 0 to 1")
+    if config.train.batch_size % patches_per_photo(config.data):
+        raise TrainError(
+            f"config.train.batch_size is {config.train.batch_size}; it must be a multiple of "
+            "data.texts_per_photo x data.patches_per_text"
+        )
+    if config.train.image_weight < 0 or (
+        config.train.image_weight > 0 and config.data.patches_per_text < 2
+    ):
+        raise TrainError(
+            f"config.train.image_weight is {config.train.image_weight}; it must be 0, or positive "
+            "with data.patches_per_text of at least 2"
+        )
     if config.train.dtype not in ("float32", "bfloat16"):
         raise TrainError(f"config.train.dtype is {config.train.dtype!r}: float32 or bfloat16")
 

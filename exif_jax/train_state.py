@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from exif_jax.losses import infonce
+from exif_jax.losses import image_infonce, infonce
 from exif_jax.models import dual_encoder
 from exif_jax.models.dual_encoder import DualEncoderConfig, Params
 
@@ -33,39 +33,53 @@ def init(config: DualEncoderConfig, tx: optax.GradientTransformation, key: jax.A
 
 
 def loss_fn(
-    config: DualEncoderConfig, dtype: str, params: Params, batch: dict[str, jax.Array]
+    config: DualEncoderConfig,
+    dtype: str,
+    image_weight: float,
+    params: Params,
+    batch: dict[str, jax.Array],
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The loss of one global batch (see `losses.infonce`) and its by-products."""
+    """The loss of one global batch and its by-products.
+
+    It is `losses.infonce` and, where `image_weight` is not 0, that times `losses.image_infonce`.
+    """
     z_img, z_txt, extras = dual_encoder.apply(
         config, params, batch["image"], batch["tokens"], batch["token_mask"], dtype
     )
     assert z_img is not None and z_txt is not None
-    loss, accuracy = infonce(z_img, z_txt, extras["scale"], batch["photo_id"])
-    return loss, {"accuracy": accuracy, "scale": extras["scale"]}
+    loss, accuracy = infonce(z_img, z_txt, extras["scale"], batch["text_id"])
+    metrics = {"text_loss": loss, "accuracy": accuracy, **extras}
+    if image_weight:
+        metrics["image_loss"] = image_infonce(z_img, extras["image_scale"], batch["text_id"])
+        loss = loss + image_weight * metrics["image_loss"]
+    return loss, metrics
 
 
 def train_step(
     config: DualEncoderConfig,
     tx: optax.GradientTransformation,
     dtype: str,
+    image_weight: float,
     state: TrainState,
     batch: dict[str, jax.Array],
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One optimiser step.
 
     Args:
-        config, tx, dtype: static; bind them with `functools.partial` before `jax.jit`.
+        config, tx, dtype, image_weight: static; bind them with `functools.partial` before
+            `jax.jit`.
         state: the state at step k.
-        batch: image uint8 [B, S, S, 3], tokens int32 [B, L], token_mask bool [B, L],
-            photo_id uint32 [B].
+        batch: image uint8 [B, S, S, 3], tokens int32 [G, L], token_mask bool [G, L],
+            text_id uint32 [G]; B/G patches to a text, in order.
 
     Returns:
         The state at step k + 1 and float32 scalars measured on the state at step k.
     """
-    grad_fn = jax.value_and_grad(functools.partial(loss_fn, config, dtype), has_aux=True)
-    (loss, metrics), grads = grad_fn(state.params, batch)
+    objective = functools.partial(loss_fn, config, dtype, image_weight)
+    (loss, metrics), grads = jax.value_and_grad(objective, has_aux=True)(state.params, batch)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    params["log_scale"] = jnp.clip(params["log_scale"], 0.0, MAX_LOG_SCALE)
+    for name in ("log_scale", "log_image_scale"):
+        params[name] = jnp.clip(params[name], 0.0, MAX_LOG_SCALE)
     metrics |= {"loss": loss, "grad_norm": optax.tree.norm(grads)}
     return TrainState(state.step + 1, params, opt_state), metrics

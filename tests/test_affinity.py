@@ -197,47 +197,6 @@ def test_map_is_finite_and_within_its_range(seed, noise):
     cells = np.asarray(affinity.inconsistency(z, grid))
     assert np.isfinite(cells).all()
     assert cells.min() >= 0 and cells.max() <= 1
-    assert set(np.unique(affinity.normalized_cut(z))) <= {0, 1}
-
-
-# --- the cut ----------------------------------------------------------------------------------
-
-
-def best_cut(z):
-    """Shi and Malik on the whole matrix: the cost of every split along the second eigenvector."""
-    weights = (1 + z.astype(np.float64) @ z.T.astype(np.float64)) / 2
-    degree = weights.sum(axis=1)
-    root = np.sqrt(degree)
-    vector = np.linalg.eigh(weights / root[:, None] / root[None])[1][:, -2] / root
-    order = np.argsort(vector)
-    costs = []
-    for k in range(1, len(z)):
-        low, high = order[:k], order[k:]
-        cut = weights[np.ix_(low, high)].sum()
-        costs.append(cut / degree[low].sum() + cut / degree[high].sum())
-    high = np.zeros(len(z), int)
-    high[order[np.argmin(costs) + 1 :]] = 1
-    return 1 - high if 2 * high.sum() > len(z) else high
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_cut_is_that_of_the_whole_matrix(seed):
-    rng = np.random.default_rng(seed)
-    z = np.repeat(unit_rows(rng, 2), (26, 11), axis=0) + 0.2 * rng.normal(size=(37, 6))
-    z = (z / np.linalg.norm(z, axis=1, keepdims=True)).astype(np.float32)[rng.permutation(37)]
-    np.testing.assert_array_equal(affinity.normalized_cut(z), best_cut(z))
-
-
-def test_cut_parts_two_cameras_and_marks_the_smaller():
-    rng = np.random.default_rng(0)
-    pasted = np.arange(60) % 5 == 0
-    z = np.where(pasted[:, None], np.eye(6)[0], np.eye(6)[1]) + 0.05 * rng.normal(size=(60, 6))
-    z = (z / np.linalg.norm(z, axis=1, keepdims=True)).astype(np.float32)
-    np.testing.assert_array_equal(affinity.normalized_cut(z), pasted)
-
-
-def test_one_patch_is_one_part():
-    assert affinity.normalized_cut(np.ones((1, 1), np.float32)).tolist() == [0]
 
 
 # --- to pixels --------------------------------------------------------------------------------

@@ -65,8 +65,10 @@ def make(records, **changes) -> PatchData:
         "seed": 0,
         "rescale": 0.5,
         "recompress": 0.5,
+        "texts_per_photo": 1,
+        "patches_per_text": 1,
         "shift": 0.5,
-        "ramp_steps": 1,
+        "save": 0.5,
         "keep_tag": 0.8,
         "shuffle_tags": True,
         "cache_regions": 4,
@@ -75,7 +77,14 @@ def make(records, **changes) -> PatchData:
     return PatchData(ConfigDict(config | changes), "train", tokenizer, SIZE, LENGTH)
 
 
-PLAIN = {"rescale": 0.0, "recompress": 0.0, "shift": 0.0, "keep_tag": 1.0, "shuffle_tags": False}
+PLAIN = {
+    "rescale": 0.0,
+    "recompress": 0.0,
+    "shift": 0.0,
+    "save": 0.0,
+    "keep_tag": 1.0,
+    "shuffle_tags": False,
+}
 
 
 def texts_of(dataset: PatchData, batch) -> list[str]:
@@ -101,8 +110,12 @@ def test_a_batch_has_the_agreed_arrays(records):
         "image": ((4, SIZE, SIZE, 3), "uint8"),
         "tokens": ((4, LENGTH), "int32"),
         "token_mask": ((4, LENGTH), "bool"),
-        "photo_id": ((4,), "uint32"),
+        "text_id": ((4,), "uint32"),
     }
+    grouped = make(records, texts_per_photo=2, patches_per_text=3).batch(0, 12)
+    assert grouped["image"].shape == (12, SIZE, SIZE, 3)
+    assert grouped["tokens"].shape == grouped["token_mask"].shape == (4, LENGTH)
+    assert grouped["text_id"].shape == (4,)
 
 
 def test_a_batch_is_a_function_of_the_step(records):
@@ -117,18 +130,18 @@ def test_a_batch_is_a_function_of_the_step(records):
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 11])
 def test_an_epoch_visits_photos_once(records, batch_size):
-    dataset, orders = make(records), []
+    dataset, orders = make(records, **PLAIN), []
     steps = PHOTOS // batch_size
     for epoch in range(3):
-        batches = [dataset.batch(epoch * steps + k, batch_size)["photo_id"] for k in range(steps)]
-        seen = np.concatenate(batches).tolist()
+        batches = [dataset.batch(epoch * steps + k, batch_size) for k in range(steps)]
+        seen = [int(image[0, 0, 0]) for batch in batches for image in batch["image"]]
         assert len(set(seen)) == len(seen) == steps * batch_size
         assert set(seen) <= set(range(PHOTOS))
         orders.append(seen)
     assert orders[0] != orders[1] != orders[2]
 
 
-def test_patch_text_and_photo_id_belong_together(records):
+def test_patch_text_and_its_id_belong_together(records):
     dataset = make(records, **PLAIN)
     red_of, regions = {}, set()
     for step in range(40):
@@ -138,7 +151,7 @@ def test_patch_text_and_photo_id_belong_together(records):
             (region,) = set(batch["image"][row, :, :, 1].ravel().tolist())
             shown = {name: tags_of(red)[name] for name in VOCABULARY}
             assert text == to_text(shown)
-            assert red_of.setdefault(int(batch["photo_id"][row]), red) == red
+            assert red_of.setdefault(int(batch["text_id"][row]), red) == red
             windows = np.lib.stride_tricks.sliding_window_view(
                 pixels_of(red, region)[:, :, 2], (SIZE, SIZE)
             )
@@ -157,7 +170,7 @@ def test_tags_are_dropped_shuffled_and_told_what_was_done(records):
     assert {len(names) for names in camera} == {0, 1, 2, 3}
     assert np.mean([len(names) / 3 for names in camera]) == pytest.approx(0.5, abs=0.08)
     assert len({names for names in camera if len(names) == 3}) == 6
-    done = {"Rescale Factor", "Recompression Quality", "Grid Shift"}
+    done = {"Rescale Factor", "Recompression Quality", "Grid Shift", "Saved Quality"}
     for names in tags:
         assert set(names) <= {*VOCABULARY, *done, ""}
         there = [name in done for name in names]
@@ -165,16 +178,37 @@ def test_tags_are_dropped_shuffled_and_told_what_was_done(records):
     assert {name for names in tags for name in names} >= done
 
 
-def test_processing_comes_in_over_the_first_steps(records):
-    dataset = make(records, rescale=0.0, recompress=1.0, shift=0.0, ramp_steps=40, keep_tag=0.0)
+def test_patches_of_one_text_share_photo_and_history(records):
+    changes = {"rescale": 0.5, "recompress": 0.5, "texts_per_photo": 2, "patches_per_text": 3}
+    dataset = make(records, **PLAIN | changes)
+    regions, histories = set(), set()
+    for step in range(30):
+        batch = dataset.batch(step, 12)
+        texts = texts_of(dataset, batch)
+        by_photo = batch["image"].reshape(2, 6, SIZE, SIZE, 3)
+        names = [text[text.index("Model") :] for text in texts]
+        assert names[0] == names[1] != names[2] == names[3]  # two texts a photo, photos once
+        same_id = batch["text_id"][:, None] == batch["text_id"][None]
+        same_text = np.array([[a == b for b in texts] for a in texts])
+        np.testing.assert_array_equal(same_id, same_text)
+        assert len({tuple(image.ravel()) for image in by_photo[0]}) > 1
+        histories.add(texts[0] == texts[1])
+        regions.add(len({int(np.median(image[:, :, 1])) for image in by_photo[0][:3]}))
+    assert histories == {True, False} and max(regions) > 1
 
-    def share(steps):
-        masks = [dataset.batch(step, PHOTOS)["token_mask"].any(axis=1) for step in steps]
-        return np.mean(masks)
 
-    assert share([0]) == 0
-    assert 0 < share(range(5, 15)) < 0.5 < share(range(25, 35)) < 1
-    assert share(range(40, 44)) == 1
+def test_the_id_is_of_the_whole_text_and_not_of_what_was_kept(records):
+    whole = make(records, **PLAIN).batch(0, 4)
+    half = make(records, **PLAIN | {"keep_tag": 0.5}).batch(0, 4)
+    np.testing.assert_array_equal(whole["text_id"], half["text_id"])
+    assert not np.array_equal(whole["tokens"], half["tokens"])
+
+
+def test_all_patches_of_a_batch_are_saved_alike_or_none(records):
+    dataset = make(records, **PLAIN | {"save": 0.5, "keep_tag": 0.0})
+    seen = {tuple(set(texts_of(dataset, dataset.batch(step, PHOTOS)))) for step in range(30)}
+    assert all(len(texts) == 1 for texts in seen)
+    assert ("",) in seen and len(seen) > 5
 
 
 def test_a_text_that_lost_all_its_tags_is_an_empty_row(records):
@@ -191,7 +225,8 @@ def test_evaluation_takes_the_centre_and_the_whole_text(records):
     photos = [3, 0, 7, 7]
     batch = dataset.eval_batch(photos)
     assert_same(batch, make(records, seed=9).eval_batch(photos))
-    assert batch["photo_id"].tolist() == photos and batch["photo_id"].dtype == np.uint32
+    assert batch["text_id"].dtype == np.uint32 and batch["text_id"][2] == batch["text_id"][3]
+    assert len(set(batch["text_id"].tolist())) == 3
     for image, text in zip(batch["image"], texts_of(dataset, batch), strict=True):
         photo = int(image[0, 0, 0])
         np.testing.assert_array_equal(image, pixels_of(photo, 0)[8:40, 8:40])

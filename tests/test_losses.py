@@ -1,18 +1,24 @@
 """InfoNCE against NumPy in float64, and the same value however many devices hold the batch."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType
 
-from exif_jax.losses import infonce
+from exif_jax.losses import image_infonce, infonce
 from exif_jax.sharding import batch_sharding, replicated
 
 B, D = 16, 6
-SCALE = 7.0
+SCALE = np.float32(7.0)
+# Patches to a text, and the texts' ids: all different, and with texts that say the same.
+LAYOUTS = [
+    (1, np.arange(16)),
+    (2, np.arange(8)),
+    (2, np.array([5, 1, 5, 2, 3, 2**32 - 1, 7, 5])),
+    (4, np.array([0, 1, 2, 1])),
+]
+layouts = pytest.mark.parametrize(("patches", "ids"), LAYOUTS)
 
 
 def unit_rows(seed: int, rows: int = B) -> np.ndarray:
@@ -20,85 +26,127 @@ def unit_rows(seed: int, rows: int = B) -> np.ndarray:
     return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
-def sample(photos=None):
-    photo_id = np.arange(B) if photos is None else np.asarray(photos)
-    return unit_rows(1), unit_rows(2), np.float32(SCALE), photo_id.astype(np.uint32)
+def sample(ids):
+    return unit_rows(1), unit_rows(2, len(ids)), SCALE, ids.astype(np.uint32)
 
 
-def softmax(x, axis):
-    e = np.exp(x - x.max(axis=axis, keepdims=True))
-    return e / e.sum(axis=axis, keepdims=True)
+def choice(logits, positive):
+    """Nats of the rows' choices and their gradient in the logits, row by row."""
+    nats, gradient = [], np.zeros_like(logits)
+    for row, (x, right) in enumerate(zip(logits, positive, strict=True)):
+        if right.any():
+            p = np.exp(x - x.max()) / np.exp(x - x.max()).sum()
+            nats.append(-np.log(p[right]).mean())
+            gradient[row] = p - right / right.sum()
+    return np.mean(nats), gradient / len(nats)
 
 
-def oracle(z_img, z_txt, scale, photo_id):
+def oracle(z_img, z_txt, scale, ids):
     """Loss, accuracy and the gradients in z_img, z_txt and scale, by hand in float64."""
     z_img, z_txt = z_img.astype(np.float64), z_txt.astype(np.float64)
+    positive = np.repeat(ids, len(z_img) // len(ids))[:, None] == ids[None]
     cosines = z_img @ z_txt.T
-    allowed = photo_id[:, None] != photo_id[None, :]
-    np.fill_diagonal(allowed, True)
-    logits = np.where(allowed, scale * cosines, -1e30)
-    rows, columns = softmax(logits, 1), softmax(logits, 0)
-    loss = -(np.log(np.diag(rows)).mean() + np.log(np.diag(columns)).mean()) / 2
-    accuracy = np.mean([logits[i].argmax() == i for i in range(len(logits))])
-    dlogits = (rows + columns - 2 * np.eye(len(logits))) / (2 * len(logits))
-    gradients = scale * dlogits @ z_txt, scale * dlogits.T @ z_img, (dlogits * cosines).sum()
-    return loss, accuracy, gradients
+    down, d_down = choice(scale * cosines, positive)
+    across, d_across = choice(scale * cosines.T, positive.T)
+    d = (d_down + d_across.T) / 2
+    picked = cosines.argmax(axis=1)
+    accuracy = np.mean([positive[i, picked[i]] for i in range(len(z_img))])
+    return (
+        (down + across) / 2,
+        accuracy,
+        (scale * d @ z_txt, scale * d.T @ z_img, (d * cosines).sum()),
+    )
 
 
-value_and_grad = jax.jit(jax.value_and_grad(infonce, argnums=(0, 1, 2), has_aux=True))
+def image_oracle(z_img, scale, ids):
+    """Loss and the gradients in z_img and scale; a patch is no choice of its own."""
+    z = z_img.astype(np.float64)
+    label = np.repeat(ids, len(z) // len(ids))
+    others = ~np.eye(len(z), dtype=bool)
+    positive = (label[:, None] == label[None]) & others
+    cosines = z @ z.T
+    loss, d = choice(np.where(others, scale * cosines, -1e30), positive)
+    return loss, (scale * (d @ z + d.T @ z), (d * cosines).sum())
 
-SAME_PHOTOS = [0, 0, 0, 3, 4, 5, 4, 7, 8, 9, 10, 11, 12, 13, 14, 2**32 - 1]
+
+text_loss = jax.jit(jax.value_and_grad(infonce, argnums=(0, 1, 2), has_aux=True))
+patch_loss = jax.jit(jax.value_and_grad(image_infonce, argnums=(0, 1)))
 
 
-@pytest.mark.parametrize("photos", [None, SAME_PHOTOS])
-def test_value_and_gradient_equal_the_oracle(photos):
-    inputs = sample(photos)
-    (loss, accuracy), gradients = value_and_grad(*inputs)
+def assert_close(ours, theirs):
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@layouts
+def test_value_and_gradient_equal_the_oracle(patches, ids):
+    inputs = sample(ids)
+    (loss, accuracy), gradients = text_loss(*inputs)
     expected_loss, expected_accuracy, expected_gradients = oracle(*inputs)
     assert loss.dtype == accuracy.dtype == jnp.float32 and loss.shape == accuracy.shape == ()
     assert float(loss) == pytest.approx(expected_loss, rel=1e-5)
     assert float(accuracy) == pytest.approx(expected_accuracy)
-    for ours, theirs in zip(gradients, expected_gradients, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+    assert_close(gradients, expected_gradients)
 
 
-def test_rows_of_the_same_photo_do_not_repel_each_other():
-    """The text of row 1 is row 0's photo: turning it must not change what row 0 scores."""
-    z_img, z_txt, scale, photo_id = sample(SAME_PHOTOS)
-    gradient = value_and_grad(z_img, z_txt, scale, photo_id)[1][1]
-    masked = oracle(z_img, z_txt, scale, photo_id)[2][1]
-    unmasked = oracle(z_img, z_txt, scale, np.arange(B))[2][1]
-    np.testing.assert_allclose(gradient[:3], masked[:3], rtol=1e-4, atol=1e-6)
-    assert np.abs(gradient[:3] - unmasked[:3]).max() > 1e-3
+@layouts
+def test_the_loss_among_patches_equals_the_oracle(patches, ids):
+    z_img, _, scale, text_id = sample(ids)
+    loss, gradients = patch_loss(z_img, scale, text_id)
+    if patches == 1 and len(set(ids)) == len(ids):
+        assert float(loss) == 0 and not np.any(gradients[0])  # nobody has a partner
+        return
+    expected_loss, expected_gradients = image_oracle(z_img, scale, text_id)
+    assert float(loss) == pytest.approx(expected_loss, rel=1e-5)
+    assert_close(gradients, expected_gradients)
+
+
+def test_texts_that_say_the_same_attract_each_others_patches():
+    ids = LAYOUTS[2][1]  # texts 0 and 2 say the same
+    z_img, z_txt, scale, _ = sample(ids)
+
+    def pull(ids):  # of text 0's patches on text 2; descent goes against the gradient
+        gradient = text_loss(z_img, z_txt, scale, ids.astype(np.uint32))[1][1]
+        return -float(gradient[2] @ z_img[:2].sum(axis=0))
+
+    assert pull(ids) > pull(np.arange(8)) + 0.1
 
 
 def test_no_information_costs_log_b():
     same = np.tile(unit_rows(3, rows=1), (B, 1))
-    (loss, accuracy), gradients = value_and_grad(same, same, *sample()[2:])
+    (loss, accuracy), gradients = text_loss(same, same, SCALE, np.arange(B, dtype=np.uint32))
     assert float(loss) == pytest.approx(np.log(B), rel=1e-6)
     assert float(accuracy) == pytest.approx(1 / B)  # a collapsed model does not look perfect
     assert all(np.isfinite(g).all() for g in gradients)
+    loss, _ = patch_loss(same, SCALE, np.arange(B // 2, dtype=np.uint32))
+    assert float(loss) == pytest.approx(np.log(B - 1), rel=1e-6)
 
 
 def test_perfect_pairs_cost_nothing():
-    eye = np.eye(B, dtype=np.float32)
-    loss, accuracy = infonce(eye, eye, np.float32(100), np.arange(B, dtype=np.uint32))
+    eye, ids = np.eye(B, dtype=np.float32), np.arange(B, dtype=np.uint32)
+    loss, accuracy = infonce(eye, eye, np.float32(100), ids)
     assert float(loss) < 1e-6 and float(accuracy) == 1
+    pairs = np.repeat(eye[:8], 2, axis=0)
+    assert float(image_infonce(pairs, np.float32(100), ids[:8])) < 1e-6
 
 
-def test_only_one_photo_leaves_nothing_to_choose_and_no_nan():
-    (loss, accuracy), gradients = value_and_grad(*sample(np.zeros(B)))
-    assert float(loss) == 0 and float(accuracy) == 1
-    assert all(not np.any(g) for g in gradients)
+def test_a_single_patch_leaves_nothing_to_choose_and_no_nan():
+    one, text_id = unit_rows(5, rows=1), np.zeros(1, np.uint32)
+    (loss, accuracy), gradients = text_loss(one, one, SCALE, text_id)
+    assert float(loss) == 0 and float(accuracy) == 1 and not any(np.any(g) for g in gradients)
+    loss, gradients = patch_loss(one, SCALE, text_id)
+    assert float(loss) == 0 and not any(np.any(g) for g in gradients)
 
 
-def test_the_order_of_the_rows_does_not_matter():
-    z_img, z_txt, scale, photo_id = sample(SAME_PHOTOS)
-    p = np.random.default_rng(4).permutation(B)
-    (a, right_a), (g, _, _) = value_and_grad(z_img, z_txt, scale, photo_id)
-    (b, right_b), (h, _, _) = value_and_grad(z_img[p], z_txt[p], scale, photo_id[p])
+def test_the_order_of_the_texts_does_not_matter():
+    patches, ids = LAYOUTS[2]
+    z_img, z_txt, scale, text_id = sample(ids)
+    p = np.random.default_rng(4).permutation(len(ids))
+    rows = (p[:, None] * patches + np.arange(patches)).ravel()
+    (a, right_a), (g, _, _) = text_loss(z_img, z_txt, scale, text_id)
+    (b, right_b), (h, _, _) = text_loss(z_img[rows], z_txt[p], scale, text_id[p])
     assert float(a) == pytest.approx(float(b), rel=1e-6) and float(right_a) == float(right_b)
-    np.testing.assert_allclose(np.asarray(g)[p], h, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(g)[rows], h, atol=1e-6)
 
 
 @pytest.mark.parametrize("devices", [1, 2, 4, 8])
@@ -112,17 +160,20 @@ def test_a_sharded_batch_gives_the_same(devices):
         devices=jax.devices()[:devices],
     )
     rows, whole = batch_sharding(mesh), replicated(mesh)
-    inputs = sample(SAME_PHOTOS)
+    inputs = sample(LAYOUTS[2][1])
     sharded = jax.tree.map(jax.device_put, inputs, (rows, rows, whole, rows))
     assert len(sharded[0].sharding.device_set) == devices
+
+    def both(z_img, z_txt, scale, text_id):
+        return infonce(z_img, z_txt, scale, text_id)[0] + image_infonce(z_img, scale, text_id)
+
     step = jax.jit(
-        functools.partial(jax.value_and_grad(infonce, argnums=(0, 1, 2), has_aux=True)),
+        jax.value_and_grad(both, argnums=(0, 1, 2)),
         in_shardings=(rows, rows, whole, rows),
-        out_shardings=((whole, whole), (rows, rows, whole)),
+        out_shardings=(whole, (rows, rows, whole)),
     )
-    (loss, accuracy), gradients = step(*sharded)
-    expected_loss, expected_accuracy, expected_gradients = oracle(*inputs)
-    assert float(loss) == pytest.approx(expected_loss, rel=1e-5)
-    assert float(accuracy) == pytest.approx(expected_accuracy)
-    for ours, theirs in zip(gradients, expected_gradients, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+    loss, gradients = step(*sharded)
+    text, _, (d_img, d_txt, d_scale) = oracle(*inputs)
+    among, (d_among, d_scale_among) = image_oracle(inputs[0], *inputs[2:])
+    assert float(loss) == pytest.approx(text + among, rel=1e-5)
+    assert_close(gradients, (d_img + d_among, d_txt, d_scale + d_scale_among))

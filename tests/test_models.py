@@ -20,6 +20,7 @@ from tiny_model import (
     random_batch,
     random_params,
     relative_error,
+    scipy_spectrum,
     texts_of,
     tiny_config,
 )
@@ -27,6 +28,7 @@ from tiny_model import (
 from configs import vit_b, vit_s
 from exif_jax.models import dual_encoder
 from exif_jax.models.transformer import UNROLL_UP_TO, Block, Stack
+from exif_jax.models.vit import log_spectrum
 from exif_jax.release import make_config
 
 # --- the text's mask ----------------------------------------------------------------------------
@@ -128,8 +130,9 @@ def test_bfloat16_keeps_float32_parameters_gradients_and_unit_rows():
     assert {x.dtype for x in jax.tree.leaves(grads)} == {np.dtype("float32")}
 
 
-def test_a_flat_patch_has_finite_gradients():
-    config = tiny_config(image={"pool": "mean_std", "remove_token_mean": True})
+@pytest.mark.parametrize("features", ["texture", "spectrum"])
+def test_a_flat_patch_has_finite_gradients(features):
+    config = tiny_config(image={"pool": "mean_std", "features": features})
     params = random_params(config)
     params["image"]["position"][:] = 0  # all tokens agree to the last bit
     value = lambda p, images: dual_encoder.embed_images(config, p, images)[:, 0].sum()  # noqa: E731
@@ -139,8 +142,16 @@ def test_a_flat_patch_has_finite_gradients():
         assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
 
 
-def test_brightness_and_hue_do_not_reach_an_encoder_that_removes_them():
-    config = tiny_config(image={"remove_token_mean": True})
+def test_the_spectrum_equals_scipy():
+    images = random_batch(rows=3)["image"]
+    images[0] //= 16  # a flat patch, where log(1 + x) is steep
+    spectrum = log_spectrum(jnp.asarray(images, jnp.float32) / 127.5 - 1)
+    np.testing.assert_allclose(spectrum, scipy_spectrum(images), atol=2e-4)
+
+
+@pytest.mark.parametrize("features", ["texture", "spectrum"])
+def test_brightness_and_hue_do_not_reach_an_encoder_that_removes_them(features):
+    config = tiny_config(image={"features": features})
     params, batch = random_params(config), images_of(random_batch(config, rows=6))
     batch["image"] //= 2
     shifted = {"image": batch["image"] + np.array([[[90, 5, 60]]], np.uint8)}

@@ -14,6 +14,7 @@ from tiny_model import (
     random_batch,
     random_params,
     relative_error,
+    scipy_spectrum,
     texts_of,
     tiny_config,
 )
@@ -66,7 +67,9 @@ def torch_reference():
     def vit(c, p, images):
         x = tensor(images).permute(0, 3, 1, 2) / 127.5 - 1
         s = c.token_size
-        if c.remove_token_mean:
+        if c.features == "spectrum":
+            x = tensor(scipy_spectrum(images)).permute(0, 3, 1, 2)
+        if c.features == "texture":
             means = nn.functional.avg_pool2d(x, s)
             x = x - nn.functional.interpolate(means, scale_factor=s, mode="nearest")
         # The tokens' linear map is a convolution whose stride is its size.
@@ -125,12 +128,11 @@ def test_attention_and_block_equal_torch(torch_reference, part, masked):
 
 
 @pytest.mark.parametrize(
-    ("pool", "remove_token_mean"), [("mean", False), ("mean_std", True), ("cls", False)]
+    ("pool", "features"),
+    [("mean", "pixels"), ("mean_std", "texture"), ("mean_std", "spectrum"), ("cls", "pixels")],
 )
-def test_the_image_tower_equals_torch(torch_reference, pool, remove_token_mean):
-    config = tiny_config(
-        image={"image_size": 24, "pool": pool, "remove_token_mean": remove_token_mean, "heads": 4}
-    )
+def test_the_image_tower_equals_torch(torch_reference, pool, features):
+    config = tiny_config(image={"image_size": 24, "pool": pool, "features": features, "heads": 4})
     params, batch = random_params(config), random_batch(config, rows=5)
     z_img, _ = embed(config, params, images_of(batch))
     reference = torch_reference.embed_images(config, params, batch)

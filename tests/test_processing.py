@@ -1,6 +1,5 @@
 """What is done to a patch is what its tags say, and nothing fails on a small region."""
 
-import contextlib
 import io
 
 import numpy as np
@@ -9,13 +8,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from exif_jax.processing import GRID, RECOMPRESSION_TAG, RESCALE_TAG, SHIFT_TAG, process
+from exif_jax.processing import (
+    FILTERS,
+    GRID,
+    RECOMPRESSION_TAG,
+    RESCALE_TAG,
+    SAVED_TAG,
+    SHIFT_TAG,
+    History,
+    Jpeg,
+    compress,
+    draw_history,
+    draw_jpeg,
+    process,
+    smallest_factor,
+)
 
 SIZE = 32
+NOTHING = History()
+TAGS = (RESCALE_TAG, RECOMPRESSION_TAG, SHIFT_TAG, SAVED_TAG)
 
 
 def noise(height=160, width=200, seed=0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def smooth(seed=0) -> np.ndarray:
+    """A picture whose JPEG errors tell the quality: slow gradients in all channels."""
+    small = Image.fromarray(noise(20, 20, seed))
+    return np.asarray(small.resize((160, 160), Image.Resampling.BICUBIC))
 
 
 def corners_in(patch, image) -> list[tuple[int, int]]:
@@ -26,169 +47,172 @@ def corners_in(patch, image) -> list[tuple[int, int]]:
     return [(y, x) for y, x in places if np.array_equal(windows[y, x], patch)]
 
 
-def smooth(seed=0) -> np.ndarray:
-    """A picture whose JPEG errors tell the quality: slow gradients in all channels."""
-    small = Image.fromarray(noise(20, 20, seed))
-    return np.asarray(small.resize((160, 160), Image.Resampling.BICUBIC))
+def cut(region, history=NOTHING, seed=0, size=SIZE) -> np.ndarray:
+    return process(region, size, history, np.random.default_rng(seed))
 
 
-@contextlib.contextmanager
-def jpegs_caught():
-    """The bytes of the JPEGs that are written meanwhile."""
-    written, save = [], Image.Image.save
-
-    def caught(self, buffer, *args, **kwargs):
-        save(self, buffer, *args, **kwargs)
-        written.append(buffer.getvalue())
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Image.Image, "save", caught)
-        yield written
+def draw(seed, rescale=1.0, recompress=1.0, shift=1.0, **rest) -> History:
+    return draw_history(np.random.default_rng(seed), rescale, recompress, shift, **rest)
 
 
-def run(region, seed, rescale=0.0, recompress=0.0, shift=1.0, size=SIZE):
-    return process(region, size, np.random.default_rng(seed), rescale, recompress, shift)
+# --- drawing a history ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_history_keeps_to_its_bounds_and_says_itself_in_order(seed):
+    history = draw(seed, 0.7, 0.7, 0.7, saved=draw_jpeg(np.random.default_rng(seed), lowest=70))
+    tags = history.tags()
+    assert list(tags) == [name for name in TAGS if name in tags]
+    assert (RESCALE_TAG in tags) is (history.factor != 1.0)
+    if RESCALE_TAG in tags:
+        factor, name = tags[RESCALE_TAG].split(" ")
+        assert 0.5 <= float(factor) == history.factor <= 1.5
+        assert name == history.resampling and name in FILTERS
+    if RECOMPRESSION_TAG in tags:
+        quality, chroma = tags[RECOMPRESSION_TAG].split(" ")
+        assert 60 <= int(quality) <= 98 and chroma in ("4:4:4", "4:2:0")
+    if SHIFT_TAG in tags:
+        assert tuple(map(int, tags[SHIFT_TAG].split(" "))) == history.shift
+        assert {*history.shift} <= {*range(GRID)} and any(history.shift)
+    assert 70 <= int(tags[SAVED_TAG].split(" ")[0]) <= 98
+
+
+def test_no_history_says_nothing():
+    assert History().tags() == {} == draw(0, 0.0, 0.0, 0.0).tags()
+
+
+def test_probabilities_are_kept():
+    tags = [draw(seed, 0.3, 0.6, 0.2).tags() for seed in range(400)]
+    # One factor in eleven is 1, one shift in 64 is none. Within four standard errors of a share.
+    for name, share in ((RESCALE_TAG, 0.3 * 10 / 11), (RECOMPRESSION_TAG, 0.6), (SHIFT_TAG, 0.2)):
+        assert np.mean([name in t for t in tags]) == pytest.approx(share, abs=0.1)
+
+
+def test_all_factors_filters_qualities_and_shifts_occur():
+    drawn = [draw(seed) for seed in range(1500)]
+    assert {h.factor for h in drawn} == {k / 10 for k in range(5, 16)}
+    assert {h.resampling for h in drawn} == set(FILTERS)
+    assert {h.jpeg.quality for h in drawn if h.jpeg} == set(range(60, 100, 2))
+    assert len({h.shift for h in drawn}) == GRID**2
+
+
+@pytest.mark.parametrize(("side", "lowest"), [(400, 5), (80, 5), (57, 8), (40, 10), (32, 13)])
+def test_a_small_region_is_not_shrunk_below_the_patch(side, lowest):
+    factors = {
+        draw(seed, smallest_factor=smallest_factor(side, SIZE)).factor for seed in range(300)
+    }
+    assert factors == {k / 10 for k in range(lowest, 16)}
+
+
+def test_a_region_that_bears_no_factor_is_left_alone():
+    assert {draw(seed, smallest_factor=1.6).factor for seed in range(20)} == {1.0}
+
+
+# --- what it does to the pixels -------------------------------------------------------------------
 
 
 @given(
     height=st.integers(SIZE, 150),
     width=st.integers(SIZE, 150),
     seed=st.integers(0, 2**32),
-    rescale=st.sampled_from([0.0, 0.5, 1.0]),
-    recompress=st.sampled_from([0.0, 0.5, 1.0]),
-    shift=st.sampled_from([0.0, 0.5, 1.0]),
+    shares=st.tuples(*[st.sampled_from([0.0, 1.0])] * 3),
 )
 @settings(max_examples=150, deadline=None)
-def test_any_region_gives_a_patch_and_tags_of_the_known_form(
-    height, width, seed, rescale, recompress, shift
-):
+def test_any_region_gives_a_patch(height, width, seed, shares):
     region = noise(height, width)
-    patch, tags = run(region, seed, rescale, recompress, shift)
+    factor = smallest_factor(min(height, width), SIZE)
+    patch = cut(region, draw(seed, *shares, smallest_factor=factor, saved=Jpeg(80, 2)), seed)
     assert patch.shape == (SIZE, SIZE, 3) and patch.dtype == np.uint8
-    order = [RESCALE_TAG, RECOMPRESSION_TAG, SHIFT_TAG]
-    assert list(tags) == [name for name in order if name in tags]
-    for name, share in zip(order, (rescale, recompress, shift), strict=True):
-        assert share > 0 or name not in tags
-    assert recompress < 1 or RECOMPRESSION_TAG in tags
-    # A rescaled patch has no grid any more, unless it is compressed again.
-    if shift == 1:
-        assert (SHIFT_TAG in tags) is (RESCALE_TAG not in tags or RECOMPRESSION_TAG in tags)
-    if RESCALE_TAG in tags:
-        factor, name = tags[RESCALE_TAG].split(" ")
-        assert 0.5 <= float(factor) <= 1.5 and factor != "1.0"
-        assert name in ("bilinear", "bicubic", "lanczos")
-    if RECOMPRESSION_TAG in tags:
-        quality, chroma = tags[RECOMPRESSION_TAG].split(" ")
-        assert 60 <= int(quality) <= 98 and chroma in ("4:4:4", "4:2:0")
-    if SHIFT_TAG in tags:
-        assert {int(part) for part in tags[SHIFT_TAG].split(" ")} <= set(range(GRID))
     assert np.array_equal(region, noise(height, width)), "the region was changed"
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_without_tags_the_patch_is_the_regions_own_pixels(seed):
-    region = noise(60, 70)
-    patch, tags = run(region, seed, rescale=0.5, recompress=0.5, shift=0)
-    assert bool(corners_in(patch, region)) is (tags == {})
-
-
 @pytest.mark.parametrize("seed", range(8))
-def test_the_shift_tag_is_the_place_on_the_photos_grid(seed):
+def test_without_a_history_it_is_the_regions_own_pixels_on_the_grid(seed):
     region = noise()
-    patch, tags = run(region, seed, shift=1)
-    ((y, x),) = corners_in(patch, region)
-    assert tags == {SHIFT_TAG: f"{y % GRID} {x % GRID}"}
-    patch, tags = run(region, seed, shift=0)
-    ((y, x),) = corners_in(patch, region)
-    assert tags == {} and y % GRID == x % GRID == 0
+    ((y, x),) = corners_in(cut(region, seed=seed), region)
+    assert y % GRID == x % GRID == 0
 
 
-@pytest.mark.parametrize("shift", [0, 1])
-@pytest.mark.parametrize("seed", range(4))
-def test_after_recompression_it_is_the_place_on_the_new_grid(seed, shift):
-    with jpegs_caught() as written:
-        patch, tags = run(noise(), seed, rescale=0.5, recompress=1, shift=shift)
-    with Image.open(io.BytesIO(written[0])) as image:
-        ((y, x),) = corners_in(patch, np.asarray(image))
-    assert tags.get(SHIFT_TAG, "0 0") == f"{y % GRID} {x % GRID}"
-    assert (SHIFT_TAG in tags) is (shift == 1)
+@pytest.mark.parametrize("shift", [(0, 3), (7, 7), (1, 0)])
+def test_a_shift_is_the_place_on_the_photos_grid(shift):
+    region = noise()
+    ((y, x),) = corners_in(cut(region, History(shift=shift)), region)
+    assert (y % GRID, x % GRID) == shift
 
 
-def test_all_positions_occur():
-    region = np.zeros((SIZE + 2, SIZE + 1, 3), np.uint8)
-    region[:, :, 0] = np.arange(SIZE + 2)[:, None]
-    region[:, :, 1] = np.arange(SIZE + 1)
-    corners = {tuple(run(region, seed)[0][0, 0, :2]) for seed in range(100)}
-    assert corners == {(y, x) for y in range(3) for x in range(2)}
+def test_all_places_on_the_grid_occur():
+    region = np.zeros((SIZE + 17, SIZE + 9, 3), np.uint8)
+    region[:, :, 0] = np.arange(SIZE + 17)[:, None]
+    region[:, :, 1] = np.arange(SIZE + 9)
+    corners = {tuple(cut(region, seed=seed)[0, 0, :2]) for seed in range(100)}
+    assert corners == {(y, x) for y in (0, 8, 16) for x in (0, 8)}
 
 
 def test_a_seed_decides_everything():
-    region = noise()
-    (a, tags_a), (b, tags_b) = (run(region, 5, 1, 1) for _ in range(2))
-    assert tags_a == tags_b and np.array_equal(a, b)
-    assert any(run(region, seed, 1, 1)[1] != tags_a for seed in range(6, 10))
+    a, b = (draw(5) for _ in range(2))
+    assert a == b and np.array_equal(cut(noise(), a, 3), cut(noise(), b, 3))
+    assert any(draw(seed) != a for seed in range(6, 10))
+    assert not np.array_equal(cut(noise(), a, 3), cut(noise(), a, 4))
 
 
-def test_probabilities_are_kept():
-    region = noise()
-    tags = [run(region, seed, 0.3, 0.6, 0.2)[1] for seed in range(400)]
-    # A factor of 1.0 in ten or so is no rescaling. Within four standard errors of a share.
-    rescaled = np.mean([RESCALE_TAG in t for t in tags])
-    recompressed = np.mean([RECOMPRESSION_TAG in t for t in tags])
-    assert rescaled == pytest.approx(0.3 * 0.9, abs=0.1)
-    assert recompressed == pytest.approx(0.6, abs=0.1)
-    # Of those with a grid: 1 - 0.27 * 0.4 of all.
-    assert np.mean([SHIFT_TAG in t for t in tags]) == pytest.approx(0.2 * 0.89, abs=0.08)
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_the_rescale_tag_is_the_scale_of_a_known_pattern(seed):
+@pytest.mark.parametrize("factor", [0.5, 0.7, 0.9, 1.1, 1.5])
+@pytest.mark.parametrize("resampling", FILTERS)
+def test_the_factor_is_the_scale_of_a_known_pattern(factor, resampling):
     """A ramp of one level a pixel has, rescaled by f, a slope of 1 / f."""
     ramp = np.broadcast_to(np.arange(200, dtype=np.uint8)[None, :, None], (200, 200, 3))
-    patch, tags = run(np.ascontiguousarray(ramp), seed, rescale=1, recompress=0, size=64)
-    factor = float(tags[RESCALE_TAG].split(" ")[0]) if RESCALE_TAG in tags else 1.0
+    patch = cut(np.ascontiguousarray(ramp), History(factor, resampling), size=64)
     columns = patch[:, 4:-4].astype(float).mean(axis=(0, 2))
     slope = np.polyfit(np.arange(len(columns)), columns, 1)[0]
-    assert 1 / slope == pytest.approx(factor, abs=0.03)  # tags differ by 0.1
+    assert 1 / slope == pytest.approx(factor, abs=0.03)  # factors differ by 0.1
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_the_quality_tag_is_that_of_the_jpeg_between(seed):
-    region = noise(seed=seed)
-    with jpegs_caught() as written:
-        patch, tags = run(region, seed, recompress=1)
-    (data,) = written
-    quality, chroma = tags[RECOMPRESSION_TAG].split(" ")
-    again, subsampling = io.BytesIO(), {"4:4:4": 0, "4:2:0": 2}[chroma]
-    same = Image.fromarray(region[:16, :16])
-    same.save(again, "JPEG", quality=int(quality), subsampling=subsampling)
-    with Image.open(io.BytesIO(data)) as image, Image.open(again) as reference:
-        assert image.quantization == reference.quantization
-        assert image.layer == reference.layer
-        assert corners_in(patch, np.asarray(image))
-    assert not corners_in(patch, region)
+@pytest.mark.parametrize(("jpeg", "shift"), [(Jpeg(60, 0), (0, 0)), (Jpeg(90, 2), (3, 5))])
+def test_after_recompression_the_patch_lies_in_that_jpeg_shifted(jpeg, shift):
+    region = noise()
+    patch = cut(region, History(jpeg=jpeg, shift=shift), seed=2)
+    # The JPEG was cut at some place on the grid: the one that compression leads back to.
+    side = SIZE + (GRID if any(shift) else 0)
+    origins = [(y, x) for y in range(0, 160 - side + 1, 8) for x in range(0, 200 - side + 1, 8)]
+    found = [
+        compress(region[y : y + side, x : x + side], jpeg)[shift[0] :, shift[1] :][:SIZE, :SIZE]
+        for y, x in origins
+    ]
+    assert sum(np.array_equal(patch, other) for other in found) == 1
+
+
+@pytest.mark.parametrize("jpeg", [Jpeg(60, 0), Jpeg(82, 2), Jpeg(98, 0)])
+def test_compression_is_that_of_the_quality_and_subsampling_it_says(jpeg):
+    region, reference = noise(64, 64), io.BytesIO()
+    Image.fromarray(region).save(reference, "JPEG", quality=jpeg.quality, subsampling=jpeg[1])
+    np.testing.assert_array_equal(compress(region, jpeg), np.asarray(Image.open(reference)))
+    assert str(jpeg) == f"{jpeg.quality} {'4:4:4' if jpeg.subsampling == 0 else '4:2:0'}"
 
 
 def test_lower_quality_harms_more():
-    region, harm = smooth(), {False: [], True: []}
-    for seed in range(80):
-        patch, tags = run(region, seed, recompress=1, size=160)  # no room: the place is known
-        quality = int(tags[RECOMPRESSION_TAG].split(" ")[0])
-        error = np.square(patch.astype(float) - region).mean()
-        harm[quality >= 80].append(error)
-    assert np.mean(harm[False]) > 1.5 * np.mean(harm[True]) > 0
+    region = smooth()
+    harm = [
+        np.square(compress(region, Jpeg(quality, 0)).astype(float) - region).mean()
+        for quality in (60, 70, 80, 90, 98)
+    ]
+    assert harm == sorted(harm, reverse=True) and harm[-1] > 0
+
+
+def test_saving_comes_last_with_the_patchs_corner_on_the_grid():
+    history = History(jpeg=Jpeg(70, 0), shift=(2, 6))
+    before = cut(smooth(), history, seed=1)
+    after = cut(smooth(), history._replace(saved=Jpeg(90, 2)), seed=1)
+    np.testing.assert_array_equal(after, compress(before, Jpeg(90, 2)))
 
 
 def test_the_shift_is_where_the_block_borders_are_seen():
     """Across a block's border a strongly compressed picture jumps; the tag says where that is."""
     agreed = []
-    for seed in range(120):
-        patch, tags = run(smooth(seed), seed, recompress=1, size=96)
-        if int(tags[RECOMPRESSION_TAG].split(" ")[0]) < 70:
-            luma = np.asarray(Image.fromarray(patch).convert("L"), float)
-            jumps = np.abs(np.diff(luma, 3, axis=1)).mean(axis=0)
-            strongest = np.argmax([jumps[k::GRID].mean() for k in range(GRID)])
-            # The third difference at k spans pixels k .. k + 3: its middle step is after k + 1.
-            border = (strongest + 2) % GRID
-            agreed.append(border == -int(tags[SHIFT_TAG].split(" ")[1]) % GRID)
-    assert len(agreed) > 10 and np.mean(agreed) > 0.8
+    for seed in range(40):
+        history = History(jpeg=Jpeg(60, 0), shift=(0, seed % GRID))
+        patch = cut(smooth(seed), history, seed, size=96)
+        luma = np.asarray(Image.fromarray(patch).convert("L"), float)
+        jumps = np.abs(np.diff(luma, 3, axis=1)).mean(axis=0)
+        strongest = np.argmax([jumps[k::GRID].mean() for k in range(GRID)])
+        # The third difference at k spans pixels k .. k + 3: its middle step is after k + 1.
+        agreed.append((strongest + 2) % GRID == -history.shift[1] % GRID)
+    assert np.mean(agreed) > 0.8

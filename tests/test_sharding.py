@@ -79,7 +79,7 @@ def test_a_batch_is_split_over_all_devices_in_order(fsdp):
     mesh = fsdp_mesh(fsdp)
     batch = {
         "image": np.random.default_rng(0).integers(0, 256, (2 * DEVICES, 4, 4, 3), dtype=np.uint8),
-        "photo_id": np.arange(2 * DEVICES, dtype=np.uint32),
+        "text_id": np.arange(2 * DEVICES, dtype=np.uint32),
     }
     placed = sharding.to_device(mesh, batch)
     for name, x in placed.items():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from data_prep.train_tokenizer import (
     TrainingError,
     collect_texts,
+    common_tags,
     main,
     text_parts,
     train_tokenizer,
@@ -57,6 +58,22 @@ def test_common_tags_become_pieces_and_digits_stay_single(tokenizer):
     assert split[:3] == ["▁Flash:▁Fired", ",", "▁Focal▁Length:"]
     assert [piece for piece in split if any(map(str.isdigit, piece))] == ["1", "2", "3", "4"]
     assert len(split) <= 14
+
+
+def test_frequent_tags_become_whole_pieces():
+    tags = {"ISO: 100": 5, "ISO: 1000": 4, "Make: A (B), C": 3, "Rare: 1": 2, "Flash: Fired": 9}
+    assert common_tags(tags, 10) == ["Flash: Fired", "ISO: 100", "ISO: 1000", "Make: A (B), C"]
+    assert common_tags(tags, 2) == ["Flash: Fired", "ISO: 100"]
+    model = train_tokenizer(camera_texts(), 256, common_tags(tags, 10))
+    assert train_tokenizer(camera_texts(), 256, common_tags(tags, 10)) == model
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
+    text = "ISO: 1000, Make: A (B), C, ISO: 100, Flash: Fired"
+    assert pieces.encode(text, out_type=str)[:3] == [
+        "▁ISO:▁1000,",
+        "▁Make:▁A▁(B),▁C,",
+        "▁ISO:▁100,",
+    ]
+    assert pieces.decode(pieces.encode(text)) == text
 
 
 def test_any_order_of_tags_takes_the_same_pieces(tokenizer):
@@ -188,7 +205,9 @@ def test_only_train_photos_are_read_and_each_text_once(records):
         "Make: Canopus|Make: Canopus,|Make:|Make|Canopus|Model:|Model|"
         "Model: One|Model: One,|One|Model: Two|Model: Two,|Two"
     )
-    assert collect_texts(RecordReader(records, "train")) == sorted(parts.split("|"))
+    texts, tags = collect_texts(RecordReader(records, "train"))
+    assert texts == sorted(parts.split("|"))
+    assert tags == {"Make: Canopus": 2, "Model: One": 1, "Model: Two": 1}
 
 
 def test_command_writes_the_same_file_twice(records, capsys):

@@ -151,13 +151,16 @@ def test_bad_settings_are_refused_in_one_sentence(records, tmp_path):
         assert not (tmp_path / "never").exists()
 
     refuses(DataError, "no such folder.*data_prep.photos", data__records="/no/such/records")
-    refuses(train.TrainError, "exceeds the .* training photos", train__batch_size=4096)
+    refuses(train.TrainError, "takes 1024 photos, and .* to train on", train__batch_size=4096)
+    refuses(train.TrainError, "multiple of data.texts_per_photo", train__batch_size=18)
+    refuses(train.TrainError, "image_weight is 1.0; .*patches_per_text", data__patches_per_text=1)
+    refuses(train.TrainError, "image_weight is -1.0", train__image_weight=-1.0)
     refuses(train.TrainError, "positive", train__num_steps=0)
     refuses(train.TrainError, "probability", data__keep_tag=1.5)
     refuses(train.TrainError, "float32 or bfloat16", train__dtype="float16")
     refuses(MeshError, "does not fit the .* device", mesh__fsdp=3)
     if jax.device_count() > 1:
-        refuses(MeshError, "does not divide over", train__batch_size=jax.device_count() + 1)
+        refuses(MeshError, "does not divide over", train__batch_size=4)
 
 
 def test_an_unknown_model_field_is_named(records, tmp_path):

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from tiny_model import CONFIG, compiled, copied, random_batch, random_params
 
 from exif_jax import sharding, train_state
-from exif_jax.losses import infonce
+from exif_jax.losses import image_infonce, infonce
 from exif_jax.models import dual_encoder
 from exif_jax.optim import learning_rate, make_optimizer
 from exif_jax.train_state import TrainState
@@ -30,6 +30,7 @@ OPTIM = ConfigDict(
     }
 )
 STEPS = 3
+IMAGE_WEIGHT = 0.5
 TX = make_optimizer(OPTIM, 100)
 
 
@@ -39,11 +40,13 @@ def state_of(params) -> TrainState:
 
 
 # Donated: every test gives it a state of its own.
-step = compiled(functools.partial(train_state.train_step, CONFIG, TX, "float32"), donate_argnums=0)
+step = compiled(
+    functools.partial(train_state.train_step, CONFIG, TX, "float32", IMAGE_WEIGHT), donate_argnums=0
+)
 
 
 def batches(steps=STEPS):
-    return [random_batch(seed=k) for k in range(steps)]
+    return [random_batch(seed=k, rows=8, patches=2) for k in range(steps)]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +78,7 @@ def numpy_adamw(params, grads_of, steps):
             m_hat, v_hat = m[i] / (1 - OPTIM.b1 ** (k + 1)), v[i] / (1 - OPTIM.b2 ** (k + 1))
             decay = OPTIM.weight_decay if name in ("kernel", "embedding") else 0
             x[i] = x[i] - lr * (m_hat / (np.sqrt(v_hat) + OPTIM.eps) + decay * x[i])
-            if name == "log_scale":
+            if name in ("log_scale", "log_image_scale"):
                 x[i] = np.clip(x[i], 0, math.log(100))
     return jax.tree.unflatten(treedef, x), norms
 
@@ -94,15 +97,19 @@ def test_three_steps_equal_numpy(after_three_steps):
             texts = batch["tokens"], batch["token_mask"]
             z_txt = dual_encoder.embed_texts(CONFIG, params, *texts)
             scale = jnp.exp(params["log_scale"])
-            nats = infonce(z_img, z_txt, scale, batch["photo_id"])[0]
-            return nats, {"loss": nats, "scale": scale}
+            image_scale = jnp.exp(params["log_image_scale"])
+            text_loss = infonce(z_img, z_txt, scale, batch["text_id"])[0]
+            image_loss = image_infonce(z_img, image_scale, batch["text_id"])
+            nats = text_loss + IMAGE_WEIGHT * image_loss
+            row = {"loss": nats, "text_loss": text_loss, "image_loss": image_loss}
+            return nats, row | {"scale": scale, "image_scale": image_scale}
 
         return jax.value_and_grad(loss, has_aux=True)(params)
 
     expected_rows = []
 
     def gradient(params, k):
-        (_, row), grads = value_and_grad(params, random_batch(seed=k))
+        (_, row), grads = value_and_grad(params, batches()[k])
         expected_rows.append(row)
         return grads
 
@@ -113,7 +120,7 @@ def test_three_steps_equal_numpy(after_three_steps):
     )
     assert moved.max() > 1e-3
     # The metrics are of the state before the step.
-    assert set(rows[0]) == {"loss", "accuracy", "scale", "grad_norm"}
+    assert set(rows[0]) == {*expected_rows[0], "accuracy", "grad_norm"}
     for row, expected_row, norm in zip(rows, expected_rows, norms, strict=True):
         for name, value in (expected_row | {"grad_norm": norm}).items():
             np.testing.assert_allclose(row[name], value, rtol=1e-4, atol=1e-6)
@@ -132,7 +139,7 @@ def test_a_sharded_step_equals_one_device(after_three_steps, fsdp, monkeypatch):
     kernel = state.params["image"]["embed"]["kernel"]
     assert kernel.addressable_shards[0].data.size == kernel.size // fsdp
     sharded_step = compiled(
-        functools.partial(train_state.train_step, CONFIG, TX, "float32"),
+        functools.partial(train_state.train_step, CONFIG, TX, "float32", IMAGE_WEIGHT),
         in_shardings=(places, sharding.batch_sharding(mesh)),
         out_shardings=(places, sharding.replicated(mesh)),
         donate_argnums=0,
@@ -145,27 +152,35 @@ def test_a_sharded_step_equals_one_device(after_three_steps, fsdp, monkeypatch):
     assert state.step == STEPS
 
 
+@pytest.mark.parametrize("name", ["log_scale", "log_image_scale"])
 @pytest.mark.parametrize(("start", "end"), [(-1.0, 0.0), (9.0, math.log(100))])
-def test_the_temperature_stays_within_its_bounds(start, end):
+def test_the_temperatures_stay_within_their_bounds(name, start, end):
     params = random_params()
-    params["log_scale"] = np.float32(start)
-    state, _ = step(state_of(params), random_batch())
-    assert float(state.params["log_scale"]) == pytest.approx(end)
+    params[name] = np.float32(start)
+    state, _ = step(state_of(params), batches()[0])
+    assert float(state.params[name]) == pytest.approx(end)
+
+
+def test_without_a_weight_there_is_no_loss_between_patches():
+    plain = compiled(functools.partial(train_state.train_step, CONFIG, TX, "float32", 0.0))
+    state, metrics = plain(state_of(random_params()), batches()[0])
+    assert "image_loss" not in metrics and metrics["loss"] == metrics["text_loss"]
+    assert state.params["log_image_scale"] == random_params()["log_image_scale"]
 
 
 def test_a_step_reuses_the_memory_of_the_state():
     state = state_of(random_params())
     old = jax.tree.leaves(state.params)
-    new, _ = step(state, random_batch())
+    new, _ = step(state, batches()[0])
     assert all(x.is_deleted() for x in old)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(new.params))
 
 
 def test_a_small_batch_can_be_learned_by_heart():
-    state, batch, losses = state_of(random_params()), random_batch(), []
+    state, batch, losses = state_of(random_params()), batches()[0], []
     for _ in range(80):
         state, metrics = step(state, batch)
-        losses.append(float(metrics["loss"]))
+        losses.append(float(metrics["text_loss"]))
     assert losses[20] < losses[0] - 0.5
     assert losses[-1] < 0.5 and float(metrics["accuracy"]) > 0.9
 

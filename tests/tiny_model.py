@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.fft
 from flax import nnx
 
 from exif_jax.models import dual_encoder
@@ -55,23 +56,23 @@ def random_params(config=CONFIG, seed: int = 0) -> dict:
         if name == "kernel":
             return (rng.normal(size=x.shape) / np.sqrt(x.shape[-2])).astype(np.float32)
         noise = rng.normal(size=x.shape) * 0.3
-        return np.asarray(noise + (name in ("scale", "log_scale")), np.float32)
+        return np.asarray(noise + (name in ("scale", "log_scale", "log_image_scale")), np.float32)
 
     shapes = jax.eval_shape(lambda k: dual_encoder.init_params(config, k), jax.random.key(0))
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
-def random_batch(config=CONFIG, rows: int = 16, seed: int = 0) -> dict[str, np.ndarray]:
-    """A batch of distinct photos with texts of 1 to L pieces."""
+def random_batch(config=CONFIG, rows: int = 16, seed: int = 0, patches: int = 1):
+    """A batch of distinct texts of 1 to L pieces, with so many patches each."""
     rng = np.random.default_rng(seed)
     size, length = config.image.image_size, config.text.max_length
     mask = np.arange(length) < rng.integers(1, length + 1, rows)[:, None]
     tokens = rng.integers(2, config.text.vocab_size, (rows, length)).astype(np.int32)
     return {
-        "image": rng.integers(0, 256, (rows, size, size, 3), dtype=np.uint8),
+        "image": rng.integers(0, 256, (rows * patches, size, size, 3), dtype=np.uint8),
         "tokens": np.where(mask, tokens, 0).astype(np.int32),
         "token_mask": mask,
-        "photo_id": np.arange(rows, dtype=np.uint32),
+        "text_id": np.arange(rows, dtype=np.uint32),
     }
 
 
@@ -122,3 +123,24 @@ def nnx_with(make, seed: int):
     graphdef, shapes = nnx.split(nnx.eval_shape(make))
     state = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape) * 0.3, jnp.float32), shapes)
     return nnx.merge(graphdef, state), nnx.to_pure_dict(state)
+
+
+def scipy_spectrum(images) -> np.ndarray:
+    """`vit.log_spectrum` of uint8 [B, S, S, 3] by Pillow's matrix and SciPy's DCT, in float64."""
+    rgb = np.asarray(images, np.float64) - 127.5
+    y = rgb @ [0.299, 0.587, 0.114]
+    # Cb and Cr as scaled differences from luma (ITU-R BT.601).
+    ycbcr = np.stack([y, (rgb[..., 2] - y) / 1.772, (rgb[..., 0] - y) / 1.402], axis=-1)
+    out = np.zeros_like(ycbcr)
+    radius = np.hypot(*np.mgrid[:8, :8])
+    radius[0, 0] = 1
+    for c, (a, b, d, e) in enumerate([(2.54, 1.09, 1.65, 0.55)] + 2 * [(0.84, 0.37, 0.88, 0.365)]):
+        for i in range(0, out.shape[1], 8):
+            for j in range(0, out.shape[2], 8):
+                block = ycbcr[:, i : i + 8, j : j + 8, c]
+                log = np.log1p(np.abs(scipy.fft.dctn(block, axes=(1, 2), norm="ortho")))
+                std = np.maximum(d - e * np.log(radius), 0.15)
+                z = (log - (a - b * np.log(radius))) / std
+                z[:, 0, 0] = 0
+                out[:, i : i + 8, j : j + 8, c] = z
+    return out.astype(np.float32)

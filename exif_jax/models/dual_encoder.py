@@ -52,7 +52,9 @@ class DualEncoder(nnx.Module):
         self.text = TextTransformer(config.text, dtype, rngs)
         self.image_projection = projection(config.image.output_width)
         self.text_projection = projection(config.text.width)
-        self.log_scale = nnx.Param(jnp.asarray(-math.log(config.init_temperature), jnp.float32))
+        scale = jnp.asarray(-math.log(config.init_temperature), jnp.float32)
+        self.log_scale = nnx.Param(scale)
+        self.log_image_scale = nnx.Param(scale)
 
     def __call__(
         self,
@@ -69,7 +71,7 @@ class DualEncoder(nnx.Module):
 
         Returns:
             z_img and z_txt, float32 [B, D] with unit rows (None where the input was None), and
-            {"scale": 1 / temperature}.
+            {"scale", "image_scale"}: 1 / temperature between patches and texts, and among patches.
         """
         z_img = z_txt = None
         if images is not None:
@@ -77,7 +79,11 @@ class DualEncoder(nnx.Module):
             z_img = unit(self.image_projection(self.image(x)))
         if tokens is not None and mask is not None:
             z_txt = unit(self.text_projection(self.text(tokens, mask)))
-        return z_img, z_txt, {"scale": jnp.exp(self.log_scale[...])}
+        scales = {
+            "scale": jnp.exp(self.log_scale[...]),
+            "image_scale": jnp.exp(self.log_image_scale[...]),
+        }
+        return z_img, z_txt, scales
 
 
 def unit(x_BxD: jax.Array) -> jax.Array:

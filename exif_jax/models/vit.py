@@ -11,9 +11,12 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from exif_jax.models.transformer import Stack
+
+BLOCK = 8  # pixels: side of a DCT block, as in JPEG
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +29,10 @@ class ViTConfig:
         width, depth, heads, mlp_dim: the transformer.
         pool: "mean" over tokens, "mean_std" (mean and standard deviation side by side, which
             keeps how much a trace varies within the patch) or "cls" (a learned extra token).
-        remove_token_mean: subtract every token's mean colour, so that the encoder sees the
-            texture that a camera leaves and not the scene's brightness and hue.
+        features: what a token holds. "pixels"; "texture", pixels less the token's mean colour, so
+            that the encoder sees what a camera leaves and not the scene's brightness and hue; or
+            "spectrum", the log magnitudes of its 8 x 8 DCT blocks (see `log_spectrum`), where
+            compression, resampling, denoising and demosaicing leave their traces in the open.
         remat: keep no activations inside the blocks.
     """
 
@@ -38,7 +43,7 @@ class ViTConfig:
     heads: int = 12
     mlp_dim: int = 3072
     pool: Literal["mean", "mean_std", "cls"] = "mean"
-    remove_token_mean: bool = False
+    features: Literal["pixels", "texture", "spectrum"] = "pixels"
     remat: bool = False
 
     def __post_init__(self):
@@ -50,6 +55,13 @@ class ViTConfig:
             raise ValueError(f"width {self.width} is not a multiple of {self.heads} heads")
         if self.pool not in ("mean", "mean_std", "cls"):
             raise ValueError(f"pool is {self.pool!r}, not 'mean', 'mean_std' or 'cls'")
+        if self.features not in ("pixels", "texture", "spectrum"):
+            raise ValueError(f"features is {self.features!r}, not 'pixels', 'texture', 'spectrum'")
+        if self.features == "spectrum" and self.token_size % BLOCK:
+            raise ValueError(
+                f"token_size {self.token_size} is not a multiple of {BLOCK}, the side of the DCT "
+                "blocks of features 'spectrum'"
+            )
 
     @property
     def num_tokens(self) -> int:
@@ -89,8 +101,10 @@ class ViT(nnx.Module):
             [B, output_width] in the compute dtype.
         """
         c = self.config
+        if c.features == "spectrum":
+            x_BxSxSx3 = log_spectrum(x_BxSxSx3)
         tokens = tokenize(x_BxSxSx3, c.token_size)
-        if c.remove_token_mean:
+        if c.features == "texture":
             tokens = tokens - tokens.mean(axis=2, keepdims=True)
         B, T = tokens.shape[:2]
         x_BxTxD = self.embed(tokens.reshape(B, T, -1))
@@ -115,3 +129,56 @@ def tokenize(x_BxSxSx3: jax.Array, size: int) -> jax.Array:
     n = S // size
     x = x_BxSxSx3.reshape(B, n, size, n, size, C).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(B, n * n, size * size, C)
+
+
+def _dct_basis() -> np.ndarray:
+    """The orthonormal DCT-II, float32 [frequency, place]."""
+    frequency, place = np.mgrid[:BLOCK, :BLOCK]
+    basis = np.cos((2 * place + 1) * frequency * np.pi / (2 * BLOCK)) * np.sqrt(2 / BLOCK)
+    basis[0] /= np.sqrt(2)
+    return basis.astype(np.float32)
+
+
+def _typical_spectrum() -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of log(1 + |coefficient|) of photos: [1, 1, 8, 1, 8, 3].
+
+    Both fall with the logarithm of the frequency. The lines were fitted by least squares to the
+    blocks of camera photos; they only bring the features to a common scale.
+    """
+    log_radius = np.log(np.maximum(np.hypot(*np.mgrid[:BLOCK, :BLOCK]), 1))[
+        None, None, :, None, :, None
+    ]
+    luma = np.array([True, False, False])
+    mean = np.where(luma, 2.54 - 1.09 * log_radius, 0.84 - 0.37 * log_radius)
+    std = np.where(luma, 1.65 - 0.55 * log_radius, 0.88 - 0.365 * log_radius)
+    return mean.astype(np.float32), np.maximum(std, 0.15).astype(np.float32)
+
+
+# ITU-R BT.601, as in JPEG (JFIF 1.02); the offset of Cb and Cr would fall into the dropped mean.
+_YCBCR = np.array(
+    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32
+)
+
+
+def log_spectrum(x_BxSxSx3: jax.Array) -> jax.Array:
+    """Every 8 x 8 block of Y, Cb and Cr replaced by its log |DCT|, at about unit variance.
+
+    The step from coefficients to magnitudes is the one that a linear embedding of pixels cannot
+    take: noise, quantisation and interpolation change how large coefficients are, not their sign.
+
+    Args:
+        x_BxSxSx3: RGB in [-1, 1], S a multiple of 8.
+
+    Returns:
+        float32 [B, S, S, 3]; the blocks' mean colours are dropped (0).
+    """
+    B, S, _, C = x_BxSxSx3.shape
+    n = S // BLOCK
+    ycbcr = jnp.einsum("bhwc,dc->bhwd", x_BxSxSx3 * 127.5, _YCBCR, precision="highest")
+    blocks = ycbcr.reshape(B, n, BLOCK, n, BLOCK, C)
+    basis, (mean, std) = _dct_basis(), _typical_spectrum()
+    dct = jnp.einsum("uy,biyjxc,vx->biujvc", basis, blocks, basis, precision="highest")
+    features = (jnp.log1p(jnp.abs(dct)) - mean) / std
+    not_mean = np.ones((1, 1, BLOCK, 1, BLOCK, 1), np.float32)
+    not_mean[0, 0, 0, 0, 0, 0] = 0
+    return (features * not_mean).reshape(B, S, S, C)
