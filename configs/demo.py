@@ -1,15 +1,11 @@
-"""A small model on simulated photos, for `make demo`: too short a run to learn much."""
+"""The small model on simulated photos, in the few minutes that `make demo` may take."""
 
 from configs import vit_ti_cpu
 
 
 def get_config():
     c = vit_ti_cpu.get_config()
-    c.data.rescale = 0.0  # no processing: the cameras' own traces only
-    c.data.recompress = 0.0
-    c.data.shift = 0.0
-    c.optim.lr = 1e-3
     c.optim.warmup_steps = 30
-    c.train.batch_size = 128
-    c.train.num_steps = 200
+    c.train.num_steps = 300
+    c.train.eval_every = 100
     return c

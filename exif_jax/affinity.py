@@ -264,12 +264,12 @@ def inconsistency(z_PxD: jax.Array, grid: Grid) -> jax.Array:
         z_PxD: unit rows, the patches of `grid` row by row.
 
     Returns:
-        float32 [cells down, cells across] in [0, 1]: (1 - cos) / 2, the mean over the patches
-        that cover a cell and those that make the mode. 0 is one camera, 0.5 is unrelated.
+        float32 [cells down, cells across] in [0, 1]: 1 - cos, the mean over the patches that
+        cover a cell and those that make the mode. 0 is one camera, 1 is unrelated, or opposite.
     """
     cells = cell_embeddings(z_PxD, grid)
     mode_D = dominant_mode(cells.reshape(-1, cells.shape[-1]))
-    return jnp.clip((1 - cells @ mode_D) / 2, 0.0, 1.0)
+    return jnp.clip(1 - cells @ mode_D, 0.0, 1.0)
 
 
 @functools.partial(jax.jit, static_argnums=1)

@@ -28,7 +28,7 @@ def spatial_cut(z_PxD: jax.Array, grid: Grid) -> tuple[jax.Array, jax.Array]:
     Returns:
         The map, float32 [cells down, cells across] in [0, 1], on the scale of
         `affinity.inconsistency`: 0 is one with the larger part, and the smaller lies about
-        (1 - cos) / 2 high, where cos is that of the two parts' mean embeddings. And the parts,
+        1 - cos high, where cos is that of the two parts' mean embeddings. And the parts,
         int32 [P]: 1 is the smaller.
     """
     if grid.num_patches == 1:
@@ -84,7 +84,7 @@ def _cut(z_PxD, place_Px2):
         mean_D = (z_PxD * members_P[:, None]).sum(axis=0)
         return mean_D * jax.lax.rsqrt(jnp.square(mean_D).sum() + 1e-12)
 
-    height = (1 - direction(part_P) @ direction(~part_P)) / 2
+    height = 1 - direction(part_P) @ direction(~part_P)
     return side_P, jnp.where(known, jnp.clip(height, 0.0, 1.0), 0.0), part_P.astype(jnp.int32)
 
 

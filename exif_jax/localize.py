@@ -66,9 +66,8 @@ class Localization:
     Attributes:
         embeddings: float32 [P, D], unit rows, row by row over the grid.
         affinity: float32 [P, P], cosines.
-        consistency: float32 [H, W] in [0, 1]: 0 is one with the photo's dominant camera, 0.5
-            unrelated, 1 opposite. Never stretched; its highest places may mean nothing where the
-            score is low.
+        consistency: float32 [H, W] in [0, 1]: 0 is one with most of the photo, 1 unrelated. Never
+            stretched; its highest places may mean nothing where the score is low.
         clusters: int32 [rows, columns]: the patches in two parts, 1 in the smaller. There are
             always two, in an untouched photo too.
         score: mean of 1 - cosine over all pairs of patches; higher is less consistent.
