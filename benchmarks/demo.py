@@ -16,6 +16,8 @@ import subprocess
 import sys
 import time
 
+from exif_jax.atomic import write_bytes
+
 PHOTOS, SPLICES, SIZE = 1200, 16, 512
 
 
@@ -88,9 +90,7 @@ def read_json(path: pathlib.Path) -> dict:
 
 
 def write_json(path: pathlib.Path, value: dict) -> None:
-    aside = path.with_name(path.name + ".tmp")
-    aside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    os.replace(aside, path)
+    write_bytes(path, json.dumps(value, indent=1).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -18,9 +18,10 @@ from data_prep.stages import (
     validation_cameras,
 )
 from data_prep.work import read_results
+from exif_jax.atomic import replacing, write_bytes
 from exif_jax.exif import TAGS
 from exif_jax.records import INDEX_SUFFIX, SPLITS, read_index, shard_name, write_shard
-from exif_jax.tfrecord import read_payload, write_file
+from exif_jax.tfrecord import read_payload
 
 CANONICAL_ORDER = tuple(tag.name for table in TAGS.values() for tag in table)
 
@@ -127,7 +128,8 @@ def _payloads(places: list[RecordPlace], bar: tqdm) -> Iterator[bytes]:
 def write_rejects(output: Path, census: Census) -> None:
     """Writes `rejects.jsonl`: one object a file, in the files' order."""
     rows = (json.dumps(row).encode() + b"\n" for row in census.rejects)
-    write_file(output / "rejects.jsonl", rows)
+    with replacing(output / "rejects.jsonl") as file:
+        file.writelines(rows)
 
 
 def count_reasons(census: Census) -> dict[str, int]:
@@ -137,7 +139,7 @@ def count_reasons(census: Census) -> dict[str, int]:
 
 def write_json(path: Path, content: Any) -> None:
     """Writes a JSON file whole or not at all."""
-    write_file(path, [json.dumps(content, indent=1).encode() + b"\n"])
+    write_bytes(path, json.dumps(content, indent=1).encode() + b"\n")
 
 
 def list_shards(output: Path) -> list[Path]:

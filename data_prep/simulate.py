@@ -28,6 +28,7 @@ from data_prep.cameras import CAMERAS, Camera
 from data_prep.scenes import scene
 from data_prep.settings import Settings, choose_settings
 from data_prep.shooting import encode_jpeg, shoot
+from exif_jax.atomic import write_bytes
 
 SHARE = (0.08, 0.30)  # of a splice that is pasted
 _PHOTO, _SPLICE = 0, 1  # streams of random numbers, so that splices show scenes of their own
@@ -68,7 +69,7 @@ def make_photo(job: Job) -> dict:
     camera = CAMERAS[job.index % job.cameras]
     data, *_ = take_photo(camera, job.size, rng)
     name = f"sim{job.index:06d}.jpg"
-    write_file(job.output / name, data)
+    write_bytes(job.output / name, data)
     return {"image": name}
 
 
@@ -98,9 +99,9 @@ def make_splice(job: Job) -> dict:
     save = str(rng.choice(_SAVES))
     stem = f"{job.index:03d}"
     name = f"{stem}.{save[:3]}"
-    write_file(job.output / "images" / name, _encode(spliced, save, exif))
-    write_file(job.output / "pristine" / name, _encode(pristine, save, exif))
-    write_file(job.output / "masks" / f"{stem}.png", _encode(mask, "png", None))
+    write_bytes(job.output / "images" / name, _encode(spliced, save, exif))
+    write_bytes(job.output / "pristine" / name, _encode(pristine, save, exif))
+    write_bytes(job.output / "masks" / f"{stem}.png", _encode(mask, "png", None))
     return {
         "image": f"images/{name}",
         "mask": f"masks/{stem}.png",
@@ -158,20 +159,6 @@ def _encode(image: Image.Image, save: str, exif: Image.Exif | None) -> bytes:
     return stream.getvalue()
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file aside, then put it in its place, so that it is never seen half-written."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(aside, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-
-
 def run(make: Callable[[Job], dict], jobs: list[Job], workers: int) -> Iterator[dict]:
     """Manifest rows in order of the jobs, made here or by `workers` processes."""
     if workers == 1:
@@ -193,7 +180,7 @@ def prepare(output: Path, folders: tuple[str, ...]) -> None:
     try:
         for folder in (output, *(output / name for name in folders)):
             folder.mkdir(parents=True, exist_ok=True)
-        write_file(output / ".writable", b"")
+        write_bytes(output / ".writable", b"")
         (output / ".writable").unlink()
     except OSError as error:
         raise OutputError(explain(output, error)) from error
@@ -225,7 +212,7 @@ def simulate(make: Callable[[Job], dict], options: argparse.Namespace, count: in
                 bar.update()
         if splices:
             lines = "".join(json.dumps(row) + "\n" for row in rows)
-            write_file(output / "manifest.jsonl", lines.encode())
+            write_bytes(output / "manifest.jsonl", lines.encode())
     except OSError as error:
         raise OutputError(explain(output, error)) from error
     except BrokenProcessPool as error:
@@ -238,7 +225,7 @@ def draw(path: Path, seed: int) -> None:
     """Write the chart of eight cameras as a PNG file."""
     prepare(path.parent, ())
     try:
-        write_file(path, chart(seed))
+        write_bytes(path, chart(seed))
     except OSError as error:
         raise OutputError(explain(path, error)) from error
 

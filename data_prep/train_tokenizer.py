@@ -14,9 +14,9 @@ from pathlib import Path
 import sentencepiece
 from tqdm import tqdm
 
+from exif_jax.atomic import write_bytes
 from exif_jax.exif import to_text
 from exif_jax.records import RecordError, RecordReader, decode_record
-from exif_jax.tfrecord import write_file
 from exif_jax.tokenizer import PAD_ID, UNK_ID, Tokenizer
 
 PRINTABLE = "".join(map(chr, range(33, 127)))
@@ -145,7 +145,7 @@ def main(argv: list[str] | None = None) -> int:
         texts, tags = collect_texts(RecordReader(args.records, "train"))
         whole = common_tags(tags, args.vocab_size // 2)
         model = train_tokenizer(texts, args.vocab_size, whole)
-        write_file(output, [model])
+        write_bytes(output, model)
     except (RecordError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -19,8 +19,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data_prep.stages import PhotoFile, PhotoResult, Settings, process_photo
+from exif_jax.atomic import write_bytes
 from exif_jax.records import RECORD_VERSION, write_shard
-from exif_jax.tfrecord import write_file
 
 CHUNK_FILES = 32  # a kill loses at most this many photos for each worker
 
@@ -100,7 +100,7 @@ def _process_chunk(root: Path, path: Path, chunk: Sequence[PhotoFile], settings:
 
     write_shard(path, records())
     rows = json.dumps([result._asdict() for result in results])
-    write_file(path.with_suffix(".json"), [rows.encode()])
+    write_bytes(path.with_suffix(".json"), rows.encode())
     return len(chunk)
 
 

@@ -15,15 +15,16 @@ import numpy as np
 from tqdm import tqdm
 
 from exif_jax import report
+from exif_jax.atomic import write_bytes
 from exif_jax.baselines import BASELINES
 from exif_jax.forensic_datasets import DatasetError, Sample, read_folder, read_mask
 from exif_jax.localize import (
+    METHOD_HELP,
+    METHODS,
     Localization,
     LocalizeError,
     Settings,
     localize,
-    make_report,
-    write_outputs,
 )
 from exif_jax.photo import Photo, PhotoError, read_photo
 from exif_jax.report import printable
@@ -136,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if target.is_dir():
         return _fail(f"{printable(target)}: is a folder; give --json the path of a file")
 
-    settings = Settings()
+    settings = Settings(method=args.method)
     failures = []
     names = dict(zip(samples, report.output_names(s.image for s in samples), strict=True))
     progress = tqdm(samples, unit="image")
@@ -147,13 +148,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def keep(sample: Sample, photo: Photo, found: Localization) -> None:
         if overlays:
-            facts = make_report(photo, printable(sample.name), model.id, settings, found)
-            write_outputs(overlays, names[sample], photo, found, facts)
+            facts = report.make_report(photo, printable(sample.name), model.id, settings, found)
+            report.write_outputs(overlays, names[sample], photo, found, facts)
 
     try:
         result = evaluate(progress, lambda image: localize(image, model, settings), failed, keep)
-        result = {"model": model.id} | result
-        report.write_bytes(target, report.json_bytes(result))
+        result = {"model": model.id, "method": settings.method} | result
+        write_bytes(target, report.json_bytes(result))
     except OSError as e:
         return _fail(f"cannot write the results ({e.strerror}); make room or choose another place")
     print(f"{len(result['images'])} images in {printable(args.root)}, model {model.id}")
@@ -190,6 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--root", required=True, metavar="DIR", help="where the dataset lies")
     parser.add_argument("--model", required=True, metavar="PATH", help="release file of the model")
     parser.add_argument("--json", required=True, metavar="OUT", help="file for the figures")
+    parser.add_argument("--method", choices=METHODS, default=METHODS[0], help=METHOD_HELP)
     parser.add_argument("--overlays", metavar="DIR", help="also write a picture, map and JSON each")
     return parser
 

@@ -13,7 +13,7 @@ import pathlib
 import sys
 import types
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from exif_jax import affinity, cut, report
 from exif_jax.affinity import Encoder, Grid
-from exif_jax.photo import EXTENSIONS, Photo, PhotoError, read_photo
+from exif_jax.photo import EXTENSIONS, PhotoError, read_photo
 from exif_jax.report import printable
 
 if TYPE_CHECKING:
@@ -37,6 +37,13 @@ class LocalizeError(ValueError):
     """A photo cannot be localised; the message says why and what to do."""
 
 
+METHODS = ("cut", "mean_shift")
+METHOD_HELP = (
+    "how patches become a map: a cut that knows where they lie, or the paper's mean shift "
+    "(default cut)"
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """Settings of the localisation.
@@ -44,19 +51,23 @@ class Settings:
     Attributes:
         num_per_dim: steps of the patch grid along the longer side (the paper: 30).
         max_patches: the stride grows until the grid holds no more; memory grows as its square.
-        method: "cut", `cut.spatial_cut`; or "mean_shift", the paper's dominant mode and normalised
-            cut.
         align: the stride is rounded to a multiple of this many pixels; 8 keeps all patches at
             the same place on the JPEG grid, 1 is the paper's rule.
         batch: patches per call of the encoder; changes speed and memory only. None: as suits
             the device.
+        method: "cut", `cut.spatial_cut`; or "mean_shift", the paper's dominant mode and normalised
+            cut. Another name raises ValueError.
     """
 
     num_per_dim: int = 30
     max_patches: int = 4096
     align: int = 8
     batch: int | None = None
-    method: Literal["cut", "mean_shift"] = "cut"
+    method: str = METHODS[0]
+
+    def __post_init__(self):
+        if self.method not in METHODS:
+            raise ValueError(f"method is {self.method!r}, not one of {', '.join(METHODS)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,47 +197,6 @@ def _is_flat(image: np.ndarray) -> bool:
     return all(float(image[..., c].std(dtype=np.float64)) < _FLAT_STD for c in range(3))
 
 
-def make_report(
-    photo: Photo, name: str, model_id: str, settings: Settings, found: Localization
-) -> dict[str, Any]:
-    """The JSON report of one photo, as plain types; see `report.JSON_VERSION`.
-
-    `p_value` and `band` stay null until a calibration against untouched photos exists.
-    """
-    height, width = found.consistency.shape
-    grid = found.grid
-    return {
-        "version": report.JSON_VERSION,
-        "file": name,
-        "sha256": photo.sha256,
-        "model": model_id,
-        "settings": dataclasses.asdict(settings)
-        | {"patch": grid.patch, "stride": grid.stride, "rows": grid.rows, "columns": grid.columns},
-        "size": {"width": width, "height": height},
-        "orientation": photo.orientation,
-        "score": found.score,
-        "p_value": None,
-        "band": None,
-        "note": "; ".join(filter(None, [found.note, *photo.notes])),
-    }
-
-
-def write_outputs(
-    out: pathlib.Path, name: str, photo: Photo, found: Localization, facts: dict[str, Any]
-) -> None:
-    """Writes NAME.overlay.png, NAME.map.npy and, last, NAME.json. Raises OSError."""
-    patches = f"{found.grid.rows} x {found.grid.columns} patches of {found.grid.patch} px"
-    subtitle = f"score {found.score:.3f} (not calibrated)   {patches}   model {facts['model']}"
-    if found.note:
-        subtitle += f"   {found.note}"
-    picture = report.overlay_image(
-        photo.pixels, found.consistency, facts["file"], subtitle, photo.orientation
-    )
-    report.write_bytes(out / f"{name}.overlay.png", report.png_bytes(picture))
-    report.write_map(out / f"{name}.map.npy", found.consistency)
-    report.write_bytes(out / f"{name}.json", report.json_bytes(facts))
-
-
 def find_photos(sources: Iterable[str], out: pathlib.Path) -> Iterator[pathlib.Path]:
     """Files as given, and the photos in folders, sorted; nothing that lies in the output folder."""
     for source in map(pathlib.Path, sources):
@@ -273,8 +243,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             photo = read_photo(path)
             found = localize(photo.pixels, model, settings)
-            facts = make_report(photo, shown, model.id, settings, found)
-            write_outputs(out, name, photo, found, facts)
+            facts = report.make_report(photo, shown, model.id, settings, found)
+            report.write_outputs(out, name, photo, found, facts)
             progress.write(f"{found.score:.3f}  {shown} -> {out / name}.overlay.png")
         except PhotoError as e:
             failed += _fail(printable(e), progress)
@@ -338,9 +308,9 @@ def _parser() -> argparse.ArgumentParser:
         )
     parser.add_argument(
         "--method",
-        choices=("cut", "mean_shift"),
+        choices=METHODS,
         default=defaults.method,
-        help="how patches become a map: a spatial cut, or the paper's mean shift (default cut)",
+        help=METHOD_HELP,
     )
     return parser
 

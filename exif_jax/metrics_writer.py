@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import sys
+
+from exif_jax.atomic import write_bytes
 
 
 class MetricsWriter:
@@ -59,7 +60,5 @@ def _keep_rows_up_to(path: pathlib.Path, last_step: int) -> set[tuple]:
                 kept[(row.pop("step"), *row)] = line + "\n"
         except (ValueError, KeyError, TypeError):
             continue  # a row that a killed run left half-written
-    aside = path.with_name(path.name + ".tmp")
-    aside.write_text("".join(kept.values()), encoding="utf-8")
-    os.replace(aside, path)
+    write_bytes(path, "".join(kept.values()).encode())
     return set(kept)

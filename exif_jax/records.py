@@ -24,7 +24,8 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 from PIL import Image
 
-from exif_jax.tfrecord import RecordError, check_spans, read_payload, write_file, write_frames
+from exif_jax.atomic import write_bytes
+from exif_jax.tfrecord import RecordError, check_spans, read_payload, write_frames
 
 RECORD_VERSION = 1
 SPLITS = ("train", "validation")
@@ -250,7 +251,7 @@ def write_shard(path: str | os.PathLike, serialized: Iterable[bytes]) -> int:
     index = np.column_stack([spans, np.array(photo_ids, np.int64)])
     stream = io.BytesIO()
     np.save(stream, index, allow_pickle=False)
-    write_file(f"{os.fspath(path)}{INDEX_SUFFIX}", [stream.getvalue()])
+    write_bytes(f"{os.fspath(path)}{INDEX_SUFFIX}", stream.getvalue())
     return len(index)
 
 

@@ -25,6 +25,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from exif_jax.atomic import write_bytes
 from exif_jax.models.dual_encoder import DualEncoderConfig, Params
 from exif_jax.models.text import TextConfig
 from exif_jax.models.vit import ViTConfig
@@ -89,17 +90,7 @@ def save_model(model: Model, path: str | os.PathLike, dtype: str = "float16") ->
         "tags": json.dumps(model.tags),
         "provenance": json.dumps(model.provenance),
     }
-    path = pathlib.Path(path)
-    aside = path.with_name(path.name + ".tmp")
-    try:
-        with aside.open("wb") as f:
-            f.write(_serialize(tensors, header))
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+    write_bytes(path, _serialize(tensors, header))
 
 
 def load_model(path: str | os.PathLike) -> Model:

@@ -5,17 +5,22 @@ Every file is written aside and then put in place, so that it appears whole or n
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import io
 import json
 import os
 import pathlib
-import tempfile
-from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from exif_jax.atomic import replacing, write_bytes
+
+if TYPE_CHECKING:
+    from exif_jax.localize import Localization, Settings
+    from exif_jax.photo import Photo
 
 JSON_VERSION = 1
 
@@ -174,37 +179,48 @@ def png_bytes(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def write_bytes(path: str | os.PathLike, data: bytes) -> None:
-    """Writes a file that appears whole or not at all. Raises OSError."""
-    with replacing(path) as file:
-        file.write(data)
+def make_report(
+    photo: Photo, name: str, model_id: str, settings: Settings, found: Localization
+) -> dict[str, Any]:
+    """The JSON report of one photo, as plain types; see `JSON_VERSION`.
+
+    `p_value` and `band` stay null until a calibration against untouched photos exists.
+    """
+    height, width = found.consistency.shape
+    grid = found.grid
+    return {
+        "version": JSON_VERSION,
+        "file": name,
+        "sha256": photo.sha256,
+        "model": model_id,
+        "settings": dataclasses.asdict(settings)
+        | {"patch": grid.patch, "stride": grid.stride, "rows": grid.rows, "columns": grid.columns},
+        "size": {"width": width, "height": height},
+        "orientation": photo.orientation,
+        "score": found.score,
+        "p_value": None,
+        "band": None,
+        "note": "; ".join(filter(None, [found.note, *photo.notes])),
+    }
+
+
+def write_outputs(
+    out: pathlib.Path, name: str, photo: Photo, found: Localization, facts: dict[str, Any]
+) -> None:
+    """Writes NAME.overlay.png, NAME.map.npy and, last, NAME.json. Raises OSError."""
+    patches = f"{found.grid.rows} x {found.grid.columns} patches of {found.grid.patch} px"
+    subtitle = f"score {found.score:.3f} (not calibrated)   {patches}   model {facts['model']}"
+    if found.note:
+        subtitle += f"   {found.note}"
+    picture = overlay_image(
+        photo.pixels, found.consistency, facts["file"], subtitle, photo.orientation
+    )
+    write_bytes(out / f"{name}.overlay.png", png_bytes(picture))
+    write_map(out / f"{name}.map.npy", found.consistency)
+    write_bytes(out / f"{name}.json", json_bytes(facts))
 
 
 def write_map(path: str | os.PathLike, values: np.ndarray) -> None:
     """Writes a float32 .npy file that appears whole or not at all. Raises OSError."""
     with replacing(path) as file:
         np.save(file, np.asarray(values, np.float32), allow_pickle=False)
-
-
-@contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """A file to write that takes the place of `path` at the end; an error leaves `path` alone."""
-    path = pathlib.Path(path)
-    descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=".exif-jax-", suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(aside, 0o666 & ~_umask())
-        os.replace(aside, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(aside)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

@@ -7,10 +7,11 @@ the length, payload, masked CRC-32C of the payload, all little-endian.
 import os
 import struct
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import google_crc32c
 import numpy as np
+
+from exif_jax.atomic import replacing
 
 _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
@@ -19,26 +20,6 @@ _HEADER_BYTES = _LENGTH.size + _CRC.size
 
 class RecordError(Exception):
     """A record, shard or index that is missing, damaged or of another version."""
-
-
-def write_file(path: str | os.PathLike, chunks: Iterable[bytes]) -> None:
-    """Writes a file whole or not at all: aside, flushed to the disk, then renamed.
-
-    Raises:
-      OSError: As the system says (full disk, no permission); nothing is left behind.
-    """
-    path = Path(path)
-    aside = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(aside, "wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
 
 
 def write_frames(path: str | os.PathLike, payloads: Iterable[bytes]) -> np.ndarray:
@@ -55,7 +36,8 @@ def write_frames(path: str | os.PathLike, payloads: Iterable[bytes]) -> np.ndarr
       OSError: As the system says; nothing is left behind.
     """
     spans: list[tuple[int, int]] = []
-    write_file(path, _frames(payloads, spans))
+    with replacing(path) as file:
+        file.writelines(_frames(payloads, spans))
     return np.array(spans, np.int64).reshape(-1, 2)
 
 

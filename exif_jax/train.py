@@ -16,7 +16,6 @@ import contextlib
 import functools
 import json
 import math
-import os
 import pathlib
 import sys
 import time
@@ -27,6 +26,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from exif_jax import release, sharding, train_state
+from exif_jax.atomic import write_bytes
 from exif_jax.checkpoint import CheckpointError, Checkpoints
 from exif_jax.data import DataError, PatchData, load_tokenizer, patches_per_photo, prefetch
 from exif_jax.metrics_writer import MetricsWriter
@@ -252,9 +252,7 @@ def prepare_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
                 f"{workdir}: holds a run with other settings ({', '.join(changed)}); choose "
                 "another --workdir, or give the same settings to go on with that run"
             )
-        aside = path.with_suffix(".tmp")
-        aside.write_text(json.dumps(config.to_dict(), indent=1))
-        os.replace(aside, path)
+        write_bytes(path, json.dumps(config.to_dict(), indent=1).encode())
     except (OSError, ValueError) as e:
         raise TrainError(f"{workdir}: cannot use this work folder: {e}") from e
 

@@ -2,12 +2,14 @@
 
 import json
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
 import time
 
 import jax
+import numpy as np
 import pytest
 
 from configs import demo
@@ -138,6 +140,47 @@ def test_a_killed_run_resumes_to_the_same_curve_bit_for_bit(
     assert losses(tmp_path) == losses(whole_run)
     a, b = (folder / "model.safetensors" for folder in (tmp_path, whole_run))
     assert a.read_bytes() == b.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_disk_too_small_for_checkpoints_is_named_and_nothing_is_lost(
+    records, whole_run, tmp_path
+):
+    """A limit on the size of files stands in for a full disk: models fit, checkpoints do not."""
+    limit = 2 * (whole_run / "untrained.safetensors").stat().st_size
+    flags = tiny_flags(records)
+    done = subprocess.run(
+        command(flags, tmp_path, 1),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert done.returncode == 1, done.stderr
+    assert "cannot write a checkpoint" in done.stderr and "make room" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "model.safetensors").exists()
+    done = run(flags, tmp_path)
+    assert done.returncode == 0, done.stderr
+    a, b = (folder / "model.safetensors" for folder in (tmp_path, whole_run))
+    assert a.read_bytes() == b.read_bytes()
+
+
+def test_any_checkpoint_can_be_released(whole_run, tmp_path, capsys):
+    out = tmp_path / "released.safetensors"
+    assert release.main([str(whole_run), str(out), "--dtype", "float32"]) == 0
+    assert f"{out}: " in capsys.readouterr().out
+    a, b = (release.load_model(path) for path in (out, whole_run / "model.safetensors"))
+    assert a.provenance["steps"] == b.provenance["steps"] == 6
+    assert a.config == b.config and a.tags == b.tags
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-6), *(a.params, b.params)
+    )
+    assert release.main([str(whole_run), str(tmp_path / "none" / "x.safetensors")]) == 1
+    assert "choose another OUT" in capsys.readouterr().err
+    assert release.main([str(tmp_path), str(out)]) == 1
+    assert "untrained.safetensors" in capsys.readouterr().err
 
 
 def test_bad_settings_are_refused_in_one_sentence(records, tmp_path):
