@@ -14,7 +14,7 @@ import numpy as np
 from exif_jax.affinity import Grid, affinity_matrix, coverage, spread
 
 
-def spatial_cut(z_PxD: jax.Array, grid: Grid) -> tuple[jax.Array, jax.Array]:
+def spatial_cut(z_PxD: jax.Array, grid: Grid) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Parts the patches in two by how alike and how near they are, and maps the smaller part.
 
     The relaxed normalised cut (Shi and Malik 2000) of the affinity exp((cos - 1) / 0.5), of which
@@ -27,19 +27,19 @@ def spatial_cut(z_PxD: jax.Array, grid: Grid) -> tuple[jax.Array, jax.Array]:
 
     Returns:
         The map, float32 [cells down, cells across] in [0, 1], on the scale of
-        `affinity.inconsistency`: 0 is one with the larger part, and the smaller lies about
-        1 - cos high, where cos is that of the two parts' mean embeddings. And the parts,
-        int32 [P]: 1 is the smaller.
+        `affinity.inconsistency`: 0 is one with the larger part, and the smaller lies about as
+        high as the third value. The parts, int32 [P]: 1 is the smaller. And how unlike the parts
+        are, a scalar in [0, 1]: 1 - cos of their mean embeddings, a splice's score.
     """
     if grid.num_patches == 1:
         cells = coverage(1, grid.patch, grid.stride).shape[0]
-        return jnp.zeros((cells, cells)), jnp.zeros(1, jnp.int32)
+        return jnp.zeros((cells, cells)), jnp.zeros(1, jnp.int32), jnp.zeros(())
     place_Px2 = grid.origins().astype(np.float32) / grid.patch
     side_P, height, part_P = _cut(z_PxD, place_Px2)
     down = coverage(grid.rows, grid.patch, grid.stride)
     across = coverage(grid.columns, grid.patch, grid.stride)
     side = spread(side_P.reshape(grid.rows, grid.columns, 1), down, across)[..., 0]
-    return height * jax.nn.sigmoid(4 * side), part_P
+    return height * jax.nn.sigmoid(4 * side), part_P, height
 
 
 @jax.jit

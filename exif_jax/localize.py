@@ -81,7 +81,8 @@ class Localization:
             stretched; its highest places may mean nothing where the score is low.
         clusters: int32 [rows, columns]: the patches in two parts, 1 in the smaller. There are
             always two, in an untouched photo too.
-        score: mean of 1 - cosine over all pairs of patches; higher is less consistent.
+        score: higher is less consistent. By the cut, 1 - cosine of the two parts' means; by mean
+            shift, as in the paper, the mean of 1 - cosine over all pairs of patches.
         grid: where the patches lie.
         note: what to know about this photo, in words; "" where there is nothing.
     """
@@ -173,13 +174,14 @@ def localize_with(
         raise LocalizeError("the model's embeddings are not finite numbers; its weights are unfit")
     flat = _is_flat(image)
     if flat:
-        clusters = np.zeros(grid.num_patches, np.int32)
+        clusters, score = np.zeros(grid.num_patches, np.int32), 0.0
         consistency = np.zeros((height, width), np.float32)
     else:
         if settings.method == "cut":
-            cells, clusters = cut.spatial_cut(z_PxD, grid)
+            cells, clusters, score = cut.spatial_cut(z_PxD, grid)
         else:
             cells, clusters = affinity.inconsistency(z_PxD, grid), cut.normalized_cut(z_PxD)
+            score = affinity.splice_score(z_PxD)
         clusters = np.asarray(clusters)
         consistency = np.asarray(affinity.upsample(cells, grid))
     return Localization(
@@ -187,7 +189,7 @@ def localize_with(
         affinity=np.asarray(affinity.affinity_matrix(z_PxD)),
         consistency=consistency,
         clusters=clusters.reshape(grid.rows, grid.columns),
-        score=0.0 if flat else float(affinity.splice_score(z_PxD)),
+        score=float(score),
         grid=grid,
         note=FLAT_NOTE if flat else "",
     )

@@ -104,7 +104,10 @@ def test_the_spatial_cut_is_that_of_the_whole_matrix(seed):
 def test_the_map_is_high_where_the_pasted_part_lies_and_its_height_is_the_cosines():
     pasted = rectangle(60, 100, 160, 220)
     for cosine in (0.0, 0.6):
-        cells, part = map(np.asarray, cut.spatial_cut(two_cameras(pasted, 0.02, 0, cosine), GRID))
+        cells, part, score = map(
+            np.asarray, cut.spatial_cut(two_cameras(pasted, 0.02, 0, cosine), GRID)
+        )
+        assert score == pytest.approx(1 - cosine, abs=0.02)
         assert (part == pasted).mean() > 0.98
         inside = cells[8:10, 11:13].mean()
         assert inside == pytest.approx(0.88 * (1 - cosine), abs=0.03)  # sigmoid(2) = 0.88
@@ -117,7 +120,7 @@ def test_scattered_patches_are_no_region():
     region, scattered = rectangle(60, 60, 140, 140), rng.random(GRID.num_patches) < 0.1
     z = two_cameras(region, 0.02, cosine=0.6)
     z[scattered & ~region] = unit_rows(np.eye(8)[2] * 0.8 + np.eye(8)[0] * 0.6 + np.zeros((1, 8)))
-    _, part = cut.spatial_cut(z, GRID)
+    _, part, _ = cut.spatial_cut(z, GRID)
     assert np.asarray(part)[region].mean() > 0.95
     assert np.asarray(part)[scattered & ~region].mean() < 0.2
 
@@ -130,13 +133,14 @@ def test_the_map_is_finite_and_within_its_range(seed, noise, size):
     z = unit_rows(
         np.ones((grid.num_patches, 4)) + 4 * noise * rng.normal(size=(grid.num_patches, 4))
     )
-    cells, part = map(np.asarray, cut.spatial_cut(z, grid))
+    cells, part, score = map(np.asarray, cut.spatial_cut(z, grid))
+    assert 0 <= score <= 1
     assert np.isfinite(cells).all() and cells.min() >= 0 and cells.max() <= 1
     assert part.shape == (grid.num_patches,) and set(np.unique(part)) <= {0, 1}
 
 
 def test_equal_patches_give_a_low_map():
-    cells, _ = cut.spatial_cut(
+    cells, _, _ = cut.spatial_cut(
         np.tile(np.eye(8, dtype=np.float32)[:1], (GRID.num_patches, 1)), GRID
     )
     assert np.asarray(cells).max() < 1e-3
@@ -145,8 +149,8 @@ def test_equal_patches_give_a_low_map():
 def test_one_patch_gives_zeros_and_two_no_nan():
     grid = patch_grid(10, 13, 10, 1)
     assert grid.num_patches == 2
-    cells, _ = cut.spatial_cut(np.eye(2, dtype=np.float32), grid)
+    cells, _, _ = cut.spatial_cut(np.eye(2, dtype=np.float32), grid)
     assert np.isfinite(cells).all()
     grid = patch_grid(10, 10, 10, 1)
-    cells, part = cut.spatial_cut(np.ones((1, 1), np.float32), grid)
-    assert not np.any(cells) and part.tolist() == [0]
+    cells, part, score = cut.spatial_cut(np.ones((1, 1), np.float32), grid)
+    assert not np.any(cells) and part.tolist() == [0] and score == 0

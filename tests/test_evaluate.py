@@ -123,7 +123,7 @@ def test_command_writes_json_overlays_and_a_table(command, tmp_path, capsys):
     _, target, arguments = command
     assert main([*arguments, "--overlays", str(tmp_path / "pictures")]) == 0
     result = json.loads(target.read_text())
-    assert list(result) == ["model", "mean", "detection_auc", "baselines", "images"]
+    assert list(result) == ["model", "method", "mean", "detection_auc", "baselines", "images"]
     assert result["model"] == FakeModel.id and len(result["images"]) == 3
     assert sorted(p.name for p in (tmp_path / "pictures").glob("*.png")) == [
         f"{i}.overlay.png" for i in range(3)

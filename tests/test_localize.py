@@ -14,7 +14,7 @@ from stand_in import PATCH, FakeModel, roughness, spliced
 import exif_jax
 from exif_jax import localize as module
 from exif_jax import report
-from exif_jax.localize import LocalizeError, Settings, localize_with, main
+from exif_jax.localize import METHODS, LocalizeError, Settings, localize_with, main
 from exif_jax.splice_metrics import pixel_metrics
 
 
@@ -27,9 +27,10 @@ def model_file(monkeypatch):
 # --- the function -----------------------------------------------------------------------------
 
 
-def test_finds_the_pasted_part():
+@pytest.mark.parametrize("method", METHODS)
+def test_finds_the_pasted_part(method):
     image, mask = spliced()
-    found = localize_with(image, roughness, {}, PATCH)
+    found = localize_with(image, roughness, {}, PATCH, Settings(method=method))
     metrics = pixel_metrics(found.consistency, mask)
     assert metrics["auc"] > 0.95 and metrics["ap"] > 0.8  # oriented: high is pasted
     P = found.grid.num_patches
@@ -40,8 +41,19 @@ def test_finds_the_pasted_part():
     inside = np.array([mask[y : y + PATCH, x : x + PATCH].mean() for y, x in found.grid.origins()])
     agree = (found.clusters.ravel() == (inside > 0.5)).mean()
     assert agree > 0.9
-    np.testing.assert_allclose(found.score, (1 - found.affinity).mean(), atol=1e-5)
+    if method == "mean_shift":  # the paper's score; the cut's is between the means of its parts
+        expected = (1 - found.affinity).mean()
+    else:
+        part = found.clusters.ravel() == 1
+        a, b = (found.embeddings[members].mean(axis=0) for members in (part, ~part))
+        expected = 1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    assert found.score == pytest.approx(expected, abs=1e-4)
     assert found.note == ""
+
+
+def test_an_unknown_method_is_refused():
+    with pytest.raises(ValueError, match="'median', not one of cut, mean_shift"):
+        Settings(method="median")
 
 
 def test_an_untouched_photo_keeps_a_low_map_and_score():
