@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     overlays = pathlib.Path(args.overlays) if args.overlays else None
     try:
         samples = DATASETS[args.dataset](args.root)
-        model = load_model(args.model)
+        model = load_model(*filter(None, [args.model]))
     except (DatasetError, ReleaseError) as e:
         return _fail(printable(e))
     for folder in filter(None, [target.absolute().parent, overlays]):
@@ -189,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--dataset", choices=sorted(DATASETS), default="folder", help="layout")
     parser.add_argument("--root", required=True, metavar="DIR", help="where the dataset lies")
-    parser.add_argument("--model", required=True, metavar="PATH", help="release file of the model")
+    parser.add_argument("--model", metavar="PATH", help="release file (default: what ships)")
     parser.add_argument("--json", required=True, metavar="OUT", help="file for the figures")
     parser.add_argument("--method", choices=METHODS, default=METHODS[0], help=METHOD_HELP)
     parser.add_argument("--overlays", metavar="DIR", help="also write a picture, map and JSON each")

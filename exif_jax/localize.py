@@ -98,14 +98,14 @@ class Localization:
 
 def localize(
     image: np.ndarray | str | os.PathLike,
-    model: Model | str | os.PathLike,
+    model: Model | str | os.PathLike | None = None,
     settings: Settings | None = None,
 ) -> Localization:
     """Finds the parts of a photo that another camera seems to have made.
 
     Args:
         image: uint8 [H, W, 3] at full resolution, never resized; or the path of a photo.
-        model: a loaded model, or the path of its release file.
+        model: a loaded model, or the path of its release file; the weights that ship where None.
         settings: the defaults where None.
 
     Raises:
@@ -115,12 +115,21 @@ def localize(
     """
     from exif_jax.release import load_model
 
-    if isinstance(model, str | os.PathLike):
+    if model is None:
+        model = _shipped()
+    elif isinstance(model, str | os.PathLike):
         model = load_model(model)
     if isinstance(image, str | os.PathLike):
         image = read_photo(image).pixels
     encode = _encoder(model.config)
     return localize_with(image, encode, model.params, model.patch_size, settings)
+
+
+@functools.cache
+def _shipped() -> Model:
+    from exif_jax.release import load_model
+
+    return load_model()
 
 
 @functools.lru_cache
@@ -229,13 +238,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     if problem := report.prepare_folder(out):
         return _fail(problem)
-    from exif_jax.release import ReleaseError, load_model
+    from exif_jax.release import PRETRAINED, ReleaseError, load_model
 
     try:
-        model = load_model(args.model)
+        model = load_model(*filter(None, [args.model]))
     except ReleaseError as e:
         return _fail(printable(e))
 
+    print(f"model {printable(args.model or PRETRAINED.stem)} ({model.id})", file=sys.stderr)
     failed = 0
     progress = tqdm(
         zip(paths, report.output_names(paths), strict=True), total=len(paths), unit="photo"
@@ -284,7 +294,7 @@ def _parser() -> argparse.ArgumentParser:
         "1) and NAME.json (score, settings, checksums) for each photo. A sign to look closer, "
         "never a proof.",
         epilog="examples:\n"
-        "  python -m exif_jax.localize photo.jpg --model model.safetensors --out results\n"
+        "  python -m exif_jax.localize photo.jpg\n"
         "  python -m exif_jax.localize folder/ --model model.safetensors --out results\n"
         "  python -m exif_jax.localize --model m.safetensors --out results -- -odd-name.jpg\n\n"
         "exit codes: 0 all photos done, 1 some failed (the messages say which and why), "
@@ -292,8 +302,10 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="photos, or folders of them")
-    parser.add_argument("--model", required=True, metavar="PATH", help="release file of the model")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument("--model", metavar="PATH", help="release file (default: what ships)")
+    parser.add_argument(
+        "--out", default="results", metavar="DIR", help="folder for the results (default results)"
+    )
     defaults = Settings()
     for option, text in (
         ("num_per_dim", "steps of the patch grid along the longer side"),

@@ -31,6 +31,7 @@ from exif_jax.models.text import TextConfig
 from exif_jax.models.vit import ViTConfig
 from exif_jax.tokenizer import Tokenizer
 
+PRETRAINED = pathlib.Path(__file__).parent / "pretrained" / "vit_ti_128.safetensors"
 FORMAT = "exif-jax"
 FORMAT_VERSION = 1
 
@@ -93,8 +94,8 @@ def save_model(model: Model, path: str | os.PathLike, dtype: str = "float16") ->
     write_bytes(path, _serialize(tensors, header))
 
 
-def load_model(path: str | os.PathLike) -> Model:
-    """Reads a release file.
+def load_model(path: str | os.PathLike = PRETRAINED) -> Model:
+    """Reads a release file; without a path, the weights that ship (pretrained/README.md).
 
     Raises:
         ReleaseError: there is no such file, or it is not one this version can read; the message

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -266,3 +267,14 @@ def test_no_photos_no_model_and_wrong_usage(tmp_path, capsys):
     with pytest.raises(SystemExit) as leave:
         main(["a.jpg", "--model", "m", "--out", "o", "--batch", "0"])
     assert leave.value.code == 2
+
+
+def test_without_a_model_the_weights_that_ship_are_used_and_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(spliced()[0]).save("a.png")
+    assert main(["a.png"]) == 0
+    facts = json.loads(pathlib.Path("results/a.json").read_text())
+    assert f"model vit_ti_128 ({facts['model']})" in capsys.readouterr().err
+    found = exif_jax.localize("a.png")
+    assert found.grid.patch == 128 and found.embeddings.shape[1] == 192
+    assert found.score == pytest.approx(facts["score"], abs=1e-6)
