@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from small_disk import read_only
 from stand_in import PATCH, FakeModel, roughness, spliced
 
 import exif_jax
@@ -232,8 +233,7 @@ def test_output_folder_that_cannot_be_written(tmp_path, model_file, capsys):
     command = [str(tmp_path / "a.png"), "--model", model_file, "--out"]
     assert main([*command, str(tmp_path / "file")]) == 1
     assert "cannot write to the output folder" in capsys.readouterr().err
-    if os.geteuid():  # root may write anywhere
-        (tmp_path / "locked").mkdir(mode=0o555)
+    with read_only(tmp_path / "locked"):
         assert main([*command, str(tmp_path / "locked")]) == 1
         assert "cannot write to the output folder" in capsys.readouterr().err
 

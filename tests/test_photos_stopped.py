@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from photo_folders import command, contents, make_folder, save_photo
+from small_disk import read_only, tmpfs
 
 from data_prep import photos
 from data_prep.photos import main
@@ -191,18 +192,6 @@ def disk_use(folder: Path) -> int:
     return sum(len(data) for data in contents(folder).values())
 
 
-@contextlib.contextmanager
-def tmpfs(folder: Path, options: str):
-    folder.mkdir()
-    line = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    if os.geteuid() or subprocess.run(line, capture_output=True).returncode:
-        pytest.skip("mounting a small tmpfs needs root")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_full_disk_is_named(root, made, tmp_path, capsys, workers):
     with tmpfs(tmp_path / "disk", f"size={disk_use(made) // 2}"):
@@ -224,11 +213,7 @@ def test_a_full_disk_goes_on_when_there_is_room(root, made, tmp_path):
 
 
 def test_a_read_only_output_is_named(root, tmp_path, capsys):
-    with contextlib.ExitStack() as stack:
-        if os.geteuid() == 0:
-            stack.enter_context(tmpfs(tmp_path / "disk", "ro"))
-        else:
-            (tmp_path / "disk").mkdir(mode=0o555)
+    with read_only(tmp_path / "disk"):
         for output in (tmp_path / "disk", tmp_path / "disk" / "deep" / "out"):
             assert main(command(root, output)) == 1
             assert "choose an --output folder that can be written to" in capsys.readouterr().err

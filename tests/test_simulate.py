@@ -9,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
+from small_disk import read_only
 
 from data_prep import imaging, simulate
 from data_prep.cameras import CAMERAS, Make, quantisation_tables
@@ -343,11 +344,10 @@ def test_output_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path, ca
     assert list(tmp_path.iterdir()) == [blocked]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to read-only folders")
 def test_read_only_output_says_so(tmp_path, capsys):
-    tmp_path.chmod(0o500)
-    assert _command("--output", tmp_path, "--photos", 1, "--size", 64) == 1
-    assert "make it writable" in capsys.readouterr().err
+    with read_only(tmp_path / "locked"):
+        assert _command("--output", tmp_path / "locked", "--photos", 1, "--size", 64) == 1
+        assert "make it writable" in capsys.readouterr().err
 
 
 def test_full_disk_keeps_finished_files_and_leaves_no_half_file(tmp_path, capsys, monkeypatch):

@@ -11,6 +11,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from small_disk import read_only
 
 from configs import demo
 from data_prep import photos, simulate, train_tokenizer
@@ -167,6 +168,11 @@ def test_a_disk_too_small_for_checkpoints_is_named_and_nothing_is_lost(
     assert done.returncode == 0, done.stderr
     a, b = (folder / "model.safetensors" for folder in (tmp_path, whole_run))
     assert a.read_bytes() == b.read_bytes()
+
+
+def test_a_read_only_workdir_is_named(records, tmp_path):
+    with read_only(tmp_path / "locked"), pytest.raises(train.TrainError, match="work folder"):
+        train.train(tiny_config(records), tmp_path / "locked")
 
 
 def test_any_checkpoint_can_be_released(whole_run, tmp_path, capsys):
