@@ -1,0 +1,85 @@
+"""Splices of held-out photos, between cameras or within one camera model, as a control.
+
+A detector of cameras finds the first and not the second; one that finds both reacts to what is
+in the picture. Hosts and donors are regions of the records' validation cameras; the pasted
+ellipse keeps its place, so that both JPEG grids agree, and the result is saved as PNG. Then
+
+    python -m exif_jax.evaluate --dataset folder --root OUTPUT --json out.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+from exif_jax.records import Record, RecordReader, decode_image, decode_record
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--records", type=pathlib.Path, required=True, help="of data_prep.photos")
+    parser.add_argument("--output", type=pathlib.Path, required=True, help="folder for the splices")
+    parser.add_argument("--same-model", action="store_true", help="within one camera model")
+    parser.add_argument("--count", type=int, default=48)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    reader = RecordReader(args.records, "validation")
+    records = [decode_record(reader[i]) for i in range(len(reader))]
+    for folder in ("images", "masks", "pristine"):
+        (args.output / folder).mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number in range(args.count):
+        rng = np.random.default_rng([args.seed, number])
+        host, donor = choose_pair(records, args.same_model, rng)
+        pixels, other = decode_image(host), decode_image(donor)
+        mask = ellipse(min(len(pixels), len(other)), rng)
+        side = len(mask)
+        pixels, other = pixels[:side, :side], other[:side, :side]
+        name = f"{number:03d}.png"
+        Image.fromarray(np.where(mask[..., None], other, pixels)).save(
+            args.output / "images" / name
+        )
+        Image.fromarray(pixels).save(args.output / "pristine" / name)
+        Image.fromarray(mask.astype(np.uint8) * 255).save(args.output / "masks" / name)
+        rows.append({"image": f"images/{name}", "mask": f"masks/{name}"})
+        rows[-1] |= {"pristine": f"pristine/{name}"}
+        rows[-1] |= {"host_model": model_of(host), "donor_model": model_of(donor)}
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (args.output / "manifest.jsonl").write_text(lines, encoding="utf-8")
+    print(f"{len(rows)} splices in {args.output}")
+
+
+def model_of(record: Record) -> str:
+    return f"{record.exif.get('Make', '')} {record.exif.get('Model', '')}"
+
+
+def choose_pair(records: list[Record], same_model: bool, rng) -> tuple[Record, Record]:
+    """Two regions of different photos; the host's model is drawn evenly among those possible."""
+    photos: dict[str, set[str]] = {}
+    for record in records:
+        photos.setdefault(model_of(record), set()).add(record.photo_id)
+    model = rng.choice(sorted(m for m, ids in photos.items() if len(ids) > 1 or not same_model))
+    hosts = [r for r in records if model_of(r) == model]
+    host = hosts[rng.integers(len(hosts))]
+    donors = [
+        r for r in records if (model_of(r) == model) == same_model and r.photo_id != host.photo_id
+    ]
+    return host, donors[rng.integers(len(donors))]
+
+
+def ellipse(side: int, rng) -> np.ndarray:
+    """bool [side, side]: an ellipse of 10 to 25 % of the area, anywhere inside."""
+    share, ratio = rng.uniform(0.1, 0.25), rng.uniform(0.7, 1.4)
+    a = side * np.sqrt(share * ratio / np.pi)
+    b = side * np.sqrt(share / ratio / np.pi)
+    y0, x0 = rng.uniform(a, side - a), rng.uniform(b, side - b)
+    y, x = np.mgrid[:side, :side]
+    return np.square((y - y0) / a) + np.square((x - x0) / b) < 1
+
+
+if __name__ == "__main__":
+    main()
