@@ -22,9 +22,13 @@ class Checkpoints:
     Each is written aside and renamed when whole, so a killed process leaves the one before.
     """
 
-    def __init__(self, directory: pathlib.Path, keep: int):
+    def __init__(self, directory: pathlib.Path, keep: int | None):
+        """`keep` is how many of the newest stay; None to read only, as beside a running process."""
         self._directory = directory
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+        if keep is None:
+            options = ocp.CheckpointManagerOptions(read_only=True)
+        else:
+            options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
         self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
 
     def __enter__(self):

@@ -19,8 +19,8 @@ def spatial_cut(z_PxD: jax.Array, grid: Grid) -> tuple[jax.Array, jax.Array, jax
 
     The relaxed normalised cut (Shi and Malik 2000) of the affinity exp((cos - 1) / 0.5), of which
     0.7 falls off with the distance in the photo (a Gaussian as wide as a patch): pasted regions
-    hang together, and mean shift does not know it. Both constants were set on the development
-    splices, in the middle of a plateau.
+    hang together, and mean shift does not know it. The constants were chosen on the development
+    splices of the README.
 
     Args:
         z_PxD: unit rows, the patches of `grid` row by row.

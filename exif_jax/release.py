@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import safetensors
 import safetensors.numpy
+from absl import logging
 
 from exif_jax.atomic import write_bytes
 from exif_jax.models.dual_encoder import DualEncoderConfig, Params
@@ -237,7 +238,7 @@ def from_workdir(workdir: pathlib.Path) -> Model:
     tx = optim.make_optimizer(config.optim, config.train.num_steps)
     init = functools.partial(train_state.init, untrained.config, tx)
     shapes = jax.eval_shape(init, jax.random.key(0))
-    with Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints) as checkpoints:
+    with Checkpoints(workdir / "checkpoints", keep=None) as checkpoints:
         if checkpoints.latest_step() is None:
             raise ReleaseError(f"{workdir}: no checkpoint yet; wait for config.train.save_every")
         places = sharding.state_sharding(sharding.make_mesh(-1, 1), shapes)
@@ -263,6 +264,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("out", type=pathlib.Path, help="the file to write, NAME.safetensors")
     parser.add_argument("--dtype", choices=("float16", "float32"), default="float16")
     args = parser.parse_args(argv)
+    logging.set_verbosity(logging.ERROR)  # orbax warns of what reading only implies
     try:
         model = from_workdir(args.workdir)
         save_model(model, args.out, args.dtype)
