@@ -51,6 +51,8 @@ class Model:
         tokenizer: turns EXIF text into tokens.
         tags: the tag vocabulary of the training text, in order.
         provenance: how the weights came to be (free JSON).
+        calibration: what the scores of untouched photos look like (JSON, `exif_jax.calibrate`);
+            {} before calibration.
         id: the first 12 hex digits of the sha256 of the file; "" where there is no file yet.
     """
 
@@ -59,6 +61,7 @@ class Model:
     tokenizer: Tokenizer
     tags: tuple[str, ...]
     provenance: dict[str, Any]
+    calibration: dict[str, Any] = dataclasses.field(default_factory=dict)
     id: str = ""
 
     @property
@@ -91,6 +94,7 @@ def save_model(model: Model, path: str | os.PathLike, dtype: str = "float16") ->
         "tokenizer": base64.b64encode(model.tokenizer.model_bytes).decode(),
         "tags": json.dumps(model.tags),
         "provenance": json.dumps(model.provenance),
+        "calibration": json.dumps(model.calibration),
     }
     write_bytes(path, _serialize(tensors, header))
 
@@ -126,6 +130,7 @@ def load_model(path: str | os.PathLike = PRETRAINED) -> Model:
             tokenizer=tokenizer,
             tags=_as_tags(json.loads(meta["tags"])),
             provenance=dict(json.loads(meta["provenance"])),
+            calibration=dict(json.loads(meta.get("calibration", "{}"))),
             id=hashlib.sha256(data).hexdigest()[:12],
         )
     except Exception as e:  # whatever goes wrong in here, the bytes of the file are the cause

@@ -33,7 +33,8 @@ def model() -> Model:
         text={"vocab_size": tokenizer.vocab_size, "width": 4, "mlp_dim": 4},
         embed_dim=4,
     )
-    return Model(config, random_params(config), tokenizer, TAGS, {"steps": 7, "note": "é"})
+    provenance, calibration = {"steps": 7, "note": "é"}, {"null": [0.1, 0.25]}
+    return Model(config, random_params(config), tokenizer, TAGS, provenance, calibration)
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,7 @@ def test_a_round_trip_keeps_everything(tmp_path, dtype):
     assert loaded.config == model().config and hash(loaded.config) == hash(model().config)
     assert loaded.tokenizer.model_bytes == model().tokenizer.model_bytes
     assert loaded.tags == TAGS and loaded.provenance == model().provenance
+    assert loaded.calibration == model().calibration
     assert loaded.patch_size == 16
     assert loaded.id == hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     assert os.listdir(tmp_path) == ["m.safetensors"]
