@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from exif_jax import affinity, cut, report
+from exif_jax import affinity, cut, official, report
 from exif_jax.affinity import Encoder, Grid
 from exif_jax.photo import EXTENSIONS, PhotoError, read_photo
 from exif_jax.report import printable
@@ -37,10 +37,10 @@ class LocalizeError(ValueError):
     """A photo cannot be localised; the message says why and what to do."""
 
 
-METHODS = ("cut", "mean_shift")
+METHODS = ("cut", "mean_shift", "official")
 METHOD_HELP = (
-    "how patches become a map: a cut that knows where they lie, or the paper's mean shift "
-    "(default cut)"
+    "how patches become a map: a cut that knows where they lie; the paper's mean shift; or the "
+    "released code's procedure, faults included, for comparing with published numbers (default cut)"
 )
 
 
@@ -52,11 +52,12 @@ class Settings:
         num_per_dim: steps of the patch grid along the longer side (the paper: 30).
         max_patches: the stride grows until the grid holds no more; memory grows as its square.
         align: the stride is rounded to a multiple of this many pixels; 8 keeps all patches at
-            the same place on the JPEG grid, 1 is the paper's rule.
+            the same place on the JPEG grid, 1 is the paper's rule (and always official's).
         batch: patches per call of the encoder; changes speed and memory only. None: as suits
             the device.
-        method: "cut", `cut.spatial_cut`; or "mean_shift", the paper's dominant mode and normalised
-            cut. Another name raises ValueError.
+        method: "cut", `cut.spatial_cut`; "mean_shift", the paper's dominant mode and normalised
+            cut; or "official", as the released code has them (`exif_jax.official`). Another name
+            raises ValueError.
     """
 
     num_per_dim: int = 30
@@ -173,11 +174,17 @@ def localize_with(
             "original photo at full size (enlarging a small one does not help)"
         )
     grid = affinity.patch_grid(
-        height, width, patch, settings.num_per_dim, settings.max_patches, settings.align
+        height,
+        width,
+        patch,
+        settings.num_per_dim,
+        settings.max_patches,
+        1 if settings.method == "official" else settings.align,
     )
+    seen = official.negative(image) if settings.method == "official" else image
     # On a CPU a small batch stays in the cache: a third less time than with 64.
     batch = settings.batch or (16 if jax.default_backend() == "cpu" else 128)
-    z_PxD = affinity.embed_patches(encode, params, image, grid, batch)
+    z_PxD = affinity.embed_patches(encode, params, seen, grid, batch)
     embeddings = np.asarray(z_PxD)
     if not np.isfinite(embeddings).all():
         raise LocalizeError("the model's embeddings are not finite numbers; its weights are unfit")
@@ -185,23 +192,34 @@ def localize_with(
     if flat:
         clusters, score = np.zeros(grid.num_patches, np.int32), 0.0
         consistency = np.zeros((height, width), np.float32)
+    elif settings.method == "official":
+        maps = official.consistency_maps(embeddings, grid)
+        clusters, score = _patch_clusters(official.spectral_cut(maps), grid), maps.mean()
+        consistency = np.clip(official.stretch(official.mean_shift(maps), height, width), 0, 1)
     else:
         if settings.method == "cut":
             cells, clusters, score = cut.spatial_cut(z_PxD, grid)
         else:
             cells, clusters = affinity.inconsistency(z_PxD, grid), cut.normalized_cut(z_PxD)
             score = affinity.splice_score(z_PxD)
-        clusters = np.asarray(clusters)
         consistency = np.asarray(affinity.upsample(cells, grid))
     return Localization(
         embeddings=embeddings,
         affinity=np.asarray(affinity.affinity_matrix(z_PxD)),
         consistency=consistency,
-        clusters=clusters.reshape(grid.rows, grid.columns),
+        clusters=np.asarray(clusters).reshape(grid.rows, grid.columns),
         score=float(score),
         grid=grid,
         note=FLAT_NOTE if flat else "",
     )
+
+
+def _patch_clusters(cells: np.ndarray, grid: Grid) -> np.ndarray:
+    """A patch's part is that of the cell at its middle: [h, w] -> [rows, columns]."""
+    down, across = (
+        (n - m) // 2 for n, m in zip(cells.shape, (grid.rows, grid.columns), strict=True)
+    )
+    return cells[down : down + grid.rows, across : across + grid.columns]
 
 
 def _is_flat(image: np.ndarray) -> bool:
