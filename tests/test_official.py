@@ -1,4 +1,4 @@
-"""The released procedure against a slow, literal one: loops over pairs, a k-d tree, scikit-learn."""
+"""The released procedure against a literal one: loops over pairs, a k-d tree, scikit-learn."""
 
 import itertools
 
