@@ -10,6 +10,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "localize": "exif_jax.localize",
+    "verify": "exif_jax.verify",
+    "embed_exif": "exif_jax.embed",
     "load_model": "exif_jax.release",
     "read_photo": "exif_jax.photo",
 }
@@ -20,7 +22,7 @@ def __getattr__(name):
     if name not in _HOMES:
         raise AttributeError(f"module 'exif_jax' has no attribute {name!r}")
     module = importlib.import_module(_HOMES[name])
-    # `exif_jax.localize` is both the module of the command and, being callable, the function.
+    # `localize` and `verify` are both modules of commands and, being callable, functions.
     return module if _HOMES[name] == f"exif_jax.{name}" else getattr(module, name)
 
 

@@ -12,17 +12,16 @@ import os
 import pathlib
 import sys
 import types
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
-from exif_jax import affinity, cut, official, report
+from exif_jax import affinity, batch, command, cut, official, report
 from exif_jax.affinity import Encoder, Grid
-from exif_jax.photo import EXTENSIONS, PhotoError, read_photo
-from exif_jax.report import printable
+from exif_jax.calibration import score_band, score_p_value
+from exif_jax.photo import Photo, read_photo
 
 if TYPE_CHECKING:
     from exif_jax.release import Model
@@ -85,6 +84,10 @@ class Localization:
         score: higher is less consistent. By the cut, 1 - cosine of the two parts' means; by mean
             shift, as in the paper, the mean of 1 - cosine over all pairs of patches.
         grid: where the patches lie.
+        flat: the photo shows no texture; map, clusters and score are zeros.
+        p_value: how often an untouched photo scores this high; None where the model carries no
+            calibration for the method.
+        band: the p-value in words: "no evidence", "weak" or "strong".
         note: what to know about this photo, in words; "" where there is nothing.
     """
 
@@ -94,6 +97,9 @@ class Localization:
     clusters: np.ndarray
     score: float
     grid: Grid
+    flat: bool = False
+    p_value: float | None = None
+    band: str | None = None
     note: str = ""
 
 
@@ -114,16 +120,26 @@ def localize(
         exif_jax.photo.PhotoError: the file cannot be read as a photo.
         exif_jax.release.ReleaseError: the model cannot be read.
     """
-    from exif_jax.release import load_model
-
-    if model is None:
-        model = _shipped()
-    elif isinstance(model, str | os.PathLike):
-        model = load_model(model)
+    settings = settings or Settings()
+    model = resolve_model(model)
     if isinstance(image, str | os.PathLike):
         image = read_photo(image).pixels
     encode = _encoder(model.config)
-    return localize_with(image, encode, model.params, model.patch_size, settings)
+    found = localize_with(image, encode, model.params, model.patch_size, settings)
+    if found.flat:
+        return found
+    areas = found.consistency.size / model.patch_size**2
+    p_value = score_p_value(model.calibration, found.score, settings.method, areas)
+    return dataclasses.replace(found, p_value=p_value, band=score_band(p_value))
+
+
+def resolve_model(model: Model | str | os.PathLike | None) -> Model:
+    """A model as it is, read from a path, or, of None, the one that ships. Raises ReleaseError."""
+    from exif_jax.release import load_model
+
+    if model is None:
+        return _shipped()
+    return load_model(model) if isinstance(model, str | os.PathLike) else model
 
 
 @functools.cache
@@ -183,8 +199,8 @@ def localize_with(
     )
     seen = official.negative(image) if settings.method == "official" else image
     # On a CPU a small batch stays in the cache: a third less time than with 64.
-    batch = settings.batch or (16 if jax.default_backend() == "cpu" else 128)
-    z_PxD = affinity.embed_patches(encode, params, seen, grid, batch)
+    at_once = settings.batch or (16 if jax.default_backend() == "cpu" else 128)
+    z_PxD = affinity.embed_patches(encode, params, seen, grid, at_once)
     embeddings = np.asarray(z_PxD)
     if not np.isfinite(embeddings).all():
         raise LocalizeError("the model's embeddings are not finite numbers; its weights are unfit")
@@ -210,6 +226,7 @@ def localize_with(
         clusters=np.asarray(clusters).reshape(grid.rows, grid.columns),
         score=float(score),
         grid=grid,
+        flat=flat,
         note=FLAT_NOTE if flat else "",
     )
 
@@ -226,81 +243,23 @@ def _is_flat(image: np.ndarray) -> bool:
     return all(float(image[..., c].std(dtype=np.float64)) < _FLAT_STD for c in range(3))
 
 
-def find_photos(sources: Iterable[str], out: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Files as given, and the photos in folders, sorted; nothing that lies in the output folder."""
-    for source in map(pathlib.Path, sources):
-        if not source.is_dir():
-            yield source
-            continue
-        for folder, subfolders, files in os.walk(source):
-            subfolders[:] = sorted(s for s in subfolders if not _same(folder, s, out))
-            for file in sorted(files):
-                if pathlib.Path(file).suffix.lower() in EXTENSIONS:
-                    yield pathlib.Path(folder, file)
-
-
-def _same(folder: str, name: str, out: pathlib.Path) -> bool:
-    return os.path.realpath(os.path.join(folder, name)) == os.path.realpath(out)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     args = _parser().parse_args(argv)
-    out = pathlib.Path(args.out)
     settings = Settings(args.num_per_dim, args.max_patches, args.align, args.batch, args.method)
-    paths = list(find_photos(args.photos, out))
-    if not paths:
-        return _fail(
-            f"no photos in {', '.join(map(printable, args.photos))}; looked for files "
-            f"that end in {', '.join(sorted(EXTENSIONS))}"
-        )
-    if problem := report.prepare_folder(out):
-        return _fail(problem)
-    from exif_jax.release import PRETRAINED, ReleaseError, load_model
 
-    try:
-        model = load_model(*filter(None, [args.model]))
-    except ReleaseError as e:
-        return _fail(printable(e))
-
-    print(f"model {printable(args.model or PRETRAINED.stem)} ({model.id})", file=sys.stderr)
-    failed = 0
-    progress = tqdm(
-        zip(paths, report.output_names(paths), strict=True), total=len(paths), unit="photo"
-    )
-    for path, name in progress:
-        shown = printable(path)
+    def work(photo: Photo, shown: str, name: str, model: Model, out: pathlib.Path):
         try:
-            photo = read_photo(path)
             found = localize(photo.pixels, model, settings)
-            facts = report.make_report(photo, shown, model.id, settings, found)
-            report.write_outputs(out, name, photo, found, facts)
-            progress.write(f"{found.score:.3f}  {shown} -> {out / name}.overlay.png")
-        except PhotoError as e:
-            failed += _fail(printable(e), progress)
         except LocalizeError as e:
-            failed += _fail(f"{shown}: {printable(e)}", progress)
-        except OSError as e:
-            why = f"cannot write its results to {printable(out)} ({e.strerror})"
-            failed += _fail(f"{shown}: {why}; make room or choose another --out", progress)
-        except MemoryError:
-            why = "not enough memory; lower --max-patches, or use a machine with more"
-            failed += _fail(f"{shown}: {why}", progress)
-    if failed:
-        _fail(f"{failed} of {len(paths)} photos failed")
-    return 1 if failed else 0
+            raise batch.Failed(str(e)) from e
+        facts = report.make_report(photo, shown, model.id, settings, found)
+        report.write_outputs(out, name, photo, found, facts)
+        told = {key: facts[key] for key in ("score", "p_value", "band", "note")}
+        band = found.band or "not calibrated"
+        return told, f"{found.score:.3f}  {band:11}  {shown} -> {out / name}.overlay.png"
 
-
-def _fail(message: str, progress: tqdm | None = None) -> int:
-    (progress or tqdm).write(f"error: {message}", file=sys.stderr)
-    return 1
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
+    return command.run(args, work, settings, "json")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -309,21 +268,18 @@ def _parser() -> argparse.ArgumentParser:
         description="Shows where a photo disagrees with itself: which parts another camera seems "
         "to have made. Reads pixels only; no EXIF is needed. Writes NAME.overlay.png (the photo "
         "beside its heat map), NAME.map.npy (float32, as many values as pixels, 0 consistent to "
-        "1) and NAME.json (score, settings, checksums) for each photo. A sign to look closer, "
-        "never a proof.",
+        "1) and NAME.json (score, settings, checksums) for each photo, and a line about it in "
+        "results.jsonl. A sign to look closer, never a proof.",
         epilog="examples:\n"
         "  python -m exif_jax.localize photo.jpg\n"
+        "  find . -name '*.jpg' -print0 | python -m exif_jax.localize - --resume\n"
         "  python -m exif_jax.localize folder/ --model model.safetensors --out results\n"
         "  python -m exif_jax.localize --model m.safetensors --out results -- -odd-name.jpg\n\n"
         "exit codes: 0 all photos done, 1 some failed (the messages say which and why), "
         "2 wrong usage",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="photos, or folders of them")
-    parser.add_argument("--model", metavar="PATH", help="release file (default: what ships)")
-    parser.add_argument(
-        "--out", default="results", metavar="DIR", help="folder for the results (default results)"
-    )
+    command.add_arguments(parser)
     defaults = Settings()
     for option, text in (
         ("num_per_dim", "steps of the patch grid along the longer side"),
@@ -333,7 +289,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         parser.add_argument(
             "--" + option.replace("_", "-"),
-            type=_positive,
+            type=command.positive,
             default=getattr(defaults, option),
             metavar="N",
             help=f"{text} (default {getattr(defaults, option) or 'as suits the device'})",

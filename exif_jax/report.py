@@ -10,7 +10,7 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,14 +128,21 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else "?" for c in str(text))
 
 
-def output_names(paths: Iterable[pathlib.Path]) -> list[str]:
+def output_names(
+    paths: Iterable[pathlib.Path], known: Mapping[str, str] | None = None
+) -> list[str]:
     """One safe name per photo for its outputs: the file's stem, told apart where two are alike.
 
     Letters and digits of any script stay; a name never holds a separator, starts with a dot or a
-    dash, or exceeds 120 bytes. Names that differ in case only count as alike.
+    dash, or exceeds 120 bytes. Names that differ in case only count as alike. `known` holds names
+    that paths were given before; they keep them.
     """
-    names, used = [], set()
+    known = known or {}
+    names, used = [], {name.casefold() for name in known.values()}
     for path in paths:
+        if str(path) in known:
+            names.append(known[str(path)])
+            continue
         safe = "".join(c if c.isalnum() or c in "-_. ()+@" else "_" for c in path.stem)
         safe = safe.encode("utf-8", "replace")[:120].decode("utf-8", "ignore").rstrip(". ")
         if not safe or safe[0] in ".- ":
@@ -184,7 +191,7 @@ def make_report(
 ) -> dict[str, Any]:
     """The JSON report of one photo, as plain types; see `JSON_VERSION`.
 
-    `p_value` and `band` stay null until a calibration against untouched photos exists.
+    `p_value` and `band` are null where the model carries no calibration.
     """
     height, width = found.consistency.shape
     grid = found.grid
@@ -198,8 +205,8 @@ def make_report(
         "size": {"width": width, "height": height},
         "orientation": photo.orientation,
         "score": found.score,
-        "p_value": None,
-        "band": None,
+        "p_value": found.p_value,
+        "band": found.band,
         "note": "; ".join(filter(None, [found.note, *photo.notes])),
     }
 

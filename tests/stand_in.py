@@ -1,5 +1,7 @@
 """A spliced photo that is easy to see through, an encoder that does, and a tiny model."""
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,4 +41,5 @@ class FakeModel:
     config = CONFIG
     patch_size = PATCH
     id = "0123456789ab"
+    calibration: ClassVar[dict] = {}
     params = jax.tree.map(np.asarray, init_params(CONFIG, jax.random.key(0)))

@@ -1,0 +1,231 @@
+"""Gives a release file its bank of EXIF and its calibration, from records of real photos.
+
+python -m exif_jax.calibrate model.safetensors calibrated.safetensors --records DIR
+
+The bank is the EXIF of the training split. What untouched photos of unknown cameras look like
+comes from the validation split, whose cameras the model never saw: the distribution of splice
+scores, of agreements with their own EXIF, and, tag by tag, whether the pixels tell its value.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+from tqdm import tqdm
+
+from exif_jax import bank as banks
+from exif_jax import records, verify
+from exif_jax.calibration import null_of
+from exif_jax.embed import embed_exif
+from exif_jax.localize import Settings, localize
+from exif_jax.release import Model, ReleaseError, load_model, save_model
+
+_STRIDE = 32  # pixels between patches, about that of the default grid on a photo of a megapixel
+_MOST_REGIONS = 3
+_RESAMPLES = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class KnownPhoto:
+    """An untouched photo.
+
+    Attributes:
+        exif: canonical tags.
+        scores: splice score of its first 1, 2, 3 regions side by side, as many as it has.
+        z_D: mean of its patches' unit embeddings.
+    """
+
+    exif: dict[str, str]
+    scores: tuple[float, ...]
+    z_D: np.ndarray
+
+    @property
+    def camera(self) -> str:
+        return banks.camera(self.exif)
+
+
+def _photos(reader: records.RecordReader) -> list[list[int]]:
+    """The records of each photo, photos in the order of their first record."""
+    found: dict[Any, list[int]] = {}
+    for index, photo in enumerate(np.asarray(reader.photo_ids).tolist()):
+        found.setdefault(photo, []).append(index)
+    return list(found.values())
+
+
+def known_photos(folder: str, model: Model) -> list[KnownPhoto]:
+    """Analyses the photos of the validation split. Raises RecordError."""
+    reader = records.RecordReader(folder, "validation")
+    found = []
+    for indices in tqdm(_photos(reader), unit="photo", desc="validation photos"):
+        regions = [records.decode_record(reader[i]) for i in indices]
+        pixels = [records.decode_image(region) for region in regions]
+        side = min(min(image.shape[:2]) for image in pixels)
+        pixels = [image[:side, :side] for image in pixels]
+        scores, z_PxD = [], np.zeros((0, 1), np.float32)
+        for count in range(1, min(len(pixels), _MOST_REGIONS) + 1):
+            # Regions of one photo side by side are one camera's work, as a larger photo is.
+            image = np.concatenate(pixels[:count], axis=1)
+            steps = max(1, (image.shape[1] - model.patch_size) // _STRIDE)
+            result = localize(image, model, Settings(num_per_dim=steps))
+            scores.append(result.score)
+            z_PxD = result.embeddings
+        found.append(KnownPhoto(regions[0].exif, tuple(scores), z_PxD.mean(axis=0)))
+    return found
+
+
+def measure_skill(
+    posteriors: Sequence[dict[str, dict[str, tuple[float, float]]]],
+    exif: Sequence[dict[str, str]],
+    tag: str,
+    seed: int = 0,
+) -> dict[str, Any] | None:
+    """Whether the pixels tell a tag's value, on photos of cameras that the model never saw.
+
+    Args:
+        posteriors: of each photo, `bank.tag_posteriors`.
+        exif: of each photo.
+        tag: its name.
+        seed: of the bootstrap.
+
+    Returns:
+        "auc": the chance that a photo's log(posterior / share) is higher for its own value than
+        for another camera's photo's different value, cameras weighing equally; "low": the 5th
+        percentile of that over bootstrapped cameras; "photos" and "cameras". None where fewer
+        than three cameras or two values are known to the bank.
+    """
+    rows = []
+    for i, tags in enumerate(exif):
+        value = banks.coarse(tag, tags.get(tag, ""))
+        if value in posteriors[i].get(tag, {}):
+            rows.append((i, value, banks.camera(tags)))
+    cameras = sorted({camera for _, _, camera in rows})
+    if len(cameras) < 3 or len({value for _, value, _ in rows}) < 2:
+        return None
+    number = {name: i for i, name in enumerate(cameras)}
+    counts = np.bincount([number[camera] for _, _, camera in rows])
+    truth, ratio, first, second = [], [], [], []
+    for i, own, camera in rows:
+        known = posteriors[i][tag]
+        for _, other, other_camera in rows:
+            if other == own and other_camera != camera:
+                continue
+            if other != own and other_camera == camera:
+                continue
+            truth.append(other == own)
+            ratio.append(np.log(known[other][0] / known[other][1]))
+            first.append(number[camera])
+            second.append(number[other_camera])
+    truth, first, second = map(np.array, (truth, first, second))
+    if truth.all() or not truth.any():
+        return None
+
+    def auc(weight_of_camera):
+        share = weight_of_camera / counts
+        weight = share[first] * share[second]
+        if not (weight[truth].sum() > 0 and weight[~truth].sum() > 0):
+            return 0.5
+        weight = weight / np.where(truth, weight[truth].sum(), weight[~truth].sum())
+        return roc_auc_score(truth, ratio, sample_weight=weight)
+
+    rng = np.random.default_rng(seed)
+    draws = rng.multinomial(len(cameras), np.full(len(cameras), 1 / len(cameras)), _RESAMPLES)
+    low = np.quantile([auc(draw.astype(float)) for draw in draws], 0.05)
+    return {
+        "auc": round(float(auc(np.ones(len(cameras)))), 3),
+        "low": round(float(low), 3),
+        "photos": len(rows),
+        "cameras": len(cameras),
+    }
+
+
+def calibrate(model: Model, folder: str) -> tuple[Model, list[KnownPhoto]]:
+    """The model with its bank and calibration, and the photos that it was measured on.
+
+    Raises:
+        exif_jax.records.RecordError: the folder holds no records, or damaged ones.
+    """
+    reader = records.RecordReader(folder, "train")
+    texts = [records.decode_record(reader[of[0]]).exif for of in _photos(reader)]
+    kept = [{t: tags[t] for t in model.tags if t in tags} for tags in texts]
+    bank = banks.make_bank([tags for tags in kept if tags])
+    known = known_photos(folder, model)
+    means_MxD = np.stack([photo.z_D / np.linalg.norm(photo.z_D) for photo in known])
+    cosines_MxN = means_MxD @ embed_exif(bank.photos, model).T
+    posteriors = [verify.posteriors_of(row, bank, model) for row in cosines_MxN]
+    exif = [photo.exif for photo in known]
+    cameras = [photo.camera for photo in known]
+    agreements = [banks.agreement(p, tags) for p, tags in zip(posteriors, exif, strict=True)]
+    skill = {
+        tag: found
+        for tag in tqdm(model.tags, unit="tag", desc="skill of tags")
+        if (found := measure_skill(posteriors, exif, tag))
+    }
+    sizes = []
+    for count in range(1, _MOST_REGIONS + 1):
+        enough = [i for i, photo in enumerate(known) if len(photo.scores) >= count]
+        if enough:
+            null = null_of(
+                [known[i].scores[count - 1] for i in enough], [cameras[i] for i in enough]
+            )
+            areas = count * (reader_side(folder) / model.patch_size) ** 2
+            sizes.append({"areas": round(areas, 2), "null": null})
+    calibration = {
+        "bank": banks.to_json(bank),
+        "agreement": null_of(agreements, cameras),
+        "skill": skill,
+        "scores": {"method": Settings().method, "sizes": sizes},
+        "measured_on": {"photos": len(known), "cameras": len(set(cameras))},
+    }
+    return dataclasses.replace(model, calibration=calibration, id=""), known
+
+
+def reader_side(folder: str) -> int:
+    """Side in pixels of the validation regions."""
+    reader = records.RecordReader(folder, "validation")
+    return min(records.decode_image(records.decode_record(reader[0])).shape[:2])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m exif_jax.calibrate",
+        description="Writes a copy of a release file that can say how unusual a score is and "
+        "verify EXIF: with the EXIF of the training photos, and the scores and agreements of the "
+        "validation photos, whose cameras the model never saw. Needs the records that the model "
+        "was trained with.",
+        epilog="exit status: 0 written, 1 unreadable model or records, or cannot write",
+    )
+    parser.add_argument("model", help="release file to calibrate")
+    parser.add_argument("out", type=pathlib.Path, help="release file to write")
+    parser.add_argument("--records", required=True, help="output folder of data_prep.photos")
+    args = parser.parse_args(argv)
+    try:
+        model = load_model(args.model)
+        calibrated, known = calibrate(model, args.records)
+        save_model(calibrated, args.out)
+    except (ReleaseError, records.RecordError) as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 1
+    except OSError as e:
+        print(f"error: {args.out}: {e.strerror or e}; choose another OUT", file=sys.stderr)
+        return 1
+    cameras = {photo.camera for photo in known}
+    print(f"{len(known)} photos of {len(cameras)} cameras; skill of the pixels by tag:")
+    skill = calibrated.calibration["skill"]
+    for tag, of in sorted(skill.items(), key=lambda item: -item[1]["auc"]):
+        used = "used" if verify.skilled(of) else ""
+        print(
+            f"  {tag:28} AUC {of['auc']:.3f} (low {of['low']:.3f}) {of['cameras']:3} cameras {used}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""What the commands that work through photos have in common: arguments, start, exit code."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import jax
+
+from exif_jax import batch, report
+from exif_jax.photo import EXTENSIONS, Photo
+from exif_jax.report import printable
+
+if TYPE_CHECKING:
+    from exif_jax.localize import Settings
+    from exif_jax.release import Model
+
+# (photo, shown name, output name, model, output folder) -> as `batch.run` wants it
+Work = Callable[[Photo, str, str, "Model", pathlib.Path], tuple[batch.Facts, str]]
+
+
+def positive(text: str) -> int:
+    """An argument that counts something. Raises ValueError."""
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """PHOTO..., --model, --out and --resume."""
+    parser.add_argument(
+        "photos",
+        nargs="+",
+        metavar="PHOTO",
+        help="photos, folders of them, patterns; - reads names from standard input",
+    )
+    parser.add_argument("--model", metavar="PATH", help="release file (default: what ships)")
+    parser.add_argument(
+        "--out", default="results", metavar="DIR", help="folder for the results (default results)"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help=f"skip photos that {batch.JOURNAL} in DIR has as done under these settings",
+    )
+
+
+def run(args: argparse.Namespace, work: Work, settings: Settings, kind: str) -> int:
+    """Works through the photos of the arguments; returns the exit code.
+
+    Args:
+        args: of `add_arguments`.
+        work: what is done to each photo.
+        settings: that the results depend on.
+        kind: a photo's results are complete when NAME.kind is there.
+    """
+    out = pathlib.Path(args.out)
+    paths = list(batch.find_photos(args.photos, out))
+    if not paths:
+        return _fail(
+            f"no photos in {', '.join(map(printable, args.photos))}; looked for files "
+            f"that end in {', '.join(sorted(EXTENSIONS))}"
+        )
+    if problem := report.prepare_folder(out):
+        return _fail(problem)
+    from exif_jax.release import PRETRAINED, ReleaseError, load_model
+
+    try:
+        model = load_model(*filter(None, [args.model]))
+    except ReleaseError as e:
+        return _fail(printable(e))
+    print(f"model {printable(args.model or PRETRAINED.stem)} ({model.id})", file=sys.stderr)
+    # A CPU computes and decodes with the same cores; other devices wait for many decoders.
+    ahead = 1 if jax.default_backend() == "cpu" else min(8, os.cpu_count() or 1)
+    try:
+        failed = batch.run(
+            paths,
+            out,
+            lambda photo, shown, name: work(photo, shown, name, model, out),
+            {"results": kind, "model": model.id, **dataclasses.asdict(settings)},
+            kind,
+            args.resume,
+            ahead,
+        )
+    except OSError as e:
+        return _fail(f"{printable(out / batch.JOURNAL)}: {e.strerror}; choose another --out")
+    return int(failed > 0)
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 1
