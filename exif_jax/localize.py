@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from exif_jax import affinity, batch, command, cut, official, report
+from exif_jax import affinity, batch, command, cut, report
 from exif_jax.affinity import Encoder, Grid
 from exif_jax.calibration import score_band, score_p_value
 from exif_jax.photo import Photo, read_photo
@@ -197,7 +197,11 @@ def localize_with(
         settings.max_patches,
         1 if settings.method == "official" else settings.align,
     )
-    seen = official.negative(image) if settings.method == "official" else image
+    seen = image
+    if settings.method == "official":
+        from exif_jax import official  # SciPy takes half a second to import
+
+        seen = official.negative(image)
     # On a CPU a small batch stays in the cache: a third less time than with 64.
     at_once = settings.batch or (16 if jax.default_backend() == "cpu" else 128)
     z_PxD = affinity.embed_patches(encode, params, seen, grid, at_once)

@@ -182,7 +182,7 @@ def json_bytes(report: dict[str, Any]) -> bytes:
 def png_bytes(picture: Image.Image) -> bytes:
     """The picture as a PNG file."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    picture.save(buffer, "PNG", compress_level=1)  # a fifth of the time, a tenth more bytes
     return buffer.getvalue()
 
 

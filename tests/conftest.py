@@ -6,6 +6,8 @@ import pathlib
 import jax
 import pytest
 
+os.environ["JAX_COMPILATION_CACHE_DIR"] = ""  # commands keep nothing in the user's cache folder
+
 # The suite passes on any number of devices; EXIF_JAX_TEST_DEVICES=1 tries the single-device path.
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", int(os.environ.get("EXIF_JAX_TEST_DEVICES", "8")))

@@ -1,0 +1,127 @@
+"""The calibration: skill against brute force, and the command on records of simulated photos."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from small_disk import read_only
+
+from data_prep import photos, simulate, train_tokenizer
+from exif_jax import calibrate as module
+from exif_jax.calibrate import main, measure_skill
+from exif_jax.release import Model, load_model, save_model
+from exif_jax.tokenizer import Tokenizer
+
+
+def example(informative, cameras=12, seed=0):
+    """One photo a camera; the pixels know its value, or nothing."""
+    rng = np.random.default_rng(seed)
+    exif = [
+        {"Make": "M", "Model": str(i), "Flash": "On" if i % 2 else "Off"} for i in range(cameras)
+    ]
+    posteriors = []
+    for tags in exif:
+        on = 0.9 if tags["Flash"] == "On" else 0.1
+        on = on if informative else float(rng.uniform(0.05, 0.95))
+        posteriors.append({"Flash": {"On": (on, 0.5), "Off": (1 - on, 0.5)}})
+    return posteriors, exif
+
+
+def test_skill_of_pixels_that_know_is_one_and_of_noise_is_not_shown():
+    found = measure_skill(*example(True), "Flash")
+    assert found == {"auc": 1.0, "low": 1.0, "photos": 12, "cameras": 12}
+    noise = [measure_skill(*example(False, seed=s), "Flash") for s in range(8)]
+    assert abs(np.mean([n["auc"] for n in noise]) - 0.5) < 0.15
+    assert np.mean([n["low"] > 0.5 for n in noise]) < 0.3
+
+
+def test_skill_is_the_share_of_pairs_won():
+    posteriors, exif = example(False, cameras=9, seed=3)
+    own, other = [], []
+    for i, j in itertools.product(range(9), repeat=2):
+        value = exif[j]["Flash"]
+        ratio = math.log(posteriors[i]["Flash"][value][0] / 0.5)
+        if i == j:
+            own.append(ratio)
+        elif value != exif[i]["Flash"]:
+            other.append(ratio)
+    won = np.mean([(a > b) + 0.5 * (a == b) for a in own for b in other])
+    # One photo a camera: a pair's weight is 1; each photo has nearly as many rivals as any other.
+    assert measure_skill(posteriors, exif, "Flash")["auc"] == pytest.approx(won, abs=1e-3)
+
+
+@pytest.mark.parametrize("cameras", [1, 2])
+def test_too_few_cameras_show_nothing(cameras):
+    assert measure_skill(*example(True, cameras), "Flash") is None
+
+
+def test_one_value_shows_nothing():
+    posteriors, exif = example(True)
+    assert measure_skill(posteriors, [{**e, "Flash": "On"} for e in exif], "Flash") is None
+    assert measure_skill(posteriors, exif, "Make") is None
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("calibrate")
+    simulate.main(["--output", f"{folder}/photos", "--photos", "24", "--size", "128"])
+    photos.main(
+        [
+            *(f"--input={folder}/photos", f"--output={folder}/records", "--region-size=128"),
+            *("--workers=1", "--validation-share=0.3"),
+        ]
+    )
+    train_tokenizer.main([f"--records={folder}/records"])
+    return folder / "records"
+
+
+@pytest.fixture(scope="module")
+def uncalibrated(records):
+    from tiny_model import random_params, tiny_config
+
+    tokenizer = Tokenizer.from_file(records / "tokenizer.model")
+    config = tiny_config(
+        image={"image_size": 32, "token_size": 16, "width": 8, "mlp_dim": 8},
+        text={"vocab_size": tokenizer.vocab_size, "width": 8, "mlp_dim": 8, "max_length": 32},
+        embed_dim=8,
+    )
+    model = Model(config, random_params(config), tokenizer, ("Make", "Model", "ISO"), {})
+    save_model(model, records.parent / "m.safetensors", "float32")
+    return records.parent / "m.safetensors"
+
+
+def test_the_command_adds_a_bank_and_nulls_and_leaves_the_weights(records, uncalibrated, tmp_path):
+    out = tmp_path / "c.safetensors"
+    assert main([str(uncalibrated), str(out), "--records", str(records)]) == 0
+    before, after = load_model(uncalibrated), load_model(out)
+    calibration = after.calibration
+    assert before.calibration == {} and before.id != after.id
+    assert set(calibration) == {"bank", "agreement", "skill", "scores", "measured_on"}
+    assert set(calibration["bank"]["tags"]) == {"Make", "Model", "ISO"}
+    known = calibration["measured_on"]
+    assert len(calibration["agreement"]["values"]) == known["photos"] > 0
+    sizes = calibration["scores"]["sizes"]
+    assert len(sizes[0]["null"]["values"]) == known["photos"]
+    assert sizes[0]["areas"] == pytest.approx((128 / 32) ** 2)
+    again = tmp_path / "again.safetensors"
+    assert main([str(uncalibrated), str(again), "--records", str(records)]) == 0
+    assert again.read_bytes() == out.read_bytes()
+
+
+def test_bad_input_ends_in_one_line(records, uncalibrated, tmp_path, capsys):
+    out = str(tmp_path / "c.safetensors")
+    assert main(["none.safetensors", out, "--records", str(records)]) == 1
+    assert main([str(uncalibrated), out, "--records", str(tmp_path / "none")]) == 1
+    with read_only(tmp_path / "locked"):
+        assert main([str(uncalibrated), f"{tmp_path}/locked/c", "--records", str(records)]) == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(said) == 3 and "none.safetensors" in said[0] and "locked" in said[2]
+    assert not (tmp_path / "c.safetensors").exists()
+
+
+def test_photos_keep_the_order_of_their_records():
+    class Reader:
+        photo_ids = np.array([5, 5, 2, 9, 2])
+
+    assert module._photos(Reader()) == [[0, 1], [2, 4], [3]]
