@@ -19,6 +19,7 @@ DATA = ["google-crc32c>=1.5", "protobuf>=5"]
 EVAL = ["scikit-learn>=1.5", "scipy>=1.13"]
 DEV = [
     "hypothesis>=6.100",
+    "playwright>=1.50",
     "pre-commit>=3.7",
     "pyright>=1.1.400",
     "pytest-timeout>=2.3",
@@ -37,7 +38,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["exif_jax*", "data_prep*", "configs*"]),
-    package_data={"exif_jax": ["py.typed", "pretrained/*"]},
+    package_data={"exif_jax": ["py.typed", "pretrained/*", "report_page.*"]},
     install_requires=[
         "absl-py>=2.1",
         "flax>=0.12,<0.13",

@@ -272,6 +272,32 @@ def inconsistency(z_PxD: jax.Array, grid: Grid) -> jax.Array:
     return jnp.clip(1 - cells @ mode_D, 0.0, 1.0)
 
 
+def pca_colours(z_PxD: np.ndarray, grid: Grid) -> np.ndarray:
+    """The paper's PCA picture: the three main directions of the patches as red, green and blue.
+
+    Whitened, as the paper's; all three stretched alike, from the 0.5th to the 99.5th percentile.
+    A direction's sign, which PCA leaves open, makes its largest entry positive.
+
+    Args:
+        z_PxD: unit rows, the patches of `grid` row by row.
+
+    Returns:
+        uint8 [rows, columns, 3]; mid-grey where there are no three directions.
+    """
+    z = np.asarray(z_PxD, np.float64)
+    z = z - z.mean(axis=0)
+    values, vectors = np.linalg.eigh(z.T @ z / max(len(z) - 1, 1))
+    values, vectors = values[::-1][:3], vectors[:, ::-1][:, :3]
+    vectors *= np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(vectors.shape[1])])
+    known = values > 1e-9
+    places = np.where(known, z @ vectors / np.sqrt(np.where(known, values, 1)), 0.0)
+    places = np.pad(places, ((0, 0), (0, 3 - places.shape[1])))
+    low, high = np.percentile(places, (0.5, 99.5))
+    levels = (places - low) / (high - low) * 255 if high > low else np.full_like(places, 127.5)
+    levels = np.clip(levels, 0, 255).round().astype(np.uint8)
+    return levels.reshape(grid.rows, grid.columns, 3)
+
+
 @functools.partial(jax.jit, static_argnums=1)
 def upsample(cells: jax.Array, grid: Grid) -> jax.Array:
     """Bilinear from cells to pixels, cell centres at their place: -> float32 [H, W].

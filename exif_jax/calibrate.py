@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from exif_jax import bank as banks
 from exif_jax import records, verify
-from exif_jax.calibration import null_of
+from exif_jax.calibration import null_of, scores_of
 from exif_jax.embed import embed_exif
 from exif_jax.localize import Settings, localize
 from exif_jax.release import Model, ReleaseError, load_model, save_model
@@ -167,20 +167,12 @@ def calibrate(model: Model, folder: str) -> tuple[Model, list[KnownPhoto]]:
         for tag in tqdm(model.tags, unit="tag", desc="skill of tags")
         if (found := measure_skill(posteriors, exif, tag))
     }
-    sizes = []
-    for count in range(1, _MOST_REGIONS + 1):
-        enough = [i for i, photo in enumerate(known) if len(photo.scores) >= count]
-        if enough:
-            null = null_of(
-                [known[i].scores[count - 1] for i in enough], [cameras[i] for i in enough]
-            )
-            areas = count * (reader_side(folder) / model.patch_size) ** 2
-            sizes.append({"areas": round(areas, 2), "null": null})
+    areas = (reader_side(folder) / model.patch_size) ** 2
     calibration = {
         "bank": banks.to_json(bank),
         "agreement": null_of(agreements, cameras),
         "skill": skill,
-        "scores": {"method": Settings().method, "sizes": sizes},
+        "scores": scores_of([photo.scores for photo in known], areas, cameras, Settings().method),
         "measured_on": {"photos": len(known), "cameras": len(set(cameras))},
     }
     return dataclasses.replace(model, calibration=calibration, id=""), known

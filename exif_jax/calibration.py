@@ -41,6 +41,37 @@ def share_above(score: float, null: dict[str, Any]) -> float:
     return float(np.clip(np.asarray(tail) @ weights, 1 / (len(values) + 1), 1.0))
 
 
+def scores_of(
+    scores: Sequence[Sequence[float]], areas: float, cameras: Sequence[str], method: str
+) -> dict[str, Any]:
+    """What untouched photos score, and how that grows with their size, as plain types.
+
+    Args:
+        scores: of each photo, cut to 1, 2, ... equal parts of its own side by side.
+        areas: patches that one part holds side by side.
+        cameras: that made the photos.
+        method: of the localisation.
+
+    Returns:
+        "null": scores of two parts (of one where a photo has no more, moved by the slope);
+        "areas": of two parts; "slope": of logit(score) over log(areas), by least squares within
+        photos, not below 0.
+    """
+    steps = [
+        (math.log((k + 1) / k), _logit(row[k]) - _logit(row[k - 1]), camera)
+        for row, camera in zip(scores, cameras, strict=True)
+        for k in range(1, len(row))
+    ]
+    weights = np.array([list(cameras).count(camera) ** -0.5 for _, _, camera in steps])
+    across, up = (np.array([step[i] for step in steps]) for i in (0, 1))
+    slope = max(0.0, float(weights @ (across * up) / (weights @ across**2))) if steps else 0.0
+    moved = [
+        row[1] if len(row) > 1 else _expit(_logit(row[0]) + slope * math.log(2)) for row in scores
+    ]
+    null = null_of(moved, cameras)
+    return {"method": method, "areas": 2 * areas, "slope": round(slope, 4), "null": null}
+
+
 def score_p_value(
     calibration: dict[str, Any], score: float, method: str, num_areas: float
 ) -> float | None:
@@ -50,24 +81,29 @@ def score_p_value(
         calibration: of the release file.
         score: of `exif_jax.localize`.
         method: that it was computed with; None is returned for one without calibration.
-        num_areas: how many patches the photo holds side by side. More room, more differences: the
-            null is that of the nearest size.
+        num_areas: how many patches the photo holds side by side. More room, more differences:
+            beyond the sizes that were measured (`scores_of`) this is extrapolated.
     """
     scores = calibration.get("scores", {})
-    if scores.get("method") != method or not scores.get("sizes"):
+    if scores.get("method") != method:
         return None
-    nearest = min(scores["sizes"], key=lambda s: abs(math.log(s["areas"] / num_areas)))
     # On the logit scale the scores' spread is even; a score of 0 or 1 stays finite.
     null = {
-        "values": [_logit(v) for v in nearest["null"]["values"]],
-        "weights": nearest["null"]["weights"],
+        "values": [_logit(v) for v in scores["null"]["values"]],
+        "weights": scores["null"]["weights"],
     }
-    return share_above(_logit(score), null)
+    return share_above(
+        _logit(score) - scores["slope"] * math.log(num_areas / scores["areas"]), null
+    )
 
 
 def _logit(score: float) -> float:
     score = min(max(score, 1e-3), 1 - 1e-3)
     return math.log(score / (1 - score))
+
+
+def _expit(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
 
 
 def agreement_p_value(calibration: dict[str, Any], agreement: float) -> float | None:

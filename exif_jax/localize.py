@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from exif_jax import affinity, batch, command, cut, report
+from exif_jax import affinity, batch, command, cut, html_report, report
 from exif_jax.affinity import Encoder, Grid
 from exif_jax.calibration import score_band, score_p_value
 from exif_jax.photo import Photo, read_photo
@@ -258,12 +258,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         except LocalizeError as e:
             raise batch.Failed(str(e)) from e
         facts = report.make_report(photo, shown, model.id, settings, found)
-        report.write_outputs(out, name, photo, found, facts)
+        page = None
+        if args.report:
+            facts["verify"] = _verification(photo, found, model)
+            colours = affinity.pca_colours(found.embeddings, found.grid)
+            page = html_report.make_html(photo, found, facts, colours)
+        report.write_outputs(out, name, photo, found, facts, page)
         told = {key: facts[key] for key in ("score", "p_value", "band", "note")}
         band = found.band or "not calibrated"
         return told, f"{found.score:.3f}  {band:11}  {shown} -> {out / name}.overlay.png"
 
-    return command.run(args, work, settings, "json")
+    # With --report a photo is done when its page is there, without it when its JSON is.
+    return command.run(args, work, settings, "html" if args.report else "json")
+
+
+def _verification(photo: Photo, found: Localization, model: Model) -> dict[str, Any] | None:
+    from exif_jax import verify
+
+    try:
+        return verify.as_json(
+            verify.verify_embeddings(found.embeddings, photo.exif, model, found.flat)
+        )
+    except verify.VerifyError:  # no bank: the page says so
+        return None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -275,7 +292,7 @@ def _parser() -> argparse.ArgumentParser:
         "1) and NAME.json (score, settings, checksums) for each photo, and a line about it in "
         "results.jsonl. A sign to look closer, never a proof.",
         epilog="examples:\n"
-        "  python -m exif_jax.localize photo.jpg\n"
+        "  python -m exif_jax.localize photo.jpg --report\n"
         "  find . -name '*.jpg' -print0 | python -m exif_jax.localize - --resume\n"
         "  python -m exif_jax.localize folder/ --model model.safetensors --out results\n"
         "  python -m exif_jax.localize --model m.safetensors --out results -- -odd-name.jpg\n\n"
@@ -284,6 +301,12 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_arguments(parser)
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="also write NAME.html: the photo with its map, an explorer of what agrees with what, "
+        "the EXIF beside what the pixels say, in one file that needs no network",
+    )
     defaults = Settings()
     for option, text in (
         ("num_per_dim", "steps of the patch grid along the longer side"),

@@ -6,6 +6,7 @@ Every file is written aside and then put in place, so that it appears whole or n
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import io
 import json
 import os
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+import exif_jax
 from exif_jax.atomic import replacing, write_bytes
 
 if TYPE_CHECKING:
@@ -191,14 +193,19 @@ def make_report(
 ) -> dict[str, Any]:
     """The JSON report of one photo, as plain types; see `JSON_VERSION`.
 
-    `p_value` and `band` are null where the model carries no calibration.
+    `p_value` and `band` are null where the model carries no calibration. The date is that of the
+    analysis, in UTC.
     """
     height, width = found.consistency.shape
     grid = found.grid
     return {
         "version": JSON_VERSION,
+        "tool": f"exif-jax {exif_jax.__version__}",
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "file": name,
         "sha256": photo.sha256,
+        "num_bytes": photo.num_bytes,
+        "format": photo.format,
         "model": model_id,
         "settings": dataclasses.asdict(settings)
         | {"patch": grid.patch, "stride": grid.stride, "rows": grid.rows, "columns": grid.columns},
@@ -208,15 +215,27 @@ def make_report(
         "p_value": found.p_value,
         "band": found.band,
         "note": "; ".join(filter(None, [found.note, *photo.notes])),
+        "exif": dict(photo.exif),
     }
 
 
 def write_outputs(
-    out: pathlib.Path, name: str, photo: Photo, found: Localization, facts: dict[str, Any]
+    out: pathlib.Path,
+    name: str,
+    photo: Photo,
+    found: Localization,
+    facts: dict[str, Any],
+    page: bytes | None = None,
 ) -> None:
-    """Writes NAME.overlay.png, NAME.map.npy and, last, NAME.json. Raises OSError."""
+    """Writes NAME.overlay.png, NAME.map.npy, NAME.html (of a page) and, last, NAME.json.
+
+    Raises OSError.
+    """
     patches = f"{found.grid.rows} x {found.grid.columns} patches of {found.grid.patch} px"
-    subtitle = f"score {found.score:.3f} (not calibrated)   {patches}   model {facts['model']}"
+    p_value = (
+        "not calibrated" if found.p_value is None else f"{found.band}, p = {found.p_value:.3f}"
+    )
+    subtitle = f"score {found.score:.3f} ({p_value})   {patches}   model {facts['model']}"
     if found.note:
         subtitle += f"   {found.note}"
     picture = overlay_image(
@@ -224,6 +243,8 @@ def write_outputs(
     )
     write_bytes(out / f"{name}.overlay.png", png_bytes(picture))
     write_map(out / f"{name}.map.npy", found.consistency)
+    if page is not None:
+        write_bytes(out / f"{name}.html", page)
     write_bytes(out / f"{name}.json", json_bytes(facts))
 
 

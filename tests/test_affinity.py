@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn import decomposition
 
 from exif_jax import affinity
-from exif_jax.affinity import patch_grid
+from exif_jax.affinity import patch_grid, pca_colours
 
 TIGHT = dict(rtol=1e-4, atol=1e-5)
 
@@ -218,3 +219,23 @@ def test_upsampling_puts_cell_centres_at_their_place(shape):
     found = affinity.upsample(cells, grid)
     assert found.shape == (grid.height, grid.width) and found.dtype == np.float32
     np.testing.assert_allclose(found, expected, **TIGHT)
+
+
+# --- the PCA picture ----------------------------------------------------------------------------
+
+
+def test_the_pca_picture_is_scikit_learns_up_to_signs():
+    grid = patch_grid(200, 300, 64, 9)
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(grid.num_patches, 12)) * np.linspace(3, 0.1, 12)
+    z = (z / np.linalg.norm(z, axis=1, keepdims=True)).astype(np.float32)
+    places = decomposition.PCA(3, whiten=True).fit_transform(z.astype(np.float64))
+    got = pca_colours(z, grid).reshape(-1, 3).astype(float)
+    for k in range(3):
+        assert abs(np.corrcoef(places[:, k], got[:, k])[0, 1]) > 0.99
+    assert got.min() == 0 and got.max() == 255  # the stretch from percentile to percentile
+
+
+def test_the_pca_picture_of_equal_patches_is_grey():
+    grid = patch_grid(64, 128, 64, 2)
+    assert (pca_colours(np.ones((grid.num_patches, 1), np.float32), grid) == 128).all()

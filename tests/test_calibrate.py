@@ -101,9 +101,8 @@ def test_the_command_adds_a_bank_and_nulls_and_leaves_the_weights(records, uncal
     assert set(calibration["bank"]["tags"]) == {"Make", "Model", "ISO"}
     known = calibration["measured_on"]
     assert len(calibration["agreement"]["values"]) == known["photos"] > 0
-    sizes = calibration["scores"]["sizes"]
-    assert len(sizes[0]["null"]["values"]) == known["photos"]
-    assert sizes[0]["areas"] == pytest.approx((128 / 32) ** 2)
+    assert len(calibration["scores"]["null"]["values"]) == known["photos"]
+    assert calibration["scores"]["areas"] == pytest.approx(2 * (128 / 32) ** 2)
     again = tmp_path / "again.safetensors"
     assert main([str(uncalibrated), str(again), "--records", str(records)]) == 0
     assert again.read_bytes() == out.read_bytes()

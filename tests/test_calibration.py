@@ -11,7 +11,7 @@ from exif_jax import calibration as c
 def calibrated(scores, method="cut"):
     cameras = [str(i) for i in range(len(scores))]
     null = c.null_of(scores, cameras)
-    return {"scores": {"method": method, "sizes": [{"areas": 10.0, "null": null}]}}
+    return {"scores": {"method": method, "areas": 10.0, "slope": 0.0, "null": null}}
 
 
 def test_p_values_of_fresh_draws_are_even():
@@ -32,12 +32,28 @@ def test_p_falls_with_the_score_and_has_a_floor():
     assert p[-1] == pytest.approx(1 / 61)
 
 
-def test_the_null_of_the_nearest_size_counts():
-    small, large = c.null_of([0.1] * 30, list("a" * 30)), c.null_of([0.5] * 30, list("a" * 30))
-    sizes = [{"areas": 10.0, "null": small}, {"areas": 40.0, "null": large}]
-    model = {"scores": {"method": "cut", "sizes": sizes}}
-    assert c.score_p_value(model, 0.3, "cut", 12) < 0.05
-    assert c.score_p_value(model, 0.3, "cut", 500) > 0.9
+def test_larger_photos_score_higher_by_the_slope_that_was_measured():
+    rng = np.random.default_rng(1)
+    base, slope = rng.normal(-3, 1, 200), 0.4
+    areas = np.log([1, 2, 3])
+    rows = [
+        [1 / (1 + math.exp(-(x + slope * a + rng.normal(0, 0.1)))) for a in areas[: 1 + i % 3]]
+        for i, x in enumerate(base)
+    ]
+    model = {"scores": c.scores_of(rows, 10.0, [str(i) for i in range(200)], "cut")}
+    assert model["scores"]["slope"] == pytest.approx(slope, abs=0.05)
+    assert model["scores"]["areas"] == 20.0 and len(model["scores"]["null"]["values"]) == 200
+    score = 1 / (1 + math.exp(3 - slope * math.log(2)))  # the middle, at two parts
+    assert c.score_p_value(model, score, "cut", 20.0) == pytest.approx(0.5, abs=0.08)
+    large = 1 / (1 + math.exp(3 - slope * math.log(50)))  # the middle, at fifty
+    assert c.score_p_value(model, large, "cut", 500.0) == pytest.approx(0.5, abs=0.08)
+
+
+def test_a_slope_is_never_negative_and_one_part_is_enough():
+    falling = c.scores_of([[0.5, 0.3], [0.4, 0.2]], 1.0, ["a", "b"], "cut")
+    assert falling["slope"] == 0.0
+    single = c.scores_of([[0.5], [0.4]], 1.0, ["a", "b"], "cut")
+    assert single["slope"] == 0.0 and single["null"]["values"] == [0.4, 0.5]
 
 
 def test_many_photos_of_one_camera_do_not_drown_the_others():
@@ -47,7 +63,7 @@ def test_many_photos_of_one_camera_do_not_drown_the_others():
     assert c.share_above(0.5, null) == pytest.approx(1 / 6, abs=0.01)
 
 
-@pytest.mark.parametrize("calibration", [{}, {"scores": {}}, {"scores": {"method": "cut"}}])
+@pytest.mark.parametrize("calibration", [{}, {"scores": {}}])
 def test_without_a_calibration_there_is_no_p_value(calibration):
     assert c.score_p_value(calibration, 0.5, "cut", 10) is None
     assert c.agreement_p_value(calibration, 0.5) is None

@@ -1,0 +1,189 @@
+"""The HTML report without a browser: hostile text, the policy, geometry, cosines, missing facts."""
+
+import base64
+import hashlib
+import html.parser
+import json
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stand_in import PATCH, roughness, spliced
+
+from exif_jax import affinity, report
+from exif_jax.html_report import _turned_box, make_html, quantised, visible
+from exif_jax.localize import Settings, localize_with
+from exif_jax.photo import Photo
+
+HOSTILE = [
+    "<script>window.pwned = 1</script>",
+    "</title></script><img src=x onerror=alert(1)>",
+    "a\u202egpj.exe",
+    "]]>-->{{7*7}}\x00\x1b[31m",
+    "x" * 65536,
+    "\udcff\ud800",
+    "' onmouseover='alert(1)\" onfocus=\"alert(1)",
+    "\u2028\u2029\ufeff\u200d&lt;",
+]
+
+
+def example(file="photo.jpg", exif=None, orientation=1, **more):
+    image = spliced()[0]
+    found = localize_with(image, roughness, {}, PATCH)
+    photo = Photo(image, exif or {}, orientation, "PNG", "0" * 64, 1234, ())
+    facts = report.make_report(photo, file, "0123456789ab", Settings(), found) | more
+    return photo, found, facts, affinity.pca_colours(found.embeddings, found.grid)
+
+
+class Reader(html.parser.HTMLParser):
+    """Counts elements and keeps text, attributes and the two scripts."""
+
+    def __init__(self, page):
+        super().__init__(convert_charrefs=True)
+        self.elements, self.attributes, self.text, self.inside = [], [], [], []
+        self.raw = {"script": [], "style": [], "title": []}
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append(tag)
+        self.attributes += attrs
+        self.inside.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        while self.inside and self.inside.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data):
+        tag = self.inside[-1][0] if self.inside else ""
+        self.raw[tag].append(data) if tag in self.raw else self.text.append(data)
+
+
+PLAIN = Reader(make_html(*example()).decode())
+
+
+@given(st.one_of(st.text(max_size=60), st.sampled_from(HOSTILE)))
+def test_no_text_becomes_markup_or_stays_unseen(text):
+    reader = Reader(f"<p>{visible(text)}</p>")
+    assert reader.elements == ["p"]
+    shown = "".join(reader.text)
+    assert not re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", shown)
+    if text.isprintable() and len(text) <= 200:
+        assert shown == text
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_names_and_exif_add_no_element_and_no_attribute(text):
+    exif = {"Make": text, text[:40]: "value", "Model": "M"}
+    finding = {"tag": "Make", "value": text, "says": "disagrees", "probability": 0.1, "skill": 0.8}
+    preferred = [{"value": text, "probability": 0.5}]
+    verify = {
+        "summary": text,
+        "rank": 3,
+        "bank_size": 9,
+        "band": None,
+        "tags": [finding | {"preferred": preferred}],
+        "looks_like": [{"tag": text, "skill": 0.8, "values": preferred}],
+        "closest": [{"camera": text, "probability": 0.5}],
+    }
+    page = make_html(*example(text, exif, note=text, verify=verify))
+    reader = Reader(page.decode("utf-8"))
+    added = {"table", "thead", "tbody", "tr", "th", "td", "li", "ul", "span", "div", "p", "strong"}
+    assert set(reader.elements) <= set(PLAIN.elements) | added
+    assert {name for name, _ in reader.attributes} == {name for name, _ in PLAIN.attributes}
+    assert reader.raw["script"][-1] == PLAIN.raw["script"][-1]
+    assert len(page) < 400_000
+
+
+def test_only_our_script_and_style_may_run_and_nothing_is_fetched():
+    page = make_html(*example()).decode()
+    reader = Reader(page)
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)[1]
+    assert policy.startswith("default-src 'none'; img-src data:;") and "unsafe" not in policy
+
+    def digest(text):
+        return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+    assert f"script-src 'sha256-{digest(reader.raw['script'][-1])}'" in policy
+    assert f"style-src 'sha256-{digest(reader.raw['style'][0])}'" in policy
+    names = {name for name, _ in reader.attributes}
+    assert not [
+        n for n in names if n.startswith("on") or n in ("style", "href", "srcset", "action")
+    ]
+    sources = [value for name, value in reader.attributes if name == "src"]
+    assert sources and all(s.startswith("data:image/") for s in sources)
+    words = re.sub(r"base64,[A-Za-z0-9+/=]+|\"embeddings\":\"[^\"]*\"", "", page)
+    assert re.findall(r"https?:|url\(|@import|fetch\(|XMLHttp|WebSocket", words) == []
+
+
+def test_equal_findings_give_equal_bytes():
+    arguments = example()
+    assert make_html(*arguments) == make_html(*arguments)
+
+
+@pytest.mark.parametrize("missing", ["p_value", "band", "note", "exif", "verify", "sha256", "date"])
+def test_what_is_not_known_is_said_or_left_out(missing):
+    photo, found, facts, pca = example(exif={"Make": "A"})
+    facts.pop(missing, None)
+    text = " ".join(Reader(make_html(photo, found, facts, pca).decode()).text)
+    assert "None" not in text and "nan" not in text.lower().split()
+
+
+@pytest.mark.parametrize(
+    "band, p_value, words",
+    [
+        ("strong", 0.0112, "about 1 in 100 or fewer score"),
+        ("weak", 0.04, "about 4 in 100 score"),
+        ("no evidence", 0.4, "here it means nothing"),
+        ("no evidence", 1.0, "about 10 in 10 score"),
+        (None, None, "no calibration"),
+    ],
+)
+def test_the_verdict_in_words(band, p_value, words):
+    page = make_html(*example(band=band, p_value=p_value)).decode()
+    text = re.sub(r"\s+", " ", " ".join(Reader(page).text))
+    assert words in text
+
+
+def test_a_flat_photo_is_not_judged():
+    assert "shows no texture" in make_html(*example(note="the photo is flat: it ...")).decode()
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_boxes_turn_with_the_photo(turn):
+    grid = affinity.patch_grid(60, 100, 16, 10)
+    mask = np.zeros((60, 100), bool)
+    mask[8:40, 12:76] = True
+    x, y, width, height = _turned_box(grid, turn, 8, 12, 32, 64)
+    seen = report.upright(mask, turn)
+    rows, columns = np.nonzero(seen.any(1))[0], np.nonzero(seen.any(0))[0]
+    H, W = seen.shape
+    expected = [columns[0] / W, rows[0] / H, len(columns) / W, len(rows) / H]
+    np.testing.assert_allclose([x, y, width, height], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("turn", [1, 6])
+def test_the_explorers_rows_follow_the_upright_photo(turn):
+    photo, found, facts, pca = example(orientation=turn)
+    page = Reader(make_html(photo, found, facts, pca).decode())
+    data = json.loads(page.raw["script"][0])
+    values = np.frombuffer(base64.b64decode(data["embeddings"]), "<i2")
+    z = values.reshape(data["rows"], data["columns"], data["components"]) * data["unit"]
+    full = found.embeddings.reshape(found.grid.rows, found.grid.columns, -1)
+    expected = report.upright(full, turn)
+    assert z.shape[:2] == expected.shape[:2]
+    got = z[0, -1] @ z[2, 1]
+    assert got == pytest.approx(float(expected[0, -1] @ expected[2, 1]), abs=0.02)
+
+
+@pytest.mark.parametrize("P, D, rank", [(60, 8, 8), (300, 192, 20), (500, 768, 40), (7, 300, 300)])
+def test_cosines_of_the_explorer_are_near(P, D, rank):
+    rng = np.random.default_rng(P)
+    z = rng.normal(size=(P, min(rank, D))) @ rng.normal(size=(min(rank, D), D))
+    z += rng.normal(size=(P, D)) * 0.03 * np.abs(z).mean()
+    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    coded, unit = quantised(z.astype(np.float32))
+    assert coded.dtype == np.int16 and coded.shape[1] <= 64
+    error = np.abs((coded * unit) @ (coded * unit).T - z @ z.T)
+    assert error.max() <= 0.02
