@@ -16,7 +16,7 @@ TRAIN = [
     "tensorboardX>=2.6",
 ]
 DATA = ["google-crc32c>=1.5", "protobuf>=5"]
-EVAL = ["scikit-learn>=1.5", "scipy>=1.13"]
+EVAL = ["scikit-learn>=1.5", "scipy>=1.15"]
 DEV = [
     "hypothesis>=6.100",
     "playwright>=1.50",

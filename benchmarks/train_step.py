@@ -33,7 +33,9 @@ def main() -> None:
     model = make_model_config(config, vocab_size=2048)
     tx = make_optimizer(config.optim, 1000)
     state = jax.jit(functools.partial(train_state.init, model, tx))(jax.random.key(0))
-    step = jax.jit(functools.partial(train_state.train_step, model, tx, dtype), donate_argnums=0)
+    step = jax.jit(
+        functools.partial(train_state.train_step, model, tx, dtype, 0.0), donate_argnums=0
+    )
     batch = random_batch(model, batch_size)
     started = time.perf_counter()
     compiled = step.lower(state, batch).compile()

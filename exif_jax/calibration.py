@@ -6,6 +6,7 @@ become p-values and plain words. Pure NumPy.
 
 from __future__ import annotations
 
+import collections
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -18,11 +19,11 @@ WEAK, STRONG = 0.05, 0.02
 
 def null_of(values: Sequence[float], cameras: Sequence[str]) -> dict[str, Any]:
     """Scores of untouched photos as plain types; n photos of one camera weigh sqrt(n)."""
-    counts = {name: list(cameras).count(name) for name in set(cameras)}
+    counts = collections.Counter(cameras)
     order = np.argsort(values)
     return {
         "values": [round(float(values[i]), 5) for i in order],
-        "weights": [round(counts[cameras[i]] ** -0.5, 4) for i in order],
+        "weights": [round(counts[cameras[int(i)]] ** -0.5, 4) for i in order],
     }
 
 

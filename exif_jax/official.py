@@ -87,6 +87,7 @@ def mean_shift(maps: np.ndarray, window: float = 10.0, iterations: int = 5) -> n
     # The floor is for equal maps, whose distances below are not quite 0.
     radius = max(np.percentile(distances_NxN, window) * (1 + 1e-9), 1e-6)
     above_NxN = np.triu(np.ones(x_NxN.shape, bool))
+    (solve,) = scipy.linalg.get_blas_funcs(("trsm",), dtype=np.float64)
     y_NxN = x_NxN
     for _ in range(iterations):
         near_NxN = _squared_distances(y_NxN, x_NxN) <= radius**2
@@ -97,7 +98,7 @@ def mean_shift(maps: np.ndarray, window: float = 10.0, iterations: int = 5) -> n
         np.negative(left_NxN, out=left_NxN)
         np.fill_diagonal(left_NxN, near_NxN.sum(axis=1))
         # new^T left^T = right^T: transposed, all arrays lie as BLAS wants them and none is copied.
-        y_NxN = scipy.linalg.blas.dtrsm(1.0, left_NxN.T, right_NxN.T, side=1, overwrite_b=1).T
+        y_NxN = solve(1.0, left_NxN.T, right_NxN.T, side=1, overwrite_b=1).T
     neighbours_N = (_squared_distances(y_NxN, x_NxN) <= radius**2).sum(axis=1)
     return y_NxN[neighbours_N == neighbours_N.max()].mean(axis=0).reshape(h, w)
 
@@ -133,7 +134,7 @@ def spectral_cut(maps: np.ndarray) -> np.ndarray:
     weight_NxN /= root_N[:, None] * root_N[None]
     _, vectors = scipy.sparse.linalg.eigsh(weight_NxN, k=2, which="LA", v0=root_N + 1e-3)
     place_Nx2 = vectors / root_N[:, None]
-    centres, _ = scipy.cluster.vq.kmeans(place_Nx2, 2, seed=0)
+    centres, _ = scipy.cluster.vq.kmeans(place_Nx2, 2, rng=0)
     high_N = scipy.cluster.vq.vq(place_Nx2, centres)[0] == 1
     return (high_N if 2 * high_N.sum() <= h * w else ~high_N).reshape(h, w).astype(np.int32)
 

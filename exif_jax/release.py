@@ -27,7 +27,9 @@ import safetensors.numpy
 from absl import logging
 
 from exif_jax.atomic import write_bytes
-from exif_jax.models.dual_encoder import DualEncoderConfig, Params
+from exif_jax.models.distilbert import DistilBertConfig
+from exif_jax.models.dual_encoder import RUNNING, DualEncoderConfig, Params
+from exif_jax.models.resnet import ResNetConfig
 from exif_jax.models.text import TextConfig
 from exif_jax.models.vit import ViTConfig
 from exif_jax.tokenizer import Tokenizer
@@ -83,14 +85,18 @@ def save_model(model: Model, path: str | os.PathLike, dtype: str = "float16") ->
         OSError: as the system says (full disk, no permission); nothing is left behind.
     """
     with np.errstate(over="ignore"):  # an overflow is reported below, with the tensor's name
-        tensors = {name: np.asarray(x, dtype) for name, x in _flatten(model.params).items()}
+        tensors = {
+            # The variances of batch norms span more than float16 holds.
+            name: np.asarray(x, "float32" if name.rpartition("/")[2] in RUNNING else dtype)
+            for name, x in _flatten(model.params).items()
+        }
     for name, x in tensors.items():
         if not np.isfinite(x).all():
             raise ReleaseError(f"{path}: {name} holds values that {dtype} cannot hold")
     header = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
-        "config": json.dumps(dataclasses.asdict(model.config)),
+        "config": json.dumps(config_dict(model.config)),
         "tokenizer": base64.b64encode(model.tokenizer.model_bytes).decode(),
         "tags": json.dumps(model.tags),
         "provenance": json.dumps(model.provenance),
@@ -149,11 +155,28 @@ def make_config(config: dict[str, Any]) -> DualEncoderConfig:
         KeyError: "image" or "text" is missing.
     """
     rest = {k: v for k, v in config.items() if k not in ("image", "text")}
-    for field, value in (*config["image"].items(), *config["text"].items(), *rest.items()):
-        _check_field(field, value)
+    image, text = dict(config["image"]), dict(config["text"])
+    if "stages" in image:  # the field that tells a ResNet from a ViT
+        image["stages"] = tuple(image["stages"])
+        for blocks in image["stages"]:
+            _check_field("stages", blocks)
+    bert = text.pop("kind", "") == "distilbert"
+    for field, value in (*image.items(), *text.items(), *rest.items()):
+        if field != "stages":
+            _check_field(field, value)
     return DualEncoderConfig(
-        image=ViTConfig(**config["image"]), text=TextConfig(**config["text"]), **rest
+        image=ResNetConfig(**image) if "stages" in image else ViTConfig(**image),
+        text=DistilBertConfig(**text) if bert else TextConfig(**text),
+        **rest,
     )
+
+
+def config_dict(config: DualEncoderConfig) -> dict[str, Any]:
+    """The configuration as nested dicts that `make_config` reads."""
+    found = dataclasses.asdict(config)
+    if isinstance(config.text, DistilBertConfig):
+        found["text"]["kind"] = "distilbert"
+    return found
 
 
 def _check_field(name: str, value: Any) -> None:

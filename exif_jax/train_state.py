@@ -38,21 +38,20 @@ def loss_fn(
     image_weight: float,
     params: Params,
     batch: dict[str, jax.Array],
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The loss of one global batch and its by-products.
+) -> tuple[jax.Array, tuple[dict[str, jax.Array], Params]]:
+    """The loss of one global batch, what to log of it, and the running statistics after it.
 
     It is `losses.infonce` and, where `image_weight` is not 0, that times `losses.image_infonce`.
     """
-    z_img, z_txt, extras = dual_encoder.apply(
+    (z_img, z_txt, extras), running = dual_encoder.apply_training(
         config, params, batch["image"], batch["tokens"], batch["token_mask"], dtype
     )
-    assert z_img is not None and z_txt is not None
     loss, accuracy = infonce(z_img, z_txt, extras["scale"], batch["text_id"])
     metrics = {"text_loss": loss, "accuracy": accuracy, **extras}
     if image_weight:
         metrics["image_loss"] = image_infonce(z_img, extras["image_scale"], batch["text_id"])
         loss = loss + image_weight * metrics["image_loss"]
-    return loss, metrics
+    return loss, (metrics, running)
 
 
 def train_step(
@@ -76,9 +75,12 @@ def train_step(
         The state at step k + 1 and float32 scalars measured on the state at step k.
     """
     objective = functools.partial(loss_fn, config, dtype, image_weight)
-    (loss, metrics), grads = jax.value_and_grad(objective, has_aux=True)(state.params, batch)
+    (loss, (metrics, running)), grads = jax.value_and_grad(objective, has_aux=True)(
+        state.params, batch
+    )
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
+    params = dual_encoder.update_running(params, running)
     for name in ("log_scale", "log_image_scale"):
         params[name] = jnp.clip(params[name], 0.0, MAX_LOG_SCALE)
     metrics |= {"loss": loss, "grad_norm": optax.tree.norm(grads)}

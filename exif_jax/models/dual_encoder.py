@@ -15,10 +15,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from exif_jax.models.distilbert import DistilBert, DistilBertConfig
+from exif_jax.models.resnet import ResNet, ResNetConfig
 from exif_jax.models.text import TextConfig, TextTransformer
 from exif_jax.models.vit import ViT, ViTConfig
 
 Params = dict[str, Any]
+RUNNING = ("mean", "var")  # names of leaves that batch norms set, and no gradient
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,15 +29,22 @@ class DualEncoderConfig:
     """The model: two encoders, the width D of the shared space and the first temperature.
 
     Attributes:
-        image, text: the encoders.
-        embed_dim: D.
+        image, text: the encoders; ResNetConfig and DistilBertConfig are the paper's.
+        embed_dim: D. The paper's text encoder has no projection: D is its width.
         init_temperature: tau at initialisation; logits are cosines / tau (CLIP: 0.07).
     """
 
-    image: ViTConfig
-    text: TextConfig
+    image: ViTConfig | ResNetConfig
+    text: TextConfig | DistilBertConfig
     embed_dim: int = 512
     init_temperature: float = 0.07
+
+    def __post_init__(self):
+        if isinstance(self.text, DistilBertConfig) and self.embed_dim != self.text.width:
+            raise ValueError(
+                f"embed_dim {self.embed_dim} is not {self.text.width}, the width of DistilBERT, "
+                "whose texts are not projected"
+            )
 
 
 class DualEncoder(nnx.Module):
@@ -48,10 +58,16 @@ class DualEncoder(nnx.Module):
                 width, config.embed_dim, use_bias=False, kernel_init=init, dtype=dtype, rngs=rngs
             )
 
-        self.image = ViT(config.image, dtype, rngs)
-        self.text = TextTransformer(config.text, dtype, rngs)
-        self.image_projection = projection(config.image.output_width)
-        self.text_projection = projection(config.text.width)
+        if isinstance(config.image, ResNetConfig):
+            self.image = ResNet(config.image, config.embed_dim, dtype, rngs)
+        else:
+            self.image = ViT(config.image, dtype, rngs)
+            self.image_projection = projection(config.image.output_width)
+        if isinstance(config.text, DistilBertConfig):
+            self.text = DistilBert(config.text, dtype, rngs)
+        else:
+            self.text = TextTransformer(config.text, dtype, rngs)
+            self.text_projection = projection(config.text.width)
         scale = jnp.asarray(-math.log(config.init_temperature), jnp.float32)
         self.log_scale = nnx.Param(scale)
         self.log_image_scale = nnx.Param(scale)
@@ -61,6 +77,7 @@ class DualEncoder(nnx.Module):
         images: jax.Array | None = None,
         tokens: jax.Array | None = None,
         mask: jax.Array | None = None,
+        train: bool = False,
     ) -> tuple[jax.Array | None, jax.Array | None, dict[str, jax.Array]]:
         """Embeds patches, texts or both.
 
@@ -68,6 +85,7 @@ class DualEncoder(nnx.Module):
             images: uint8 [B, S, S, 3] or None.
             tokens: int32 [B, L] or None.
             mask: bool [B, L], True at real tokens.
+            train: batch norms, where there are any, use the batch and move their statistics.
 
         Returns:
             z_img and z_txt, float32 [B, D] with unit rows (None where the input was None), and
@@ -76,9 +94,15 @@ class DualEncoder(nnx.Module):
         z_img = z_txt = None
         if images is not None:
             x = images.astype(jnp.float32) / 127.5 - 1.0
-            z_img = unit(self.image_projection(self.image(x)))
+            if isinstance(self.image, ViT):
+                z_img = unit(self.image_projection(self.image(x)))
+            else:
+                z_img = unit(self.image(x, train))
         if tokens is not None and mask is not None:
-            z_txt = unit(self.text_projection(self.text(tokens, mask)))
+            features = self.text(tokens, mask)
+            if not isinstance(self.text, DistilBert):
+                features = self.text_projection(features)
+            z_txt = unit(features)
         scales = {
             "scale": jnp.exp(self.log_scale[...]),
             "image_scale": jnp.exp(self.log_image_scale[...]),
@@ -115,6 +139,39 @@ def apply(
     """`DualEncoder.__call__` as a pure function of the parameters; matmuls run in `dtype`."""
     model = nnx.merge(_graphdef(config, dtype), nnx.State(params))
     return model(images, tokens, mask)
+
+
+def apply_training(
+    config: DualEncoderConfig,
+    params: Params,
+    images: jax.Array,
+    tokens: jax.Array,
+    mask: jax.Array,
+    dtype: str = "float32",
+) -> tuple[tuple[jax.Array, jax.Array, dict[str, jax.Array]], Params]:
+    """`apply` as training needs it: the outputs, and the running statistics after this batch.
+
+    The statistics are a part of the tree of parameters, {} without batch norms; under `jax.jit`
+    they are those of the global batch, however it is sharded.
+    """
+    model = nnx.merge(_graphdef(config, dtype), nnx.State(params))
+    z_img, z_txt, scales = model(images, tokens, mask, train=True)
+    moved = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    return (z_img, z_txt, scales), _running(moved)
+
+
+def _running(params: Params) -> Params:
+    found = {k: _running(v) for k, v in params.items() if isinstance(v, dict)}
+    found |= {k: v for k, v in params.items() if k in RUNNING}
+    return {k: v for k, v in found.items() if not isinstance(v, dict) or v}
+
+
+def update_running(params: Params, running: Params) -> Params:
+    """The parameters with these running statistics in place of their own."""
+    return {
+        k: update_running(v, running.get(k, {})) if isinstance(v, dict) else running.get(k, v)
+        for k, v in params.items()
+    }
 
 
 def embed_images(
