@@ -33,6 +33,7 @@ from exif_jax.models.resnet import ResNetConfig
 from exif_jax.models.text import TextConfig
 from exif_jax.models.vit import ViTConfig
 from exif_jax.tokenizer import Tokenizer
+from exif_jax.wordpiece import WordPiece
 
 PRETRAINED = pathlib.Path(__file__).parent / "pretrained" / "vit_ti_128.safetensors"
 FORMAT = "exif-jax"
@@ -60,7 +61,7 @@ class Model:
 
     config: DualEncoderConfig
     params: Params
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | WordPiece
     tags: tuple[str, ...]
     provenance: dict[str, Any]
     calibration: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -87,13 +88,15 @@ def save_model(model: Model, path: str | os.PathLike, dtype: str = "float16") ->
     with np.errstate(over="ignore"):  # an overflow is reported below, with the tensor's name
         tensors = {
             # The variances of batch norms span more than float16 holds.
-            name: np.asarray(x, "float32" if name.rpartition("/")[2] in RUNNING else dtype)
-            for name, x in _flatten(model.params).items()
+            # safetensors writes the bytes of a transposed view as they lie.
+            name: np.array(x, "float32" if name.split("/")[-1] in RUNNING else dtype, order="C")
+            for name, x in flatten(model.params).items()
         }
     for name, x in tensors.items():
         if not np.isfinite(x).all():
             raise ReleaseError(f"{path}: {name} holds values that {dtype} cannot hold")
     header = {
+        **({"tokenizer_kind": "wordpiece"} if isinstance(model.tokenizer, WordPiece) else {}),
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
         "config": json.dumps(config_dict(model.config)),
@@ -126,16 +129,12 @@ def load_model(path: str | os.PathLike = PRETRAINED) -> Model:
         meta = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
         if meta.get("format") != FORMAT or int(meta["format_version"]) != FORMAT_VERSION:
             raise ValueError(f"not an {FORMAT} file of format version {FORMAT_VERSION}")
-        flat = {name: _as_float32(name, x) for name, x in flat.items()}
         config = make_config(json.loads(meta["config"]))
-        tokenizer = Tokenizer(base64.b64decode(meta["tokenizer"], validate=True))
-        _check_fit(config, tokenizer, flat)
-        return Model(
-            config=config,
-            params=_unflatten(flat),
-            tokenizer=tokenizer,
-            tags=_as_tags(json.loads(meta["tags"])),
-            provenance=dict(json.loads(meta["provenance"])),
+        kind = {"wordpiece": WordPiece}.get(meta.get("tokenizer_kind", ""), Tokenizer)
+        tokenizer = kind(base64.b64decode(meta["tokenizer"], validate=True))
+        tags, provenance = _as_tags(json.loads(meta["tags"])), dict(json.loads(meta["provenance"]))
+        return dataclasses.replace(
+            make_model(flat, config, tokenizer, tags, provenance),
             calibration=dict(json.loads(meta.get("calibration", "{}"))),
             id=hashlib.sha256(data).hexdigest()[:12],
         )
@@ -144,6 +143,23 @@ def load_model(path: str | os.PathLike = PRETRAINED) -> Model:
             f"{path}: not a model that this version can read ({e}); "
             "expected the model.safetensors that `python -m exif_jax.train` writes"
         ) from e
+
+
+def make_model(
+    flat: dict[str, np.ndarray],
+    config: DualEncoderConfig,
+    tokenizer: Tokenizer | WordPiece,
+    tags: tuple[str, ...],
+    provenance: dict[str, Any],
+) -> Model:
+    """A model of weights by their paths (see `flatten`), of float16 or float32.
+
+    Raises:
+        ValueError: weights or tokenizer do not fit the configuration, or are not finite.
+    """
+    flat = {name: _as_float32(name, x) for name, x in flat.items()}
+    _check_fit(config, tokenizer, flat)
+    return Model(config, unflatten(flat), tokenizer, tags, provenance)
 
 
 def make_config(config: dict[str, Any]) -> DualEncoderConfig:
@@ -209,34 +225,37 @@ def _as_float32(name: str, x: np.ndarray) -> np.ndarray:
 
 
 def _check_fit(
-    config: DualEncoderConfig, tokenizer: Tokenizer, flat: dict[str, np.ndarray]
+    config: DualEncoderConfig, tokenizer: Tokenizer | WordPiece, flat: dict[str, np.ndarray]
 ) -> None:
     """Raises ValueError where the weights or the tokenizer are another configuration's."""
     import jax
 
     from exif_jax.models.dual_encoder import init_params
 
-    if tokenizer.vocab_size != config.text.vocab_size:
+    # A WordPiece of size 0 belongs to a model that was converted without its vocabulary.
+    if tokenizer.vocab_size not in (0, config.text.vocab_size):
         raise ValueError(
             f"the tokenizer has {tokenizer.vocab_size} pieces "
             f"and the text encoder {config.text.vocab_size}"
         )
     shapes = jax.eval_shape(lambda key: init_params(config, key), jax.random.key(0))
-    expected = {name: x.shape for name, x in _flatten(shapes).items()}
+    expected = {name: x.shape for name, x in flatten(shapes).items()}
     found = {name: x.shape for name, x in flat.items()}
     wrong = sorted(n for n in expected | found if expected.get(n) != found.get(n))
     if wrong:
         raise ValueError(f"weights missing, unexpected or of the wrong shape: {', '.join(wrong)}")
 
 
-def _flatten(tree: Params, prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Params, prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested dicts by their path: {"image/embed/kernel": ...}."""
     flat = {}
     for name, x in tree.items():
-        flat |= _flatten(x, f"{prefix}{name}/") if isinstance(x, dict) else {prefix + name: x}
+        flat |= flatten(x, f"{prefix}{name}/") if isinstance(x, dict) else {prefix + name: x}
     return flat
 
 
-def _unflatten(flat: dict[str, np.ndarray]) -> Params:
+def unflatten(flat: dict[str, np.ndarray]) -> Params:
+    """The reverse of `flatten`."""
     tree: Params = {}
     for name, x in flat.items():
         *parents, leaf = name.split("/")
@@ -302,7 +321,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as e:
         print(f"error: {args.out}: {e.strerror or e}; choose another OUT", file=sys.stderr)
         return 1
-    size = sum(x.size for x in _flatten(model.params).values())
+    size = sum(x.size for x in flatten(model.params).values())
     print(f"{args.out}: {size:,} parameters of step {model.provenance['steps']}")
     return 0
 

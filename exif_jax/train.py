@@ -34,7 +34,9 @@ from exif_jax.models import dual_encoder
 from exif_jax.optim import learning_rate, make_optimizer
 from exif_jax.records import RecordError
 from exif_jax.retrieval import embed_all, retrieval_metrics
+from exif_jax.starting_points import StartError, read_image_encoder
 from exif_jax.tokenizer import TokenizerError
+from exif_jax.torch_file import TorchFileError
 
 EVAL_BATCH = 64
 
@@ -86,6 +88,10 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
     shapes = jax.eval_shape(init, key)
     state_sharding = sharding.state_sharding(mesh, shapes)
     state = jax.jit(init, out_shardings=state_sharding)(key)
+    if config.train.init_image:
+        start = read_image_encoder(config.train.init_image, model_config.image)
+        image = jax.device_put({**state.params["image"], **start}, state_sharding.params["image"])
+        state = state._replace(params={**state.params, "image": image})
     print(
         f"{sum(x.size for x in jax.tree.leaves(state.params)):,} parameters, "
         f"{train_data.num_photos:,} + {validation_data.num_photos:,} photos, "
@@ -116,8 +122,10 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
         )
 
     def write_release(step: int, state, results: dict[str, float], name: str) -> None:
-        # The records' path says nothing about the weights and may name a person.
-        settings = {**config.to_dict(), "data": {**config.data.to_dict(), "records": ""}}
+        # Paths say nothing about the weights and may name a person.
+        settings = config.to_dict()
+        settings["data"]["records"] = ""
+        settings["train"]["init_image"] = pathlib.Path(config.train.init_image).name
         model = release.Model(
             config=model_config,
             params=jax.device_get(state.params),
@@ -270,7 +278,7 @@ def _changed_groups(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 EXPECTED = (
     *(TrainError, DataError, CheckpointError, RecordError, TokenizerError),
-    *(sharding.MeshError, release.ReleaseError),
+    *(sharding.MeshError, release.ReleaseError, StartError, TorchFileError),
 )
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/vit_b.py.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, metrics and the model.")

@@ -11,13 +11,15 @@ import time
 import jax
 import numpy as np
 import pytest
+import torch_checkpoints
 from small_disk import read_only
 
-from configs import demo
+from configs import demo, resnet50_paper
 from data_prep import photos, simulate, train_tokenizer
 from exif_jax import release, train
 from exif_jax.data import DataError
 from exif_jax.sharding import MeshError
+from exif_jax.starting_points import StartError
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -70,6 +72,29 @@ def test_a_run_leaves_metrics_and_a_model_that_loads(records, tmp_path):
     assert "Make" in trained.tags
     assert str(records) not in json.dumps(trained.provenance)
     assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_the_papers_model_starts_from_imagenet_and_trains(records, tmp_path):
+    tensors = torch_checkpoints.resnet50(np.random.default_rng(0), 4, (1, 1), outputs=1000)
+    torch_checkpoints.save(tensors, tmp_path / "resnet.pth")
+    c = tiny_config(records, num_steps=3)
+    c.model = resnet50_paper.get_config().model
+    c.model.image.image_size, c.model.image.width, c.model.image.stages = 32, 4, (1, 1)
+    c.model.text.width = c.model.text.mlp_dim = c.model.embed_dim = 32
+    c.model.text.heads = c.model.text.depth = 1
+    c.model.text.max_length = 64
+    c.train.init_image = str(tmp_path / "resnet.pth")
+    train.train(c, tmp_path / "run")
+    start = release.load_model(tmp_path / "run" / "untrained.safetensors")
+    image = start.params["image"]
+    np.testing.assert_allclose(image["stem"]["var"], tensors["bn1.running_var"], rtol=1e-3)
+    assert start.provenance["config"]["train"]["init_image"] == "resnet.pth"
+    trained = release.load_model(tmp_path / "run" / "model.safetensors").params["image"]
+    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), image, trained)
+    assert all(change > 0 for change in jax.tree.leaves(moved))
+    with pytest.raises(StartError, match=r"nowhere\.npz: no start for this"):
+        c.train.init_image = "nowhere.npz"
+        train.train(c, tmp_path / "other")
 
 
 def command(config_flags: list[str], workdir: pathlib.Path, devices: int) -> list[str]:
