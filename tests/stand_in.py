@@ -9,6 +9,8 @@ import numpy as np
 from exif_jax.models.dual_encoder import DualEncoderConfig, init_params
 from exif_jax.models.text import TextConfig
 from exif_jax.models.vit import ViTConfig
+from exif_jax.release import Model, save_model
+from exif_jax.wordpiece import WordPiece
 
 PATCH = 32
 CONFIG = DualEncoderConfig(
@@ -43,3 +45,9 @@ class FakeModel:
     id = "0123456789ab"
     calibration: ClassVar[dict] = {}
     params = jax.tree.map(np.asarray, init_params(CONFIG, jax.random.key(0)))
+
+
+def tiny_release(path):
+    """A release file of that model, without a vocabulary; returns the path."""
+    save_model(Model(CONFIG, FakeModel.params, WordPiece(b""), (), {}), path)
+    return path
