@@ -15,6 +15,7 @@ import time
 import jax
 import jax.numpy as jnp
 
+from benchmarks.machine import image_flops, matmul_peak, median_seconds, text_flops
 from exif_jax import train_state
 from exif_jax.optim import make_optimizer
 from exif_jax.train import make_model_config
@@ -79,33 +80,7 @@ def random_batch(model, batch_size: int) -> dict[str, jax.Array]:
 
 def model_flops(model) -> float:
     """Forward and backward FLOPs of one pair."""
-
-    def tower(c, tokens: int) -> int:
-        per_token = 4 * c.width**2 + 2 * c.width * c.mlp_dim + 2 * tokens * c.width
-        return 2 * tokens * c.depth * per_token
-
-    image, text = model.image, model.text
-    embed = 2 * image.num_tokens * 3 * image.token_size**2 * image.width
-    return 3.0 * (tower(image, image.num_tokens) + embed + tower(text, text.max_length))
-
-
-def matmul_peak(dtype: str) -> float:
-    """FLOP/s of a large matrix product of random numbers."""
-    n = 4096
-    a, b = (jax.random.normal(key, (n, n), dtype) for key in jax.random.split(jax.random.key(2)))
-    product = jax.jit(jnp.matmul)
-    return 2 * n**3 / median_seconds(lambda: product(a, b), 5)
-
-
-def median_seconds(run, repeats: int) -> float:
-    """Median wall time of calls after a warm-up."""
-    jax.block_until_ready(run())
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        jax.block_until_ready(run())
-        times.append(time.perf_counter() - started)
-    return sorted(times)[len(times) // 2]
+    return 3.0 * (image_flops(model.image) + text_flops(model.text))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 
 Encoder = Callable[[Any, jax.Array], jax.Array]
+Share = Callable[[jax.Array], jax.Array]
+BLOCK = 8  # pixels: side of the blocks of JPEG, and of what patches can share
 
 # Photos are padded to multiples of this, and the patches to a power of two of at least that many,
 # so that photos of like size share one compiled encoder.
@@ -97,7 +99,12 @@ def patch_grid(
 
 
 def embed_patches(
-    encode: Encoder, params: Any, image: np.ndarray, grid: Grid, batch: int
+    encode: Encoder,
+    params: Any,
+    image: np.ndarray,
+    grid: Grid,
+    batch: int,
+    share: Share | None = None,
 ) -> jax.Array:
     """Embeds every patch of the grid; patches are cut out on the device, batch by batch.
 
@@ -108,6 +115,8 @@ def embed_patches(
         image: uint8 [H, W, 3].
         grid: of this photo.
         batch: patches per call of the encoder.
+        share: what the encoder would compute of every patch and takes in its place, computed once
+            for the whole photo: [H, W, 3] -> [H, W, 3].
 
     Returns:
         float32 [P, D], rows scaled to unit length.
@@ -116,13 +125,22 @@ def embed_patches(
     # Spare batches cost nothing: the loop on the device ends where the photo does.
     capacity = -(-max(_MIN_PATCHES, 1 << (grid.num_patches - 1).bit_length()) // batch)
     origins = np.zeros((capacity * batch, 2), np.int32)
-    origins[: grid.num_patches] = grid.origins()
+    if grid.stride > grid.patch:
+        # What lies between the patches never reaches the device.
+        span = np.arange(grid.patch)
+        rows, columns = (
+            (np.arange(n)[:, None] * grid.stride + span).ravel() for n in (grid.rows, grid.columns)
+        )
+        image = image[rows][:, columns]
+    step = min(grid.stride, grid.patch)
+    origins[: grid.num_patches] = grid.origins() // grid.stride * step
     padding = [(0, -side % _SIZE_STEP) for side in image.shape[:2]]
+    photo = jnp.asarray(np.pad(image, [*padding, (0, 0)]))
     z_PxD = _embed(
         encode,
         grid.patch,
         params,
-        jnp.asarray(np.pad(image, [*padding, (0, 0)])),
+        photo if share is None else jax.jit(share)(photo),
         jnp.asarray(origins.reshape(capacity, batch, 2)),
         jnp.int32(num_batches),
     )

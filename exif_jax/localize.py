@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import math
 import os
 import pathlib
 import sys
@@ -19,7 +20,7 @@ import jax
 import numpy as np
 
 from exif_jax import affinity, batch, command, cut, html_report, report
-from exif_jax.affinity import Encoder, Grid
+from exif_jax.affinity import Encoder, Grid, Share
 from exif_jax.calibration import score_band, score_p_value
 from exif_jax.photo import Photo, read_photo
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from exif_jax.release import Model
 
 FLAT_NOTE = "the photo is flat: it shows no texture, so there is nothing to compare"
+
+# Times that the patches must cover the photo for sharing to pay: it needs memory.
+_OVERLAP = 2
 
 # Below this standard deviation of its values, in levels of 255, a photo is a plain colour.
 _FLAT_STD = 0.5
@@ -124,8 +128,8 @@ def localize(
     model = resolve_model(model)
     if isinstance(image, str | os.PathLike):
         image = read_photo(image).pixels
-    encode = _encoder(model.config)
-    found = localize_with(image, encode, model.params, model.patch_size, settings)
+    encode, share = _encoder(model.config)
+    found = localize_with(image, encode, model.params, model.patch_size, settings, share)
     if found.flat:
         return found
     areas = found.consistency.size / model.patch_size**2
@@ -150,11 +154,12 @@ def _shipped() -> Model:
 
 
 @functools.lru_cache
-def _encoder(config) -> Encoder:
+def _encoder(config) -> tuple[Encoder, Share | None]:
     # One function object per configuration: JAX compiles once per object.
-    from exif_jax.models.dual_encoder import embed_images
+    from exif_jax.models.dual_encoder import embed_images, photo_features
 
-    return functools.partial(embed_images, config)
+    shares = getattr(config.image, "features", "") == "spectrum"
+    return functools.partial(embed_images, config), photo_features if shares else None
 
 
 def localize_with(
@@ -163,6 +168,7 @@ def localize_with(
     params: Any,
     patch: int,
     settings: Settings | None = None,
+    share: Share | None = None,
 ) -> Localization:
     """`localize` with any encoder.
 
@@ -172,6 +178,8 @@ def localize_with(
         params: any pytree.
         patch: side S of the patches, in pixels.
         settings: the defaults where None.
+        share: what overlapping patches can share, as `affinity.embed_patches` takes it, where
+            their corners lie on the photo's 8 x 8 blocks.
 
     Raises:
         LocalizeError: the array is no RGB image, smaller than a patch, or the encoder fails it.
@@ -202,18 +210,19 @@ def localize_with(
         from exif_jax import official  # SciPy takes half a second to import
 
         seen = official.negative(image)
-    # On a CPU a small batch stays in the cache: a third less time than with 64.
-    at_once = settings.batch or (16 if jax.default_backend() == "cpu" else 128)
-    z_PxD = affinity.embed_patches(encode, params, seen, grid, at_once)
-    embeddings = np.asarray(z_PxD)
-    if not np.isfinite(embeddings).all():
-        raise LocalizeError("the model's embeddings are not finite numbers; its weights are unfit")
+    # On a CPU a small batch stays in the cache (`benchmarks/localize.py --batch` compares).
+    at_once = settings.batch or (32 if jax.default_backend() == "cpu" else 128)
+    overlap = grid.num_patches * patch**2 / (height * width)
+    if overlap < _OVERLAP or grid.stride % affinity.BLOCK:
+        share = None
+    z_PxD = affinity.embed_patches(encode, params, seen, grid, at_once, share)
     flat = _is_flat(image)
+    # Nothing is waited for here: while the device encodes, the next steps are traced and loaded.
     if flat:
         clusters, score = np.zeros(grid.num_patches, np.int32), 0.0
         consistency = np.zeros((height, width), np.float32)
     elif settings.method == "official":
-        maps = official.consistency_maps(embeddings, grid)
+        maps = official.consistency_maps(_finite(z_PxD), grid)
         clusters, score = _patch_clusters(official.spectral_cut(maps), grid), maps.mean()
         consistency = np.clip(official.stretch(official.mean_shift(maps), height, width), 0, 1)
     else:
@@ -222,17 +231,25 @@ def localize_with(
         else:
             cells, clusters = affinity.inconsistency(z_PxD, grid), cut.normalized_cut(z_PxD)
             score = affinity.splice_score(z_PxD)
-        consistency = np.asarray(affinity.upsample(cells, grid))
+        consistency = affinity.upsample(cells, grid)
+    affinities = affinity.affinity_matrix(z_PxD)
     return Localization(
-        embeddings=embeddings,
-        affinity=np.asarray(affinity.affinity_matrix(z_PxD)),
-        consistency=consistency,
+        embeddings=_finite(z_PxD),
+        affinity=np.asarray(affinities),
+        consistency=np.asarray(consistency),
         clusters=np.asarray(clusters).reshape(grid.rows, grid.columns),
         score=float(score),
         grid=grid,
         flat=flat,
         note=FLAT_NOTE if flat else "",
     )
+
+
+def _finite(z_PxD: jax.Array) -> np.ndarray:
+    embeddings = np.asarray(z_PxD)
+    if not np.isfinite(embeddings).all():
+        raise LocalizeError("the model's embeddings are not finite numbers; its weights are unfit")
+    return embeddings
 
 
 def _patch_clusters(cells: np.ndarray, grid: Grid) -> np.ndarray:
@@ -244,7 +261,8 @@ def _patch_clusters(cells: np.ndarray, grid: Grid) -> np.ndarray:
 
 
 def _is_flat(image: np.ndarray) -> bool:
-    return all(float(image[..., c].std(dtype=np.float64)) < _FLAT_STD for c in range(3))
+    step = max(1, math.isqrt(image.size >> 20))  # about a million samples of a large photo
+    return all(float(image[::step, ::step, c].std()) < _FLAT_STD for c in range(3))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -253,23 +271,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = Settings(args.num_per_dim, args.max_patches, args.align, args.batch, args.method)
 
     def work(photo: Photo, shown: str, name: str, model: Model, out: pathlib.Path):
-        try:
-            found = localize(photo.pixels, model, settings)
-        except LocalizeError as e:
-            raise batch.Failed(str(e)) from e
-        facts = report.make_report(photo, shown, model.id, settings, found)
-        page = None
-        if args.report:
-            facts["verify"] = _verification(photo, found, model)
-            colours = affinity.pca_colours(found.embeddings, found.grid)
-            page = html_report.make_html(photo, found, facts, colours)
-        report.write_outputs(out, name, photo, found, facts, page)
-        told = {key: facts[key] for key in ("score", "p_value", "band", "note")}
-        band = found.band or "not calibrated"
-        return told, f"{found.score:.3f}  {band:11}  {shown} -> {out / name}.overlay.png"
+        told = localize_to(out, name, photo, shown, model, settings, args.report)
+        band = told["band"] or "not calibrated"
+        return told, f"{told['score']:.3f}  {band:11}  {shown} -> {out / name}.overlay.png"
 
     # With --report a photo is done when its page is there, without it when its JSON is.
     return command.run(args, work, settings, "html" if args.report else "json")
+
+
+def localize_to(
+    out: pathlib.Path,
+    name: str,
+    photo: Photo,
+    shown: str,
+    model: Model,
+    settings: Settings,
+    page: bool,
+) -> dict[str, Any]:
+    """Localises one photo and writes NAME.overlay.png, NAME.map.npy and NAME.json into a folder.
+
+    Args:
+        out: an existing folder.
+        name: a safe name, as `report.output_names` gives them.
+        photo: the photo; `shown` is how it is called in the results.
+        model, settings: as for `localize`.
+        page: also write NAME.html.
+
+    Returns:
+        score, p_value, band and note.
+
+    Raises:
+        batch.Failed: the photo cannot be localised. OSError: nothing can be written.
+    """
+    try:
+        found = localize(photo.pixels, model, settings)
+    except LocalizeError as e:
+        raise batch.Failed(str(e)) from e
+    facts = report.make_report(photo, shown, model.id, settings, found)
+    html = None
+    if page:
+        facts["verify"] = _verification(photo, found, model)
+        colours = affinity.pca_colours(found.embeddings, found.grid)
+        html = html_report.make_html(photo, found, facts, colours)
+    report.write_outputs(out, name, photo, found, facts, html)
+    return {key: facts[key] for key in ("score", "p_value", "band", "note")}
 
 
 def _verification(photo: Photo, found: Localization, model: Model) -> dict[str, Any] | None:
@@ -340,4 +385,4 @@ class _CallableModule(types.ModuleType):
 sys.modules[__name__].__class__ = _CallableModule
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.leave(main())

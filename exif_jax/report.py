@@ -5,6 +5,7 @@ Every file is written aside and then put in place, so that it appears whole or n
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import datetime
 import io
@@ -75,8 +76,10 @@ def overlay_image(
         RGB picture, each panel at most 1200 pixels a side.
     """
     photo = Image.fromarray(np.ascontiguousarray(upright(image, orientation)))
-    heat = Image.fromarray(np.ascontiguousarray(upright(consistency, orientation), np.float32))
-    photo.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.LANCZOS)
+    step = max(1, max(consistency.shape) // _MAX_SIDE)  # the map is smooth: nothing falls between
+    consistency = upright(consistency[::step, ::step], orientation)
+    heat = Image.fromarray(np.ascontiguousarray(consistency, np.float32))
+    photo.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
     if max(photo.size) < 480:  # a tiny photo would leave no room for the words
         scale = 480 / max(photo.size)
         photo = photo.resize([max(1, round(side * scale)) for side in photo.size])
@@ -131,7 +134,7 @@ def printable(text: object) -> str:
 
 
 def output_names(
-    paths: Iterable[pathlib.Path], known: Mapping[str, str] | None = None
+    paths: Iterable[pathlib.PurePath], known: Mapping[str, str] | None = None
 ) -> list[str]:
     """One safe name per photo for its outputs: the file's stem, told apart where two are alike.
 
@@ -238,11 +241,13 @@ def write_outputs(
     subtitle = f"score {found.score:.3f} ({p_value})   {patches}   model {facts['model']}"
     if found.note:
         subtitle += f"   {found.note}"
-    picture = overlay_image(
-        photo.pixels, found.consistency, facts["file"], subtitle, photo.orientation
-    )
-    write_bytes(out / f"{name}.overlay.png", png_bytes(picture))
-    write_map(out / f"{name}.map.npy", found.consistency)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:  # the disk works beside the encoder
+        mapped = pool.submit(write_map, out / f"{name}.map.npy", found.consistency)
+        picture = overlay_image(
+            photo.pixels, found.consistency, facts["file"], subtitle, photo.orientation
+        )
+        write_bytes(out / f"{name}.overlay.png", png_bytes(picture))
+        mapped.result()
     if page is not None:
         write_bytes(out / f"{name}.html", page)
     write_bytes(out / f"{name}.json", json_bytes(facts))

@@ -10,7 +10,7 @@ import numpy as np
 
 from exif_jax import release, torch_names
 from exif_jax.models.distilbert import DistilBertConfig
-from exif_jax.models.dual_encoder import DualEncoderConfig, Params
+from exif_jax.models.dual_encoder import DualEncoderConfig, Params, param_shapes
 from exif_jax.models.resnet import ResNetConfig
 from exif_jax.models.vit import ViTConfig
 from exif_jax.torch_file import read_torch
@@ -35,10 +35,6 @@ def read_image_encoder(path: str | os.PathLike, config: ViTConfig | ResNetConfig
     Raises:
         StartError, TorchFileError, release.ReleaseError: naming the file and the cause.
     """
-    import jax
-
-    from exif_jax.models.dual_encoder import init_params
-
     kind = pathlib.Path(path).suffix
     if kind == ".safetensors":
         flat = release.flatten(release.load_model(path).params["image"])
@@ -54,7 +50,7 @@ def read_image_encoder(path: str | os.PathLike, config: ViTConfig | ResNetConfig
     flat = {k: np.asarray(x, np.float32) for k, x in flat.items() if not k.startswith("fc/")}
     text = DistilBertConfig(vocab_size=2, width=8, depth=1, heads=1, mlp_dim=8)
     whole = DualEncoderConfig(config, text, embed_dim=8)
-    shapes = jax.eval_shape(lambda: init_params(whole, jax.random.key(0)))["image"]
+    shapes = param_shapes(whole)["image"]
     expected = {k: x.shape for k, x in release.flatten(shapes).items() if not k.startswith("fc/")}
     found = {k: x.shape for k, x in flat.items()}
     wrong = sorted(k for k in expected | found if expected.get(k) != found.get(k))

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from stand_in import PATCH, roughness, spliced
 
 from exif_jax import affinity, report
-from exif_jax.html_report import _turned_box, make_html, quantised, visible
+from exif_jax.explorer import quantised, turned_box
+from exif_jax.html_report import make_html, visible
 from exif_jax.localize import Settings, localize_with
 from exif_jax.photo import Photo
 
@@ -155,7 +156,7 @@ def test_boxes_turn_with_the_photo(turn):
     grid = affinity.patch_grid(60, 100, 16, 10)
     mask = np.zeros((60, 100), bool)
     mask[8:40, 12:76] = True
-    x, y, width, height = _turned_box(grid, turn, 8, 12, 32, 64)
+    x, y, width, height = turned_box(grid, turn, 8, 12, 32, 64)
     seen = report.upright(mask, turn)
     rows, columns = np.nonzero(seen.any(1))[0], np.nonzero(seen.any(0))[0]
     H, W = seen.shape

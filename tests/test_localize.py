@@ -1,5 +1,6 @@
 """The localisation of one photo, its files, and the command under bad input."""
 
+import functools
 import json
 import os
 import pathlib
@@ -282,3 +283,25 @@ def test_without_a_model_the_weights_that_ship_are_used_and_named(tmp_path, caps
     found = exif_jax.localize("a.png")
     assert found.grid.patch == 128 and found.embeddings.shape[1] == 192
     assert found.score == pytest.approx(facts["score"], abs=1e-6)
+
+
+@pytest.mark.parametrize("align", [8, 1])
+def test_overlapping_patches_share_their_blocks_and_nothing_is_lost(monkeypatch, align):
+    """The shipped model on a photo whose patches overlap, with and without sharing."""
+    from exif_jax.models import dual_encoder
+
+    model = exif_jax.load_model()
+    image = np.random.default_rng(0).integers(0, 256, (250, 331, 3), dtype=np.uint8)
+    shared = []
+
+    def features(photo):
+        shared.append(photo.shape)
+        return photo_features(photo)
+
+    photo_features = dual_encoder.photo_features
+    encode = functools.partial(dual_encoder.embed_images, model.config)
+    arguments = (image, encode, model.params, 128, Settings(num_per_dim=6, align=align))
+    found, apart = localize_with(*arguments, features), localize_with(*arguments)
+    assert found.grid.stride % 8 == (0 if align == 8 else 1)
+    assert bool(shared) == (align == 8)
+    np.testing.assert_allclose(found.embeddings, apart.embeddings, atol=1e-5)

@@ -18,7 +18,7 @@ from flax import nnx
 from exif_jax.models.distilbert import DistilBert, DistilBertConfig
 from exif_jax.models.resnet import ResNet, ResNetConfig
 from exif_jax.models.text import TextConfig, TextTransformer
-from exif_jax.models.vit import ViT, ViTConfig
+from exif_jax.models.vit import ViT, ViTConfig, log_spectrum
 
 Params = dict[str, Any]
 RUNNING = ("mean", "var")  # names of leaves that batch norms set, and no gradient
@@ -82,7 +82,7 @@ class DualEncoder(nnx.Module):
         """Embeds patches, texts or both.
 
         Args:
-            images: uint8 [B, S, S, 3] or None.
+            images: uint8 [B, S, S, 3], or float32 cut from `photo_features`, or None.
             tokens: int32 [B, L] or None.
             mask: bool [B, L], True at real tokens.
             train: batch norms, where there are any, use the batch and move their statistics.
@@ -93,9 +93,10 @@ class DualEncoder(nnx.Module):
         """
         z_img = z_txt = None
         if images is not None:
-            x = images.astype(jnp.float32) / 127.5 - 1.0
+            features = images.dtype != jnp.uint8
+            x = images if features else images.astype(jnp.float32) / 127.5 - 1.0
             if isinstance(self.image, ViT):
-                z_img = unit(self.image_projection(self.image(x)))
+                z_img = unit(self.image_projection(self.image(x, features)))
             else:
                 z_img = unit(self.image(x, train))
         if tokens is not None and mask is not None:
@@ -117,9 +118,15 @@ def unit(x_BxD: jax.Array) -> jax.Array:
 
 
 @functools.lru_cache
-def _graphdef(config: DualEncoderConfig, dtype: str) -> nnx.GraphDef:
+def _abstract(config: DualEncoderConfig, dtype: str) -> tuple[nnx.GraphDef, Params]:
     make = functools.partial(DualEncoder, config, jnp.dtype(dtype))
-    return nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))[0]
+    graphdef, state = nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
+    return graphdef, nnx.to_pure_dict(state)
+
+
+def param_shapes(config: DualEncoderConfig) -> Params:
+    """What `init_params` would give, as `jax.ShapeDtypeStruct`."""
+    return jax.tree.map(lambda x: x, _abstract(config, "float32")[1])
 
 
 def init_params(config: DualEncoderConfig, key: jax.Array) -> Params:
@@ -137,7 +144,7 @@ def apply(
     dtype: str = "float32",
 ) -> tuple[jax.Array | None, jax.Array | None, dict[str, jax.Array]]:
     """`DualEncoder.__call__` as a pure function of the parameters; matmuls run in `dtype`."""
-    model = nnx.merge(_graphdef(config, dtype), nnx.State(params))
+    model = nnx.merge(_abstract(config, dtype)[0], nnx.State(params))
     return model(images, tokens, mask)
 
 
@@ -154,7 +161,7 @@ def apply_training(
     The statistics are a part of the tree of parameters, {} without batch norms; under `jax.jit`
     they are those of the global batch, however it is sharded.
     """
-    model = nnx.merge(_graphdef(config, dtype), nnx.State(params))
+    model = nnx.merge(_abstract(config, dtype)[0], nnx.State(params))
     z_img, z_txt, scales = model(images, tokens, mask, train=True)
     moved = nnx.to_pure_dict(nnx.state(model, nnx.Param))
     return (z_img, z_txt, scales), _running(moved)
@@ -177,10 +184,19 @@ def update_running(params: Params, running: Params) -> Params:
 def embed_images(
     config: DualEncoderConfig, params: Params, images: jax.Array, dtype: str = "float32"
 ) -> jax.Array:
-    """uint8 patches [B, S, S, 3] to unit rows, float32 [B, D]."""
+    """Patches [B, S, S, 3], uint8 or cut from `photo_features`, to unit rows, float32 [B, D]."""
     z_img, _, _ = apply(config, params, images=images, dtype=dtype)
     assert z_img is not None
     return z_img
+
+
+def photo_features(photo: jax.Array) -> jax.Array:
+    """What a ViT of features "spectrum" computes of every patch, once for a whole photo.
+
+    uint8 [H, W, 3], sides multiples of 8, -> float32 [H, W, 3]. Patches whose corners lie at
+    multiples of 8 consist of the same blocks, so nothing is lost.
+    """
+    return log_spectrum(photo[None].astype(jnp.float32) / 127.5 - 1.0)[0]
 
 
 def embed_texts(

@@ -91,17 +91,18 @@ class ViT(nnx.Module):
             self.cls = nnx.Param(jnp.zeros((1, c.width)))
         self.stack = Stack(c.depth, c.width, c.heads, c.mlp_dim, c.remat, dtype, rngs)
 
-    def __call__(self, x_BxSxSx3: jax.Array) -> jax.Array:
+    def __call__(self, x_BxSxSx3: jax.Array, spectra: bool = False) -> jax.Array:
         """Encodes patches.
 
         Args:
             x_BxSxSx3: floats in [-1, 1].
+            spectra: they are cut from the `log_spectrum` of a photo, on its 8 x 8 blocks.
 
         Returns:
             [B, output_width] in the compute dtype.
         """
         c = self.config
-        if c.features == "spectrum":
+        if c.features == "spectrum" and not spectra:
             x_BxSxSx3 = log_spectrum(x_BxSxSx3)
         tokens = tokenize(x_BxSxSx3, c.token_size)
         if c.features == "texture":
@@ -160,25 +161,24 @@ _YCBCR = np.array(
 )
 
 
-def log_spectrum(x_BxSxSx3: jax.Array) -> jax.Array:
+def log_spectrum(x_BxHxWx3: jax.Array) -> jax.Array:
     """Every 8 x 8 block of Y, Cb and Cr replaced by its log |DCT|, at about unit variance.
 
     The step from coefficients to magnitudes is the one that a linear embedding of pixels cannot
     take: noise, quantisation and interpolation change how large coefficients are, not their sign.
 
     Args:
-        x_BxSxSx3: RGB in [-1, 1], S a multiple of 8.
+        x_BxHxWx3: RGB in [-1, 1], H and W multiples of 8.
 
     Returns:
-        float32 [B, S, S, 3]; the blocks' mean colours are dropped (0).
+        float32 [B, H, W, 3]; the blocks' mean colours are dropped (0).
     """
-    B, S, _, C = x_BxSxSx3.shape
-    n = S // BLOCK
-    ycbcr = jnp.einsum("bhwc,dc->bhwd", x_BxSxSx3 * 127.5, _YCBCR, precision="highest")
-    blocks = ycbcr.reshape(B, n, BLOCK, n, BLOCK, C)
+    B, H, W, C = x_BxHxWx3.shape
+    ycbcr = jnp.einsum("bhwc,dc->bhwd", x_BxHxWx3 * 127.5, _YCBCR, precision="highest")
+    blocks = ycbcr.reshape(B, H // BLOCK, BLOCK, W // BLOCK, BLOCK, C)
     basis, (mean, std) = _dct_basis(), _typical_spectrum()
     dct = jnp.einsum("uy,biyjxc,vx->biujvc", basis, blocks, basis, precision="highest")
     features = (jnp.log1p(jnp.abs(dct)) - mean) / std
     not_mean = np.ones((1, 1, BLOCK, 1, BLOCK, 1), np.float32)
     not_mean[0, 0, 0, 0, 0, 0] = 0
-    return (features * not_mean).reshape(B, S, S, C)
+    return (features * not_mean).reshape(B, H, W, C)

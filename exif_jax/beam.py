@@ -1,0 +1,155 @@
+"""Localising an archive on a cluster: an Apache Beam transform, and the pipeline around it.
+
+    python -m exif_jax.beam --input 'gs://archive/**.jpg' --output gs://results/run1 \\
+        --runner DataflowRunner --project P --region R --temp_location gs://...
+
+Every worker process loads the model once. What is written for a photo is what
+`python -m exif_jax.localize` writes; the lines of the journal come as results-*.jsonl. Needs
+`pip install 'exif-jax[beam]'`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import pathlib
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from exif_jax import batch, report
+from exif_jax.localize import Settings, localize_to, resolve_model
+from exif_jax.photo import EXTENSIONS, PhotoError, read_photo
+
+MAX_BYTES = 512 * 2**20
+
+
+class LocalizePhotos(beam.PTransform):
+    """Paths of photos, local or in a bucket, to one dict of facts for each.
+
+    A photo that cannot be read or localised gives {"status": "failed", "error": ...} and stops
+    nothing. An output that cannot be written raises, and the runner tries again.
+
+    Args:
+        output: folder for the photos' files, local or in a bucket.
+        model: path of a release file that every worker can read; the weights that ship where None.
+        settings: of `exif_jax.localize`.
+        pages: also write an HTML report for each photo.
+    """
+
+    def __init__(
+        self,
+        output: str,
+        model: str | None = None,
+        settings: Settings | None = None,
+        pages: bool = False,
+    ):
+        super().__init__()
+        self._work = _Localize(output, model, settings or Settings(), pages)
+
+    def expand(self, input_or_inputs: beam.PCollection[str]) -> beam.PCollection[dict[str, Any]]:
+        # Photos of one folder are often read in order: without this one worker gets them all.
+        return input_or_inputs | beam.Reshuffle() | beam.ParDo(self._work)
+
+
+class _Localize(beam.DoFn):
+    def __init__(self, output: str, model: str | None, settings: Settings, pages: bool):
+        self._output, self._path, self._settings, self._pages = output, model, settings, pages
+
+    def setup(self):
+        self._model = resolve_model(self._path) if self._path else resolve_model(None)
+
+    def process(self, element: str) -> Iterator[dict[str, Any]]:
+        settings = {"model": self._model.id, **dataclasses.asdict(self._settings)}
+        line = {"file": element, "name": output_name(element), "settings": settings}
+        shown = report.printable(element)
+        try:
+            photo = read_photo(_read(element), name=shown)
+            with tempfile.TemporaryDirectory() as folder:
+                out = pathlib.Path(folder)
+                told = localize_to(
+                    *(out, line["name"], photo, shown, self._model, self._settings, self._pages)
+                )
+                for path in sorted(out.iterdir()):
+                    _put(path, FileSystems.join(self._output, path.name))
+        except (PhotoError, batch.Failed) as e:
+            yield line | {"status": "failed", "error": report.printable(e)}
+        else:
+            yield line | {"status": "done", "sha256": photo.sha256, **told}
+
+
+def output_name(path: str) -> str:
+    """The photo's stem and eight digits of its path's hash: no two workers choose the same."""
+    (stem,) = report.output_names([pathlib.PurePosixPath(path)])
+    return f"{stem}-{hashlib.sha256(path.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+
+
+def _read(path: str) -> bytes:
+    try:
+        with FileSystems.open(path, compression_type="uncompressed") as file:
+            data = file.read(MAX_BYTES + 1)
+    except Exception as e:  # each file system has errors of its own
+        raise batch.Failed(f"{path}: cannot be read ({e})") from e
+    if len(data) > MAX_BYTES:
+        raise batch.Failed(f"{path}: more than {MAX_BYTES:,} bytes")
+    return data
+
+
+def _put(path: pathlib.Path, target: str) -> None:
+    """Copies a file; under its name it appears whole."""
+    aside = f"{target}.part-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    with FileSystems.create(aside, compression_type="uncompressed") as file:
+        file.write(path.read_bytes())
+    if FileSystems.exists(target):
+        FileSystems.delete([target])
+    FileSystems.rename([aside], [target])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the pipeline; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m exif_jax.beam",
+        description="Localises all photos that patterns name, on the machines of a Beam runner.",
+        epilog="All other flags go to Beam: --runner, --direct_num_workers, "
+        "--direct_running_mode, --project, ... Exit codes: 0 the pipeline ran (the results say "
+        "which photos failed), 1 it did not, 2 wrong usage.",
+    )
+    parser.add_argument("--input", nargs="+", required=True, help="patterns like gs://b/**.jpg")
+    parser.add_argument("--output", required=True, help="folder, local or in a bucket")
+    parser.add_argument("--model", help="release file (default: what ships)")
+    parser.add_argument("--report", action="store_true", help="also write NAME.html")
+    args, rest = parser.parse_known_args(argv)
+    try:
+        if not FileSystems.exists(args.output):
+            FileSystems.mkdirs(args.output)
+        with beam.Pipeline(options=PipelineOptions(rest)) as pipeline:
+            _ = (
+                pipeline
+                | beam.Create(args.input)
+                | beam.io.fileio.MatchAll()
+                | beam.Map(lambda found: found.path)
+                | beam.Filter(is_photo)
+                | LocalizePhotos(args.output, args.model, pages=args.report)
+                | beam.Map(json.dumps)
+                | beam.io.WriteToText(FileSystems.join(args.output, "results"), ".jsonl")
+            )
+    except Exception as e:  # a runner's errors are its own; the last line says most
+        print(f"error: {report.printable(e)[-2000:]}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def is_photo(path: str) -> bool:
+    """Whether the name ends as photos' names do."""
+    return pathlib.PurePosixPath(path).suffix.lower() in EXTENSIONS
+
+
+if __name__ == "__main__":
+    sys.exit(main())
