@@ -55,6 +55,8 @@ setup(
         "data": DATA,
         "eval": EVAL,
         "heif": ["pillow-heif>=0.20"],
+        # Beam holds protobuf and numpy back: an environment of its own (`make test-beam`).
+        "beam": ["apache-beam>=2.70"],
         # The shards are TensorFlow's own format; this reads them with TensorFlow to prove it.
         "tensorflow": ["tensorflow-cpu>=2.18", "tensorflow-datasets>=4.9.7", "importlib_resources"],
         "dev": sorted({*TRAIN, *DATA, *EVAL, *DEV}),
@@ -62,8 +64,11 @@ setup(
     entry_points={
         "console_scripts": [
             "exif-localize=exif_jax.localize:main",
+            "exif-calibrate=exif_jax.calibrate:main",
+            "exif-convert=exif_jax.convert:main",
             "exif-evaluate=exif_jax.evaluate:main",
             "exif-train=exif_jax.train:run",
+            "exif-verify=exif_jax.verify:main",
         ]
     },
 )

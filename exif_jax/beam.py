@@ -21,10 +21,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.io import fileio
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from exif_jax import batch, report
+from exif_jax import batch, command, report
 from exif_jax.localize import Settings, localize_to, resolve_model
 from exif_jax.photo import EXTENSIONS, PhotoError, read_photo
 
@@ -64,7 +65,8 @@ class _Localize(beam.DoFn):
         self._output, self._path, self._settings, self._pages = output, model, settings, pages
 
     def setup(self):
-        self._model = resolve_model(self._path) if self._path else resolve_model(None)
+        command.keep_compiled()
+        self._model = resolve_model(self._path)
 
     def process(self, element: str) -> Iterator[dict[str, Any]]:
         settings = {"model": self._model.id, **dataclasses.asdict(self._settings)}
@@ -79,8 +81,10 @@ class _Localize(beam.DoFn):
                 )
                 for path in sorted(out.iterdir()):
                     _put(path, FileSystems.join(self._output, path.name))
-        except (PhotoError, batch.Failed) as e:
-            yield line | {"status": "failed", "error": report.printable(e)}
+        except PhotoError as e:
+            yield line | {"status": "failed", "error": str(e)}
+        except batch.Failed as e:
+            yield line | {"status": "failed", "error": f"{shown}: {report.printable(e)}"}
         else:
             yield line | {"status": "done", "sha256": photo.sha256, **told}
 
@@ -96,9 +100,9 @@ def _read(path: str) -> bytes:
         with FileSystems.open(path, compression_type="uncompressed") as file:
             data = file.read(MAX_BYTES + 1)
     except Exception as e:  # each file system has errors of its own
-        raise batch.Failed(f"{path}: cannot be read ({e})") from e
+        raise batch.Failed(f"cannot be read ({e}); check the path and its permissions") from e
     if len(data) > MAX_BYTES:
-        raise batch.Failed(f"{path}: more than {MAX_BYTES:,} bytes")
+        raise batch.Failed(f"more than {MAX_BYTES:,} bytes; look whether it is a photo")
     return data
 
 
@@ -133,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _ = (
                 pipeline
                 | beam.Create(args.input)
-                | beam.io.fileio.MatchAll()
+                | fileio.MatchAll()
                 | beam.Map(lambda found: found.path)
                 | beam.Filter(is_photo)
                 | LocalizePhotos(args.output, args.model, pages=args.report)
