@@ -26,7 +26,8 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from exif_jax import batch, command, report
-from exif_jax.localize import Settings, localize_to, resolve_model
+from exif_jax.localization import Settings
+from exif_jax.localize import localize_to, resolve_model
 from exif_jax.photo import EXTENSIONS, PhotoError, read_photo
 
 MAX_BYTES = 512 * 2**20

@@ -24,7 +24,8 @@ from exif_jax import bank as banks
 from exif_jax import records, verify
 from exif_jax.calibration import null_of, scores_of
 from exif_jax.embed import embed_exif
-from exif_jax.localize import Settings, localize
+from exif_jax.localization import Settings
+from exif_jax.localize import localize
 from exif_jax.release import Model, ReleaseError, load_model, save_model
 
 _STRIDE = 32  # pixels between patches, about that of the default grid on a photo of a megapixel

@@ -19,7 +19,7 @@ from exif_jax.photo import EXTENSIONS, Photo
 from exif_jax.report import printable
 
 if TYPE_CHECKING:
-    from exif_jax.localize import Settings
+    from exif_jax.localization import Settings
     from exif_jax.release import Model
 
 # (photo, shown name, output name, model, output folder) -> as `batch.run` wants it

@@ -18,14 +18,8 @@ from exif_jax import report
 from exif_jax.atomic import write_bytes
 from exif_jax.baselines import BASELINES
 from exif_jax.forensic_datasets import DatasetError, Sample, read_folder, read_mask
-from exif_jax.localize import (
-    METHOD_HELP,
-    METHODS,
-    Localization,
-    LocalizeError,
-    Settings,
-    localize,
-)
+from exif_jax.localization import METHOD_HELP, METHODS, Localization, LocalizeError, Settings
+from exif_jax.localize import localize
 from exif_jax.photo import Photo, PhotoError, read_photo
 from exif_jax.report import printable
 from exif_jax.splice_metrics import METRICS, detection_auc, pixel_metrics

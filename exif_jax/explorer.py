@@ -15,7 +15,7 @@ from exif_jax.affinity import Grid
 from exif_jax.report import upright
 
 if TYPE_CHECKING:
-    from exif_jax.localize import Localization
+    from exif_jax.localization import Localization
 
 _MOST_COMPONENTS = 64
 _LEFT_OUT = 0.004  # of a patch's squared length, which bounds the error of a cosine

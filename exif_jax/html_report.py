@@ -24,7 +24,7 @@ from exif_jax.explorer import explorer_data
 from exif_jax.report import LUT, upright
 
 if TYPE_CHECKING:
-    from exif_jax.localize import Localization
+    from exif_jax.localization import Localization
     from exif_jax.photo import Photo
 
 _HERE = pathlib.Path(__file__).parent
@@ -41,7 +41,8 @@ _NEXT = {
     "the original file, and compare with other tools before saying anything in public.",
     "weak": "One untouched photo in twenty looks like this or worse. Look where the map is bright, "
     "and treat it as a reason to look closer, not as a finding.",
-    "no evidence": "The map always has a highest place; here it means nothing. This is no proof "
+    "no evidence": "The map always has a highest place; with a score like this it "
+    "is no reason for suspicion. This is no proof "
     "that the photo is untouched: see what the method cannot see.",
     None: "The map shows which parts differ, but not whether untouched photos differ as much.",
 }

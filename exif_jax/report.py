@@ -22,7 +22,7 @@ import exif_jax
 from exif_jax.atomic import replacing, write_bytes
 
 if TYPE_CHECKING:
-    from exif_jax.localize import Localization, Settings
+    from exif_jax.localization import Localization, Settings
     from exif_jax.photo import Photo
 
 JSON_VERSION = 1

@@ -280,7 +280,8 @@ def as_text(found: Verification) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    from exif_jax.localize import LocalizeError, Settings, localize
+    from exif_jax.localization import LocalizeError, Settings
+    from exif_jax.localize import localize
 
     parser = argparse.ArgumentParser(
         prog="python -m exif_jax.verify",

@@ -11,7 +11,7 @@ from stand_in import PATCH, FakeModel, roughness, spliced
 from exif_jax import baselines
 from exif_jax.evaluate import evaluate, main, table
 from exif_jax.forensic_datasets import read_folder
-from exif_jax.localize import localize_with
+from exif_jax.localization import localize_with
 from exif_jax.splice_metrics import METRICS, pixel_metrics
 
 

@@ -15,7 +15,7 @@ from stand_in import PATCH, roughness, spliced
 from exif_jax import affinity, report
 from exif_jax.explorer import quantised, turned_box
 from exif_jax.html_report import make_html, visible
-from exif_jax.localize import Settings, localize_with
+from exif_jax.localization import Settings, localize_with
 from exif_jax.photo import Photo
 
 HOSTILE = [
@@ -136,7 +136,7 @@ def test_what_is_not_known_is_said_or_left_out(missing):
     [
         ("strong", 0.0112, "about 1 in 100 or fewer score"),
         ("weak", 0.04, "about 4 in 100 score"),
-        ("no evidence", 0.4, "here it means nothing"),
+        ("no evidence", 0.4, "no reason for suspicion"),
         ("no evidence", 1.0, "about 10 in 10 score"),
         (None, None, "no calibration"),
     ],

@@ -17,7 +17,8 @@ from stand_in import PATCH, FakeModel, roughness, spliced
 import exif_jax
 from exif_jax import localize as module
 from exif_jax import report
-from exif_jax.localize import METHODS, LocalizeError, Settings, localize_with, main
+from exif_jax.localization import METHODS, LocalizeError, Settings, localize_with
+from exif_jax.localize import main
 from exif_jax.splice_metrics import pixel_metrics
 
 

@@ -1,0 +1,198 @@
+"""One photo's pixels and any encoder to a `Localization`: the map, the parts and the score.
+
+Pure but for what the device keeps: no files, no release file, no words for people.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from exif_jax import affinity, cut
+from exif_jax.affinity import Encoder, Grid, Share
+
+FLAT_NOTE = "the photo is flat: it shows no texture, so there is nothing to compare"
+
+# Times that the patches must cover the photo for sharing to pay: it needs memory.
+_OVERLAP = 2
+
+# Below this standard deviation of its values, in levels of 255, a photo is a plain colour.
+_FLAT_STD = 0.5
+
+
+class LocalizeError(ValueError):
+    """A photo cannot be localised; the message says why and what to do."""
+
+
+METHODS = ("cut", "mean_shift", "official")
+METHOD_HELP = (
+    "how patches become a map: a cut that knows where they lie; the paper's mean shift; or the "
+    "released code's procedure, faults included, for comparing with published numbers (default cut)"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Settings of the localisation.
+
+    Attributes:
+        num_per_dim: steps of the patch grid along the longer side (the paper: 30).
+        max_patches: the stride grows until the grid holds no more; memory grows as its square.
+        align: the stride is rounded to a multiple of this many pixels; 8 keeps all patches at
+            the same place on the JPEG grid, 1 is the paper's rule (and always official's).
+        batch: patches per call of the encoder; changes speed and memory only. None: as suits
+            the device.
+        method: "cut", `cut.spatial_cut`; "mean_shift", the paper's dominant mode and normalised
+            cut; or "official", as the released code has them (`exif_jax.official`). Another name
+            raises ValueError.
+    """
+
+    num_per_dim: int = 30
+    max_patches: int = 4096
+    align: int = 8
+    batch: int | None = None
+    method: str = METHODS[0]
+
+    def __post_init__(self):
+        if self.method not in METHODS:
+            raise ValueError(f"method is {self.method!r}, not one of {', '.join(METHODS)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Localization:
+    """What `localize` finds in a photo of H x W pixels, P = grid.rows * grid.columns patches.
+
+    Attributes:
+        embeddings: float32 [P, D], unit rows, row by row over the grid.
+        affinity: float32 [P, P], cosines.
+        consistency: float32 [H, W] in [0, 1]: 0 is one with most of the photo, 1 unrelated. Never
+            stretched; its highest places may mean nothing where the score is low.
+        clusters: int32 [rows, columns]: the patches in two parts, 1 in the smaller. There are
+            always two, in an untouched photo too.
+        score: higher is less consistent. By the cut, 1 - cosine of the two parts' means; by mean
+            shift, as in the paper, the mean of 1 - cosine over all pairs of patches.
+        grid: where the patches lie.
+        flat: the photo shows no texture; map, clusters and score are zeros.
+        p_value: how often an untouched photo scores this high; None where the model carries no
+            calibration for the method.
+        band: the p-value in words: "no evidence", "weak" or "strong".
+        note: what to know about this photo, in words; "" where there is nothing.
+    """
+
+    embeddings: np.ndarray
+    affinity: np.ndarray
+    consistency: np.ndarray
+    clusters: np.ndarray
+    score: float
+    grid: Grid
+    flat: bool = False
+    p_value: float | None = None
+    band: str | None = None
+    note: str = ""
+
+
+def localize_with(
+    image: np.ndarray,
+    encode: Encoder,
+    params: Any,
+    patch: int,
+    settings: Settings | None = None,
+    share: Share | None = None,
+) -> Localization:
+    """`localize` with any encoder.
+
+    Args:
+        image: uint8 [H, W, 3].
+        encode: (params, uint8 [B, S, S, 3]) -> [B, D], pure; compiled once per function object.
+        params: any pytree.
+        patch: side S of the patches, in pixels.
+        settings: the defaults where None.
+        share: what overlapping patches can share, as `affinity.embed_patches` takes it, where
+            their corners lie on the photo's 8 x 8 blocks.
+
+    Raises:
+        LocalizeError: the array is no RGB image, smaller than a patch, or the encoder fails it.
+    """
+    settings = settings or Settings()
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise LocalizeError(
+            f"an image of shape {image.shape} and type {image.dtype} is no uint8 array "
+            "[height, width, 3]; pass the photo's own RGB pixels"
+        )
+    height, width = image.shape[:2]
+    if min(height, width) < patch:
+        raise LocalizeError(
+            f"too small: {width} x {height} pixels hold no patch of {patch} x {patch}; use the "
+            "original photo at full size (enlarging a small one does not help)"
+        )
+    grid = affinity.patch_grid(
+        height,
+        width,
+        patch,
+        settings.num_per_dim,
+        settings.max_patches,
+        1 if settings.method == "official" else settings.align,
+    )
+    seen = image
+    if settings.method == "official":
+        from exif_jax import official  # SciPy takes half a second to import
+
+        seen = official.negative(image)
+    # On a CPU a small batch stays in the cache (`benchmarks/localize.py --batch` compares).
+    at_once = settings.batch or (32 if jax.default_backend() == "cpu" else 128)
+    overlap = grid.num_patches * patch**2 / (height * width)
+    if overlap < _OVERLAP or grid.stride % affinity.BLOCK:
+        share = None
+    z_PxD = affinity.embed_patches(encode, params, seen, grid, at_once, share)
+    flat = _is_flat(image)
+    # Nothing is waited for here: while the device encodes, the next steps are traced and loaded.
+    if flat:
+        clusters, score = np.zeros(grid.num_patches, np.int32), 0.0
+        consistency = np.zeros((height, width), np.float32)
+    elif settings.method == "official":
+        maps = official.consistency_maps(_finite(z_PxD), grid)
+        clusters, score = _patch_clusters(official.spectral_cut(maps), grid), maps.mean()
+        consistency = np.clip(official.stretch(official.mean_shift(maps), height, width), 0, 1)
+    else:
+        if settings.method == "cut":
+            cells, clusters, score = cut.spatial_cut(z_PxD, grid)
+        else:
+            cells, clusters = affinity.inconsistency(z_PxD, grid), cut.normalized_cut(z_PxD)
+            score = affinity.splice_score(z_PxD)
+        consistency = affinity.upsample(cells, grid)
+    affinities = affinity.affinity_matrix(z_PxD)
+    return Localization(
+        embeddings=_finite(z_PxD),
+        affinity=np.asarray(affinities),
+        consistency=np.asarray(consistency),
+        clusters=np.asarray(clusters).reshape(grid.rows, grid.columns),
+        score=float(score),
+        grid=grid,
+        flat=flat,
+        note=FLAT_NOTE if flat else "",
+    )
+
+
+def _finite(z_PxD: jax.Array) -> np.ndarray:
+    embeddings = np.asarray(z_PxD)
+    if not np.isfinite(embeddings).all():
+        raise LocalizeError("the model's embeddings are not finite numbers; its weights are unfit")
+    return embeddings
+
+
+def _patch_clusters(cells: np.ndarray, grid: Grid) -> np.ndarray:
+    """A patch's part is that of the cell at its middle: [h, w] -> [rows, columns]."""
+    down, across = (
+        (n - m) // 2 for n, m in zip(cells.shape, (grid.rows, grid.columns), strict=True)
+    )
+    return cells[down : down + grid.rows, across : across + grid.columns]
+
+
+def _is_flat(image: np.ndarray) -> bool:
+    step = max(1, math.isqrt(image.size >> 20))  # about a million samples of a large photo
+    return all(float(image[::step, ::step, c].std()) < _FLAT_STD for c in range(3))
