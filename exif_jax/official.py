@@ -82,15 +82,18 @@ def mean_shift(maps: np.ndarray, window: float = 10.0, iterations: int = 5) -> n
     """
     h, w = maps.shape[:2]
     x_NxN = maps.reshape(h * w, h * w)
-    distances_NxN = np.sqrt(np.maximum(_squared_distances(x_NxN, x_NxN), 0))
+    squared_NxN = _squared_distances(x_NxN, x_NxN)
+    distances_NxN = np.sqrt(np.maximum(squared_NxN, 0))
     np.fill_diagonal(distances_NxN, 0)
     # The floor is for equal maps, whose distances below are not quite 0.
     radius = max(np.percentile(distances_NxN, window) * (1 + 1e-9), 1e-6)
     above_NxN = np.triu(np.ones(x_NxN.shape, bool))
     (solve,) = scipy.linalg.get_blas_funcs(("trsm",), dtype=np.float64)
     y_NxN = x_NxN
-    for _ in range(iterations):
-        near_NxN = _squared_distances(y_NxN, x_NxN) <= radius**2
+    for sweep in range(iterations):
+        if sweep:
+            squared_NxN = _squared_distances(y_NxN, x_NxN)
+        near_NxN = squared_NxN <= radius**2
         alone_N = ~near_NxN.any(axis=1)
         near_NxN[alone_N, alone_N] = True
         right_NxN = (near_NxN & above_NxN).astype(np.float64) @ y_NxN
