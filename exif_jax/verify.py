@@ -111,6 +111,7 @@ def verify(
     model = resolve_model(model)
     if not isinstance(photo, Photo):
         photo = read_photo(photo)
+    _bank_of(model)  # refuses a model without one before the long part
     found = localize(photo.pixels, model)
     return verify_embeddings(found.embeddings, photo.exif, model, flat=bool(found.flat))
 
@@ -303,6 +304,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work(photo: Photo, shown: str, name: str, model: Model, out: pathlib.Path):
         try:
+            _bank_of(model)  # refuses a model without one before the long part
             embedded = localize(photo.pixels, model, settings)
             found = verify_embeddings(embedded.embeddings, photo.exif, model, embedded.flat)
         except (LocalizeError, VerifyError) as e:
