@@ -17,7 +17,9 @@ TRAIN = [
 ]
 DATA = ["google-crc32c>=1.5", "protobuf>=5"]
 EVAL = ["scikit-learn>=1.5", "scipy>=1.15"]
+DOWNLOAD = ["aiohttp>=3.10", "zstandard>=0.22"]
 DEV = [
+    "exifread>=3.4",
     "hypothesis>=6.100",
     "playwright>=1.50",
     "pre-commit>=3.7",
@@ -54,12 +56,13 @@ setup(
         "train": TRAIN,
         "data": DATA,
         "eval": EVAL,
+        "download": DOWNLOAD,
         "heif": ["pillow-heif>=0.20"],
         # Beam holds protobuf and numpy back: an environment of its own (`make test-beam`).
         "beam": ["apache-beam>=2.70"],
         # The shards are TensorFlow's own format; this reads them with TensorFlow to prove it.
         "tensorflow": ["tensorflow-cpu>=2.18", "tensorflow-datasets>=4.9.7", "importlib_resources"],
-        "dev": sorted({*TRAIN, *DATA, *EVAL, *DEV}),
+        "dev": sorted({*TRAIN, *DATA, *EVAL, *DOWNLOAD, *DEV}),
     },
     entry_points={
         "console_scripts": [

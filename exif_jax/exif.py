@@ -132,7 +132,7 @@ TAGS: Mapping[str, tuple[Tag, ...]] = {
 # --- readers ------------------------------------------------------------------------------------
 
 
-def _canonical(texts: Mapping[str, str]) -> dict[str, str]:
+def canonical(texts: Mapping[str, str]) -> dict[str, str]:
     """exiftool name -> raw text, to human name -> value text in the order of the table."""
     tags = {}
     for tag in (tag for table in TAGS.values() for tag in table):
@@ -161,7 +161,7 @@ def _byte_codes(value: object, tag: Tag) -> object:
     return tuple(value) if len(value) in (4, 6) else tuple(value[:1])
 
 
-def _file_text(tag: Tag, value: object) -> str:
+def file_text(tag: Tag, value: object) -> str:
     """The value as it stands in the file -> the text that `exiftool -n` gives."""
     text = kinds.raw_text(_signed(value) if tag.signed else _byte_codes(value, tag))
     if tag.apex:
@@ -183,8 +183,8 @@ def from_values(directories: Mapping[str, Mapping[int, object]]) -> dict[str, st
     texts = {}
     for ifd, table in TAGS.items():
         values = directories.get(ifd) or {}
-        texts |= {tag.exiftool: _file_text(tag, values.get(tag.id)) for tag in table}
-    return _canonical(texts)
+        texts |= {tag.exiftool: file_text(tag, values.get(tag.id)) for tag in table}
+    return canonical(texts)
 
 
 def from_pillow(exif: Image.Exif) -> dict[str, str]:
@@ -222,7 +222,7 @@ def from_exiftool(tags: Mapping[str, object]) -> dict[str, str]:
         *groups, name = key.split(":")
         if grouped == bool(groups) and set(groups) <= {"EXIF", *TAGS}:
             texts[name] = kinds.raw_text(value)
-    return _canonical(texts)
+    return canonical(texts)
 
 
 def to_text(tags: Mapping[str, str]) -> str:
