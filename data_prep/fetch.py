@@ -1,0 +1,175 @@
+"""One photo from one host, politely: the rules of asking, and what an answer means."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import email.utils
+import functools
+import ipaddress
+import re
+import socket
+import time
+import urllib.parse
+
+import aiohttp
+
+_REDIRECTS = 3
+_GONE = (401, 402, 403, 404, 410, 451)
+MAGIC = (
+    *((b"\xff\xd8\xff", ".jpg"), (b"\x89PNG\r\n\x1a\n", ".png"), (b"II*\0", ".tif")),
+    *((b"MM\0*", ".tif"), (b"RIFF", ".webp")),
+)
+_PLACEHOLDER = re.compile(r"(photo_unavailable|unavailable|removed|placeholder)[^/]*$", re.I)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How photos are fetched.
+
+    Attributes:
+      agent: who asks: name, version and a contact, as sites' rules want it.
+      per_host: requests to one host at a time.
+      interval: seconds between two requests to one host, at least.
+      attempts: tries of one photo before it counts as failed.
+      backoff: seconds before the second try; doubled each time, and shortened by up to half.
+      longest_wait: seconds that a host's Retry-After may ask for; asked for more, it is left.
+      stall: seconds without a byte after which a connection is given up.
+      max_bytes: of one photo.
+      min_free: bytes that stay free on the disk.
+      licences: words of which a licence must hold one; () takes all.
+      private: whether addresses inside the own network may be asked.
+    """
+
+    agent: str = "exif-jax-download/0.1 (research; no contact given)"
+    per_host: int = 4
+    interval: float = 0.1
+    attempts: int = 6
+    backoff: float = 1.0
+    longest_wait: float = 600.0
+    stall: float = 30.0
+    max_bytes: int = 100 * 2**20
+    min_free: int = 2 * 2**30
+    licences: tuple[str, ...] = ()
+    private: bool = False
+
+
+class Again(Exception):
+    """This try failed and another may not; `wait` seconds where the host named them."""
+
+    def __init__(self, why: str, wait: float | None = None):
+        self.why, self.wait = why, wait
+        super().__init__(why)
+
+
+class Ended(Exception):
+    """No other try will change this outcome."""
+
+    def __init__(self, status: str, why: str):
+        self.status, self.why = status, why
+        super().__init__(why)
+
+
+class Host:
+    """One host's turn: so many requests at a time, so far apart, none while it asks for rest."""
+
+    def __init__(self, settings: Settings):
+        self.slots = asyncio.Semaphore(settings.per_host)
+        self.interval = settings.interval
+        self.next_time = 0.0
+
+    async def turn(self) -> None:
+        now = time.monotonic()
+        start = max(now, self.next_time)
+        self.next_time = start + self.interval
+        if start > now:
+            await asyncio.sleep(start - now)
+
+    def rest(self, seconds: float) -> None:
+        self.next_time = max(self.next_time, time.monotonic() + seconds)
+
+
+async def fetch(
+    session: aiohttp.ClientSession, url: str, settings: Settings, host: Host
+) -> tuple[bytes, str]:
+    """The bytes of a photo and their suffix, like ".jpg".
+
+    Raises:
+      Again, Ended: see there.
+    """
+    first = url
+    try:
+        for _ in range(1 + _REDIRECTS):
+            await check_address(url, settings)
+            async with session.get(url, allow_redirects=False) as response:
+                if response.status in (301, 302, 303, 307, 308):
+                    url = urllib.parse.urljoin(url, response.headers.get("Location", ""))
+                    if _PLACEHOLDER.search(url) and not _PLACEHOLDER.search(first):
+                        raise Ended("placeholder", f"led to {url[:80]}")
+                    continue
+                data = await _body(response, settings, host)
+                suffix = next((s for magic, s in MAGIC if data.startswith(magic)), None)
+                if suffix is None:
+                    raise Ended("no photo", f"begins with {data[:12]!r}")
+                if suffix == ".jpg" and b"\xff\xd9" not in data[-4096:]:
+                    raise Again("the JPEG is cut short")
+                return data, suffix
+    except aiohttp.InvalidURL as e:
+        raise Ended("refused", "no valid address") from e
+    except (aiohttp.ClientError, TimeoutError, ConnectionError) as e:
+        raise Again(f"{type(e).__name__}: {e}"[:200]) from e
+    raise Ended("refused", "too many redirects")
+
+
+async def _body(response: aiohttp.ClientResponse, settings: Settings, host: Host) -> bytes:
+    if response.status in _GONE:
+        raise Ended("gone", f"status {response.status}")
+    if response.status == 429 or response.status >= 500:
+        wait = _retry_after(response.headers.get("Retry-After"))
+        if wait:
+            host.rest(min(wait, settings.longest_wait))
+        raise Again(f"status {response.status}", wait)
+    if response.status != 200:
+        raise Ended("refused", f"status {response.status}")
+    length = response.headers.get("Content-Length", "")
+    if length.isdigit() and int(length) > settings.max_bytes:
+        raise Ended("too large", f"{int(length):,} bytes")
+    data = bytearray()
+    async for part in response.content.iter_chunked(1 << 16):
+        data += part
+        if len(data) > settings.max_bytes:
+            raise Ended("too large", f"more than {settings.max_bytes:,} bytes")
+    return bytes(data)
+
+
+async def check_address(url: str, settings: Settings) -> None:
+    """Raises Ended for what is no web address, or lies inside the own network."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Ended("refused", "no web address")
+    if not settings.private and not await asyncio.to_thread(_is_public, parts.hostname):
+        raise Ended("refused", "an address inside the own network; see --private")
+
+
+def _retry_after(text: str | None) -> float | None:
+    """Seconds, from either form of the header (RFC 9110, 10.2.3)."""
+    if not text:
+        return None
+    if text.strip().isdigit():
+        return float(text)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None
+
+
+@functools.lru_cache(4096)
+def _is_public(host: str) -> bool:
+    """Whether all addresses of a host lie outside the own network."""
+    try:
+        found = socket.getaddrinfo(host, None)
+    except OSError:
+        return True  # the request itself will tell
+    return all(
+        ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_global for entry in found
+    )
