@@ -219,6 +219,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help="share of photos whose cameras are held out (default 0.15)",
     )
     add("--min-tags", type=int, default=5, help="reject photos with fewer tags (default 5)")
+    add(
+        "--keep-edited",
+        action="store_true",
+        help="also take photos that, by their EXIF, a program edited or resized",
+    )
     add("--shards", type=int, default=0, help="shards a split (default: about 256 MiB each)")
     add("--overwrite", action="store_true", help="replace records of another run in --output")
     args = parser.parse_args(argv)
@@ -243,6 +248,7 @@ def main(argv: list[str] | None = None) -> int:
         validation_share=args.validation_share,
         min_tags=args.min_tags,
         shards=args.shards,
+        keep_edited=args.keep_edited,
     )
     try:
         return _run(args.input, args.output, settings, args.workers, args.overwrite)

@@ -6,6 +6,7 @@ every choice is a SHA-256 of the seed and of what is chosen.
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -19,6 +20,15 @@ from exif_jax.records import Record, encode_image, encode_record
 
 GRID = 16  # pixels: the JPEG block grid of 4:2:0 photos, so that regions of one camera align alike
 MIN_SIDE = 128  # pixels: smaller photos hold no patch of the usual size
+# Programs that write photos anew; firmware and transfer tools that leave the pixels are not here.
+EDITORS = re.compile(
+    r"photoshop|lightroom|gimp|picasa|snapseed|acdsee|iphoto|aperture \d|photoscape|instagram|vsco|"
+    r"faststone|irfanview|xnview|corel|paint ?shop|paint\.net|affinity|darktable|rawtherapee|"
+    r"capture one|dxo|picnik|pixlr|polarr|imagemagick|graphicsmagick|microsoft windows photo|"
+    r"photo editor|pixelmator|luminar|topaz|on1 |photomatix|ptgui|hugin|canva|prisma|"
+    r"facetune|meitu",
+    re.I,
+)
 MIN_DETAIL = 0.8  # 8-bit levels: below lie clear sky, blur and burnt-out areas (1-2 % of crops)
 
 
@@ -33,6 +43,7 @@ class Settings:
       validation_share: Share of the photos whose cameras are held out, in [0, 1).
       min_tags: Photos with fewer canonical tags are rejected.
       shards: Shards of each split; 0 = as many as make about 256 MiB each.
+      keep_edited: Also take photos whose EXIF says that a program edited or resized them.
     """
 
     seed: int = 0
@@ -41,6 +52,7 @@ class Settings:
     validation_share: float = 0.15
     min_tags: int = 5
     shards: int = 0
+    keep_edited: bool = False
 
 
 class PhotoFile(NamedTuple):
@@ -105,7 +117,7 @@ def process_photo(
         photo = read_photo(Path(root) / item.file, name=source)
     except PhotoError as error:
         return PhotoResult(source, "unreadable", str(error)), []
-    reason, message = _objection(photo.exif, photo.pixels.shape, settings)
+    reason, message = _objection(photo.exif, photo.pixels.shape, settings, item.photo is None)
     if reason:
         return PhotoResult(source, reason, message, photo.sha256), []
     photo_id = photo.sha256
@@ -131,7 +143,7 @@ def process_photo(
 
 
 def _objection(
-    exif: Mapping[str, str], shape: tuple[int, ...], settings: Settings
+    exif: Mapping[str, str], shape: tuple[int, ...], settings: Settings, whole: bool
 ) -> tuple[str, str]:
     if not exif:
         return "no EXIF", "the file carries no camera EXIF"
@@ -141,6 +153,15 @@ def _objection(
         return "too few tags", f"{len(exif)} tags, fewer than {settings.min_tags}"
     if min(shape[:2]) < MIN_SIDE:
         return "too small", f"{shape[1]} x {shape[0]} pixels, a side under {MIN_SIDE}"
+    if settings.keep_edited:
+        return "", ""
+    if EDITORS.search(exif.get("Software", "") + " " + exif.get("Processing Software", "")):
+        return "edited", f"written by {exif.get('Software') or exif['Processing Software']}"
+    told = [exif.get(f"Exif Image {side}", "") for side in ("Width", "Height")]
+    # A crop is smaller than its photo by right; a photo turned upright has its sides exchanged.
+    if whole and all(told) and sorted(map(int, told)) != sorted(shape[:2]):
+        size = f"{shape[1]} x {shape[0]} pixels, and its EXIF says {told[0]} x {told[1]}"
+        return "resized", size
     return "", ""
 
 

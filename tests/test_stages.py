@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from data_prep.stages import (
     GRID,
     Settings,
+    _objection,
     choose_regions,
     seeded_hash,
     shard_bounds,
@@ -95,3 +96,44 @@ def test_shards_are_even_and_never_empty():
     assert shard_bounds([1] * 2, Settings(shards=9)) == [0, 1, 2]
     assert shard_bounds([60] * 4, Settings(), target_bytes=100) == [0, 1, 2, 4]
     assert shard_bounds([], Settings(shards=3)) == [0]
+
+
+@pytest.mark.parametrize(
+    ("software", "reason"),
+    [
+        *(
+            ("Adobe Photoshop CS6 (Windows)", "edited"),
+            ("GIMP 2.8", "edited"),
+            ("Picasa", "edited"),
+        ),
+        *(("Ver.1.00", ""), ("Nikon Transfer 6.2.1 W", ""), ("11.2.5", ""), ("", "")),
+        *(("HDR+ 1.0.362396382zd", ""), ("G920VVRU4DQL1", ""), ("ACDSee Pro 3", "edited")),
+    ],
+)
+def test_photos_that_a_program_wrote_are_rejected_unless_asked_for(software, reason):
+    exif = dict.fromkeys("abc", "1") | {"Make": "Canon", "Model": "X", "Software": software}
+    assert _objection(exif, (400, 600, 3), Settings(), True)[0] == reason
+    assert _objection(exif, (400, 600, 3), Settings(keep_edited=True), True)[0] == ""
+
+
+@pytest.mark.parametrize(
+    ("told", "whole", "reason"),
+    [
+        *(
+            (("600", "400"), True, ""),
+            (("400", "600"), True, ""),
+            (("6000", "4000"), True, "resized"),
+        ),
+        *(
+            (("6000", "4000"), False, ""),
+            (("600", ""), True, ""),
+            (("601", "400"), True, "resized"),
+        ),
+    ],
+)
+def test_photos_of_another_size_than_their_exif_are_rejected(told, whole, reason):
+    exif = dict.fromkeys("abc", "1") | {"Make": "Canon", "Model": "X"}
+    exif |= {"Exif Image Width": told[0], "Exif Image Height": told[1]}
+    found, message = _objection(exif, (400, 600, 3), Settings(), whole)
+    assert found == reason
+    assert ("600 x 400 pixels" in message) == (reason != "")
