@@ -30,6 +30,7 @@ from data_prep.merge import (
 )
 from data_prep.stages import MIN_SIDE, PhotoFile, Settings
 from data_prep.work import WorkError, process_chunks
+from exif_jax.exif import checked
 from exif_jax.photo import EXTENSIONS
 from exif_jax.records import RECORD_VERSION, SPLITS, RecordError, RecordReader
 
@@ -44,8 +45,9 @@ class UsageError(Exception):
 def list_photos(root: Path) -> tuple[list[PhotoFile], int]:
     """Finds the photos in a folder tree, in an order that no file system decides.
 
-    A `manifest.jsonl` in the folder, with "file" and "photo" in its rows, says which files are
-    crops of one photo; those then share a photo id.
+    A `manifest.jsonl` in the folder may say, by "file": "photo", of which photo it is a crop, so
+    that crops of one share a photo id; and "exif", the canonical tags of a file that lost its own,
+    as `data_prep.download` keeps them.
 
     Args:
       root: Input folder.
@@ -62,7 +64,7 @@ def list_photos(root: Path) -> tuple[list[PhotoFile], int]:
             raise UsageError(f"--input {root}: {error.strerror}; give a folder of photos")
         print(f"left out: {error.filename!a}: {error.strerror}", file=sys.stderr)
 
-    photo_of = _read_manifest(root / "manifest.jsonl")
+    rows = _read_manifest(root / "manifest.jsonl")
     files, others = [], 0
     for folder, _, names in os.walk(root, onerror=tell):
         for name in names:
@@ -71,29 +73,31 @@ def list_photos(root: Path) -> tuple[list[PhotoFile], int]:
             else:
                 others += 1
     files.sort(key=os.fsencode)
-    return [PhotoFile(file, photo_of.get(file)) for file in files], others
+    return [rows.get(file) or PhotoFile(file, None) for file in files], others
 
 
-def _read_manifest(path: Path) -> dict[str, str]:
+def _read_manifest(path: Path) -> dict[str, PhotoFile]:
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}; make it readable or move it away") from error
-    photo_of = {}
+    rows = {}
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line) if line.strip() else {}
-            if isinstance(row["file"], str) and isinstance(row["photo"], str):
-                photo_of[row["file"]] = row["photo"]
+            photo, exif = row.get("photo"), checked(row.get("exif"))
+            if isinstance(row["file"], str) and (isinstance(photo, str) or exif):
+                photo = photo if isinstance(photo, str) else None
+                rows[row["file"]] = PhotoFile(row["file"], photo, exif or None)
         except KeyError:
             continue  # another tool's manifest
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(
                 f"{path}, line {number}: no JSON object; mend the line or move the file away"
             ) from error
-    return photo_of
+    return rows
 
 
 def _describe_run(root: Path, items: list[PhotoFile], settings: Settings) -> dict[str, Any]:

@@ -56,10 +56,17 @@ class Settings:
 
 
 class PhotoFile(NamedTuple):
-    """One input file: its path relative to the input folder, its photo's name if it is a crop."""
+    """One input file.
+
+    Attributes:
+      file: Its path relative to the input folder.
+      photo: Its photo's name if it is a crop.
+      exif: Canonical tags kept beside it, for a file without its own.
+    """
 
     file: str
     photo: str | None
+    exif: Mapping[str, str] | None = None
 
 
 class PhotoResult(NamedTuple):
@@ -117,7 +124,8 @@ def process_photo(
         photo = read_photo(Path(root) / item.file, name=source)
     except PhotoError as error:
         return PhotoResult(source, "unreadable", str(error)), []
-    reason, message = _objection(photo.exif, photo.pixels.shape, settings, item.photo is None)
+    exif = photo.exif or dict(item.exif or {})
+    reason, message = _objection(exif, photo.pixels.shape, settings, item.photo is None)
     if reason:
         return PhotoResult(source, reason, message, photo.sha256), []
     photo_id = photo.sha256
@@ -130,7 +138,7 @@ def process_photo(
         encode_record(
             Record(
                 image=encode_image(np.ascontiguousarray(photo.pixels[y : y + h, x : x + w])),
-                exif=photo.exif,
+                exif=exif,
                 photo_id=photo_id,
                 region=(y, x, h, w),
                 source=source,
@@ -138,7 +146,7 @@ def process_photo(
         )
         for y, x, h, w in regions
     ]
-    result = PhotoResult(source, "", "", photo.sha256, photo_id, photo.exif, len(serialized))
+    result = PhotoResult(source, "", "", photo.sha256, photo_id, exif, len(serialized))
     return result, serialized
 
 

@@ -82,9 +82,9 @@ def _chunk_key(root: Path, chunk: Sequence[PhotoFile], settings: Settings) -> st
     for item in chunk:
         try:
             status = os.stat(root / item.file)
-            stamps.append([item.file, item.photo, status.st_size, status.st_mtime_ns])
+            stamps.append([*item, status.st_size, status.st_mtime_ns])
         except OSError:
-            stamps.append([item.file, item.photo, None, None])
+            stamps.append([*item, None, None])
     text = json.dumps([RECORD_VERSION, asdict(settings), stamps])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

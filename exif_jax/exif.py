@@ -225,6 +225,20 @@ def from_exiftool(tags: Mapping[str, object]) -> dict[str, str]:
     return canonical(texts)
 
 
+def checked(tags: object) -> dict[str, str]:
+    """What of a mapping, from a file that anyone may have written, is canonical."""
+    if not isinstance(tags, Mapping):
+        return {}
+    names = [tag.name for table in TAGS.values() for tag in table]
+    return {
+        name: tags[name]
+        for name in names
+        if isinstance(tags.get(name), str)
+        and re.fullmatch(rf"[\x20-\x7e]{{1,{MAX_CHARS}}}", tags[name])
+        and "," not in tags[name]
+    }
+
+
 def to_text(tags: Mapping[str, str]) -> str:
     """The canonical mapping as one line: "Make: Canon, Model: Canon EOS 5D, ..."."""
     return ", ".join(f"{name}: {value}" for name, value in tags.items())

@@ -241,3 +241,11 @@ def test_any_exif_block_is_read_without_error(data):
     except Exception:
         return  # Pillow refuses it outright: nothing reaches us
     check_canonical(exif.from_pillow(block))
+
+
+def test_tags_from_anyones_file_are_checked():
+    good = {"Make": "Canon", "F Number": "f/2.8"}
+    bad = {"GPS Latitude": "1", "Model": "a,b", "Software": "x\ny", "Lens Model": "é", "ISO": 400}
+    bad |= {"Lens Make": "x" * 41, "Flash": ""}
+    assert exif.checked(good | bad) == good
+    assert exif.checked(None) == exif.checked([1]) == exif.checked("Make") == {}

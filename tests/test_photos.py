@@ -258,3 +258,21 @@ def test_listing_is_sorted_and_takes_any_case(root):
     assert len(files) == 36 and others == 1
     names = [item.file for item in files]
     assert names == sorted(names) and names[0] == "a/01.JPG"
+
+
+def test_photos_without_exif_take_what_the_manifest_has(tmp_path):
+    """The folder of the downloader as input: hosts often strip what the photo said."""
+    photos, records = tmp_path / "photos", tmp_path / "records"
+    told = {"Make": "Canon", "Model": "EOS 5D", "F Number": "f/2.8", "ISO": "400", "Flash": "Fired"}
+    rows = []
+    for i in range(3):
+        save_photo(photos / "ab" / f"{i}.jpg", seed=i, make="Kept", exif=i == 2)
+        exif = told | {"GPS Latitude": "52", "Artist": "me", "Software": "a,b\n"}
+        rows.append({"id": str(i), "file": f"ab/{i}.jpg", "exif": exif, "status": "done"})
+    lines = "".join(json.dumps(row) + "\n" for row in [*rows, {"id": "9", "status": "gone"}])
+    (photos / "manifest.jsonl").write_text(lines)
+    assert main(command(photos, records)) == 0
+    found = {r.source: r.exif for split in all_records(records).values() for r in split}
+    assert found["ab/0.jpg"] == found["ab/1.jpg"] == told
+    assert found["ab/2.jpg"]["Make"] == "Kept"
+    assert not any(b"Latitude" in data for data in contents(records).values())
