@@ -189,13 +189,15 @@ def watch(seed: int, first: int, last: int) -> tuple[collections.Counter, dict[i
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        description=__doc__.split("\n\n")[0], epilog="exit status: 0 nothing found, 1 findings"
+        prog="python -m benchmarks.fuzz",
+        description=__doc__.split("\n\n")[1],
+        epilog="exit status: 0 nothing found, 1 findings",
     )
-    parser.add_argument("--count", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--count", type=int, default=20_000, help="mutations (default 20,000)")
+    parser.add_argument("--seed", type=int, default=0, help="another gives other mutations")
+    parser.add_argument("--processes", type=int, default=2, help="at a time (default 2)")
     default = pathlib.Path(tempfile.gettempdir()) / "exif_jax_findings"
-    parser.add_argument("--findings", type=pathlib.Path, default=default)
+    parser.add_argument("--findings", type=pathlib.Path, default=default, help="folder for them")
     parser.add_argument("--worker", nargs=3, type=int, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.worker:

@@ -22,7 +22,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
+try:
+    import aiohttp
+except ImportError as e:
+    raise ImportError(f"{e}; pip install 'exif-jax[download]'") from e
 
 from data_prep.fetch import MAGIC, Again, Ended, Host, Settings, fetch
 from exif_jax.atomic import write_bytes
@@ -255,15 +258,43 @@ def main(argv: list[str] | None = None) -> int:
     source.add_argument("--urls", type=Path, help='lines of JSON: {"id", "url", "licence"}')
     source.add_argument("--yfcc", type=Path, help="yfcc100m_dataset, .gz, .bz2 or .zst")
     parser.add_argument("--yfcc-exif", type=Path, help="yfcc100m_exif, likewise")
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder for photos/ and manifest.jsonl"
+    )
     parser.add_argument("--contact", help="a mail or web address, told to the hosts that are asked")
-    parser.add_argument("--per-host", type=int, default=Settings.per_host)
-    parser.add_argument("--interval", type=float, default=Settings.interval, help="seconds")
-    parser.add_argument("--attempts", type=int, default=Settings.attempts)
-    parser.add_argument("--backoff", type=float, default=Settings.backoff, help="seconds")
-    parser.add_argument("--stall", type=float, default=Settings.stall, help="seconds")
-    parser.add_argument("--max-megabytes", type=float, default=Settings.max_bytes / 2**20)
-    parser.add_argument("--min-free-megabytes", type=float, default=Settings.min_free / 2**20)
+    add = parser.add_argument
+    add("--per-host", type=int, default=Settings.per_host, help="requests at a time (default 4)")
+    add(
+        "--interval",
+        type=float,
+        default=Settings.interval,
+        help="seconds between two requests to a host (default 0.1)",
+    )
+    add("--attempts", type=int, default=Settings.attempts, help="tries of a photo (default 6)")
+    add(
+        "--backoff",
+        type=float,
+        default=Settings.backoff,
+        help="seconds before the second try, doubled each time (default 1)",
+    )
+    add(
+        "--stall",
+        type=float,
+        default=Settings.stall,
+        help="seconds without a byte after which a connection is given up (default 30)",
+    )
+    add(
+        "--max-megabytes",
+        type=float,
+        default=Settings.max_bytes / 2**20,
+        help="of one photo (default 100)",
+    )
+    add(
+        "--min-free-megabytes",
+        type=float,
+        default=Settings.min_free / 2**20,
+        help="that stay free on the disk (default 2048)",
+    )
     parser.add_argument(
         "--licence", nargs="+", default=[], help="take only licences that hold one of these words"
     )
