@@ -12,6 +12,7 @@ import asyncio
 import collections
 import hashlib
 import json
+import os
 import random
 import re
 import shutil
@@ -43,20 +44,28 @@ class DownloadError(Exception):
 # --- the manifest -------------------------------------------------------------------------------
 
 
-def read_manifest(out: Path) -> dict[str, dict[str, Any]]:
-    """The last line about each photo; a line that a killed run left unfinished is dropped."""
-    found = {}
+def settled_photos(out: Path) -> set[str]:
+    """The photos that another run would not change; line by line, as manifests grow large.
+
+    A line that a killed run left unfinished is cut off, so that the next begins on its own.
+    """
+    settled = set()
     try:
-        rows = (out / MANIFEST).read_bytes().splitlines()
+        with open(out / MANIFEST, "r+b") as file:
+            for row in file:
+                if not row.endswith(b"\n"):
+                    file.seek(-len(row), os.SEEK_END)
+                    file.truncate()
+                    break
+                try:
+                    line = json.loads(row)
+                    if line["status"] in FINAL:
+                        settled.add(str(line["id"]))
+                except (ValueError, KeyError, TypeError):
+                    continue
     except FileNotFoundError:
-        return {}
-    for row in rows:
-        try:
-            line = json.loads(row)
-            found[str(line["id"])] = line
-        except (ValueError, KeyError, TypeError):
-            continue
-    return found
+        pass
+    return settled
 
 
 def place(out: Path, photo_id: str, suffix: str) -> Path:
@@ -142,11 +151,7 @@ async def download(
       OSError: the folder cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    before = read_manifest(out)
-    # Whole lines only: what a killed run left unfinished is dropped here.
-    rows = (json.dumps(line, sort_keys=True) for line in before.values())
-    write_bytes(out / MANIFEST, "".join(row + "\n" for row in rows).encode())
-    settled = {key for key, line in before.items() if line.get("status") in FINAL}
+    settled = settled_photos(out)
     hosts: dict[str, Host] = {}
     counts: collections.Counter[str] = collections.Counter()
     timeout = aiohttp.ClientTimeout(total=None, connect=settings.stall, sock_read=settings.stall)

@@ -94,13 +94,12 @@ def parse_line(line: str) -> Item | str:
         fields = fields[1:2] + fields[3:]  # as in the older release
     if len(fields) != 23:
         return f"{len(fields)} columns, not 23 or 25"
-    number, owner, page_url, url, licence = (fields[i] for i in (0, 1, 13, 14, 15))
+    number, owner, url, licence = (fields[i] for i in (0, 1, 14, 15))
     server, secret, extension, marker = (fields[i] for i in (17, 20, 21, 22))
     if not re.fullmatch(r"\d{1,20}", number):
         return "no photo id"
     if marker != "0":
         return "a video"
-    del page_url
     # https://www.flickr.com/services/api/misc.urls.html
     known = re.fullmatch(r"\d{1,9}", server) and re.fullmatch(r"[0-9a-f]{6,20}", secret)
     original = bool(known and extension in ("jpg", "png", "gif"))

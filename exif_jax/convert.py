@@ -99,7 +99,7 @@ def convert(
     provenance = {
         "converted_from": {
             "file": pathlib.Path(path).name,
-            "sha256": hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest(),
+            "sha256": _sha256(path),
             "left_out": sorted(
                 n for n in tensors if n in LEFTOVERS or torch_names.COUNTERS.match(n)
             ),
@@ -112,6 +112,11 @@ def convert(
     except (ValueError, TokenizerError) as e:
         raise ConvertError(f"{path}: {e}") from e
     return model, notes
+
+
+def _sha256(path: str | os.PathLike) -> str:
+    with open(path, "rb") as file:  # by pieces: checkpoints are large
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def main(argv: list[str] | None = None) -> int:

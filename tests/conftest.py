@@ -16,8 +16,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 @pytest.fixture(scope="session")
 def real_photos() -> pathlib.Path:
-    """The folder of real photos that EXIF_JAX_PHOTOS names; skips where it names none."""
-    folder = os.environ.get("EXIF_JAX_PHOTOS", "")
-    if not pathlib.Path(folder, "train").is_dir() or not folder:
-        pytest.skip("EXIF_JAX_PHOTOS names no folder with train/ and splices/")
-    return pathlib.Path(folder)
+    """The folder of real photos that EXIF_JAX_PHOTOS names; skips where it is not set.
+
+    A folder that is not there is a mistake, and fails: skipped, it would pass for tested.
+    """
+    name = os.environ.get("EXIF_JAX_PHOTOS")
+    if not name:
+        pytest.skip("EXIF_JAX_PHOTOS is not set")
+    missing = [part for part in ("train", "splices") if not pathlib.Path(name, part).is_dir()]
+    if missing:
+        pytest.fail(f"EXIF_JAX_PHOTOS={name}: no folder {' and '.join(missing)} in it")
+    return pathlib.Path(name)

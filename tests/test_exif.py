@@ -1,7 +1,6 @@
 """Canonical EXIF: both readers agree, hostile values are harmless, nothing private gets out."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -18,7 +17,6 @@ from PIL.TiffImagePlugin import IFDRational
 from exif_jax import exif
 from exif_jax.photo import read_photo
 
-PHOTOS = os.environ.get("EXIF_JAX_PHOTOS")
 EXIFTOOL = shutil.which("exiftool")
 FORMS = ([], ["-n"], ["-G1"], ["-G1", "-n"], ["-G"], ["-G0:1", "-n"])
 needs_exiftool = pytest.mark.skipif(not EXIFTOOL, reason="exiftool is not installed")
@@ -56,10 +54,9 @@ def check_canonical(tags: dict[str, str]) -> None:
     assert parsed == tags
 
 
-@pytest.mark.skipif(not PHOTOS, reason="EXIF_JAX_PHOTOS is not set")
 @needs_exiftool
-def test_readers_agree_on_real_photos():
-    folder = Path(str(PHOTOS)) / "train"
+def test_readers_agree_on_real_photos(real_photos):
+    folder = real_photos / "train"
     # One crop of each photo: the others carry the same EXIF.
     crops = {path.name.split("_")[0]: path for path in sorted(folder.glob("*.jpg"))}
     assert len(crops) > 500

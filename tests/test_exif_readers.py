@@ -1,7 +1,6 @@
 """The same photo has the same text by every road, and no printed form breaks a reader."""
 
 import json
-import os
 import shutil
 import subprocess
 import urllib.parse
@@ -23,14 +22,13 @@ from exif_jax.exif_readers import (
     from_yfcc,
 )
 
-PHOTOS = os.environ.get("EXIF_JAX_PHOTOS")
 needs_exiftool = pytest.mark.skipif(not shutil.which("exiftool"), reason="no exiftool")
 NAME_OF = {tag.exiftool: tag.name for table in TAGS.values() for tag in table}
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> list[Path]:
-    """Written photos with all enumeration codes, and, where they are, one crop of each real one."""
+def written_photos(tmp_path_factory) -> list[Path]:
+    """Photos with all enumeration codes."""
     folder = tmp_path_factory.mktemp("written")
     codes = [0x8822, 0x9207, 0x9208, 0xA217, 0xA401, 0xA402, 0xA403, 0xA406, 0xA407, 0xA408]
     codes += [0xA409, 0xA40A, 0xA40C, 0xA001]
@@ -64,8 +62,15 @@ def photos(tmp_path_factory) -> list[Path]:
             fixed | dict.fromkeys(codes, code) | {0x9209: code},
             {1: "R98", 2: b"0100"},
         )
-    real = sorted((Path(PHOTOS) / "train").glob("*_0.jpg")) if PHOTOS else []
-    return sorted(folder.glob("*.jpg")) + real
+    return sorted(folder.glob("*.jpg"))
+
+
+@pytest.fixture(params=["written", "real"])
+def photos(request) -> list[Path]:
+    """Written photos, or one crop of each real one."""
+    if request.param == "written":
+        return request.getfixturevalue("written_photos")
+    return sorted((request.getfixturevalue("real_photos") / "train").glob("*_0.jpg"))
 
 
 def test_exifread(photos):

@@ -20,7 +20,6 @@ from PIL import Image, ImageFile
 from exif_jax import exif, photo
 from exif_jax.photo import PhotoError, read_photo
 
-PHOTOS = os.environ.get("EXIF_JAX_PHOTOS")
 RNG = np.random.default_rng(7)
 SCENE = np.cumsum(RNG.integers(-9, 10, (48, 64, 3)), axis=1).astype(np.uint8)
 
@@ -69,9 +68,8 @@ def png(header: tuple[int, int, int, int], rows: bytes) -> bytes:
 # --- good files ---------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not PHOTOS, reason="EXIF_JAX_PHOTOS is not set")
-def test_real_photos_are_pillows_pixels_and_tags():
-    paths = sorted(glob.glob(f"{PHOTOS}/train/*_0.jpg"))[::3]
+def test_real_photos_are_pillows_pixels_and_tags(real_photos):
+    paths = sorted(glob.glob(f"{real_photos}/train/*_0.jpg"))[::3]
     assert len(paths) > 100
     for path in paths:
         seen = read_photo(path)

@@ -117,10 +117,8 @@ def test_crops_of_one_photo_share_its_id_and_camera(tmp_path):
     assert sum(split["photos"] for split in info["splits"].values()) == 3
 
 
-def test_real_photos_go_through(tmp_path):
-    folder = os.environ.get("EXIF_JAX_PHOTOS")
-    if not folder:
-        pytest.skip("EXIF_JAX_PHOTOS is not set")
+def test_real_photos_go_through(tmp_path, real_photos):
+    folder = real_photos
     (tmp_path / "in").mkdir()
     for path in sorted(Path(folder, "train").iterdir())[:300:10]:
         (tmp_path / "in" / path.name).symlink_to(path)

@@ -3,7 +3,6 @@
 import collections
 import io
 import json
-import os
 import pathlib
 import shutil
 import subprocess
@@ -18,19 +17,20 @@ from data_prep import sources
 from data_prep.sources import SourceError, sidecar_exif
 from exif_jax.photo import read_photo
 
-PHOTOS = os.environ.get("EXIF_JAX_PHOTOS")
 CAMERA = {0x010F: "Canon", 0x0110: "Canon EOS 5D", 0x0112: 1}
 SETTINGS = {0x829A: R(1, 250), 0x829D: R(28, 10), 0x8827: 400, 0x920A: R(50), 0x9209: 16}
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> list[pathlib.Path]:
-    """Real photos of many cameras where they are, and a written one."""
+@pytest.fixture(params=["written", "real"])
+def photos(request, tmp_path_factory) -> list[pathlib.Path]:
+    """A written photo, or real ones of many cameras."""
     folder = tmp_path_factory.mktemp("photos")
-    write_photo(folder / "written.jpg", CAMERA, SETTINGS)
-    real = sorted((pathlib.Path(PHOTOS) / "train").glob("*_0.jpg"))[::29] if PHOTOS else []
-    for path in real:
-        shutil.copy(path, folder)
+    if request.param == "written":
+        write_photo(folder / "written.jpg", CAMERA, SETTINGS)
+    else:
+        real = request.getfixturevalue("real_photos") / "train"
+        for path in sorted(real.glob("*_0.jpg"))[::29]:
+            shutil.copy(path, folder)
     return sorted(folder.iterdir())
 
 
