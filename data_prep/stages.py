@@ -167,7 +167,8 @@ def _objection(
         return "edited", f"written by {exif.get('Software') or exif['Processing Software']}"
     told = [exif.get(f"Exif Image {side}", "") for side in ("Width", "Height")]
     # A crop is smaller than its photo by right; a photo turned upright has its sides exchanged.
-    if whole and all(told) and sorted(map(int, told)) != sorted(shape[:2]):
+    known = all(side.isdecimal() for side in told)
+    if whole and known and sorted(map(int, told)) != sorted(shape[:2]):
         size = f"{shape[1]} x {shape[0]} pixels, and its EXIF says {told[0]} x {told[1]}"
         return "resized", size
     return "", ""

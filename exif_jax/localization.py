@@ -1,6 +1,6 @@
 """One photo's pixels and any encoder to a `Localization`: the map, the parts and the score.
 
-Pure but for what the device keeps: no files, no release file, no words for people.
+No files are read or written here, and no release file: the encoder is any function.
 """
 
 from __future__ import annotations

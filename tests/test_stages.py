@@ -126,6 +126,7 @@ def test_photos_that_a_program_wrote_are_rejected_unless_asked_for(software, rea
         ),
         *(
             (("6000", "4000"), False, ""),
+            (("wide", "4000"), True, ""),  # a manifest may say anything
             (("600", ""), True, ""),
             (("601", "400"), True, "resized"),
         ),
