@@ -59,7 +59,7 @@ setup(
         "download": DOWNLOAD,
         "heif": ["pillow-heif>=0.20"],
         # Beam holds protobuf and numpy back: an environment of its own (`make test-beam`).
-        "beam": ["apache-beam>=2.70"],
+        "beam": sorted({*DATA, "apache-beam>=2.70"}),
         # The shards are TensorFlow's own format; this reads them with TensorFlow to prove it.
         "tensorflow": ["tensorflow-cpu>=2.18", "tensorflow-datasets>=4.9.7", "importlib_resources"],
         "dev": sorted({*TRAIN, *DATA, *EVAL, *DOWNLOAD, *DEV}),

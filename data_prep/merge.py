@@ -1,152 +1,197 @@
-"""Processed chunks -> the folder of records: split by camera, mixed shards, counts, rejects."""
+"""Processed chunks -> the folder of records: split by camera, mixed shards, counts, rejects.
 
+What is told of a folder is a `Counter` of tuples, so that machines can count apart and be added:
+
+    ("photos" | "records" | "bytes", split)   ("camera", split, make, model)   ("tag", split, name)
+    ("value", name, value)   ("licence", name)   ("reject", reason)   ("left out", why)
+"""
+
+import itertools
 import json
-from collections import Counter, defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
-from data_prep.stages import (
-    Settings,
-    camera_of,
-    seeded_hash,
-    shard_bounds,
-    tag_vocabulary,
-    validation_cameras,
-)
+from data_prep.selection import Verdict
+from data_prep.stages import Settings, camera_of, seeded_hash, shard_bounds, tag_vocabulary
+from data_prep.statistics import write_page
+from data_prep.tfds_files import write_tfds_files
 from data_prep.work import read_results
 from exif_jax.atomic import replacing, write_bytes
 from exif_jax.exif import TAGS
+from exif_jax.files import join, list_names
 from exif_jax.records import INDEX_SUFFIX, SPLITS, read_index, shard_name, write_shard
 from exif_jax.tfrecord import read_payload
 
 CANONICAL_ORDER = tuple(tag.name for table in TAGS.values() for tag in table)
+MOST_VALUES = 12  # of a tag, in the statistics
 
 Camera = tuple[str, str]  # make, model
+Counts = Counter[tuple[str, ...]]
 
 
-class RecordPlace(NamedTuple):
+class Place(NamedTuple):
     """Where one record lies among the chunks; `mix` orders the records of the shards."""
 
     mix: int
-    chunk: Path
+    chunk: str
     offset: int
     length: int
 
 
-@dataclass
-class Census:
-    """All that the chunks hold, by camera: the split is decided when all photos are known."""
+class Settled(NamedTuple):
+    """What a chunk gives: places of records by split, counts, and a row for each rejected file."""
 
-    records: dict[Camera, list[RecordPlace]] = field(default_factory=lambda: defaultdict(list))
-    photos: Counter[Camera] = field(default_factory=Counter)
-    tags: dict[Camera, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    rejects: list[dict[str, str]] = field(default_factory=list)
+    places: dict[str, list[Place]]
+    counts: Counts
+    rejects: list[dict[str, str]]
 
 
-def take_census(chunks: list[Path], seed: int) -> Census:
-    """Goes over the chunks in order; rejects what only shows with all files in view.
+def settle_chunk(
+    path: str, verdicts: Mapping[str, Verdict], held_out: set[Camera], seed: int
+) -> Settled:
+    """Applies what was decided with all photos in view.
 
-    A file with the bytes of an earlier one is a duplicate; a crop whose camera differs from that
-    of its photo's first crop would put one photo into both splits.
+    Args:
+      path: A chunk's record file.
+      verdicts: On every usable file of the chunk.
+      held_out: Cameras of the validation split.
+      seed: Decides the order of records.
 
     Raises:
-      WorkError, RecordError: If a chunk is damaged.
+      WorkError, RecordError: If the chunk is damaged.
     """
-    census = Census()
-    first_file: dict[str, str] = {}
-    camera_of_photo: dict[str, Camera] = {}
-    for chunk in chunks:
-        spans = iter(read_index(chunk)[:, :2].tolist())
-        for result in read_results(chunk):
-            reason, message = result.reason, result.message
-            places = [
-                RecordPlace(seeded_hash(seed, "mix", result.sha256, k), chunk, *next(spans))
-                for k in range(result.num_records)
-            ]
-            camera = camera_of(result.exif)
-            if not reason and result.sha256 in first_file:
-                reason, message = "duplicate", f"the same bytes as {first_file[result.sha256]}"
-            elif not reason and camera_of_photo.get(result.photo_id, camera) != camera:
-                reason, message = "two cameras", "another crop of this photo names another camera"
-            if reason:
-                census.rejects.append(dict(file=result.file, reason=reason, message=message))
-                continue
-            first_file[result.sha256] = result.file
-            census.records[camera].extend(places)
-            if result.photo_id not in camera_of_photo:
-                camera_of_photo[result.photo_id] = camera
-                census.photos[camera] += 1
-                census.tags[camera].update(result.exif.keys())
-    return census
+    places: dict[str, list[Place]] = {split: [] for split in SPLITS}
+    counts: Counts = Counter()
+    rejects = []
+    spans = iter(read_index(path)[:, :2].tolist())
+    for result in read_results(path):
+        found = [
+            Place(seeded_hash(seed, "mix", result.sha256, k), path, *next(spans))
+            for k in range(result.num_records)
+        ]
+        verdict = verdicts.get(result.file) or Verdict(result.reason, result.message)
+        if verdict.reason:
+            rejects.append(
+                {"file": result.file, "reason": verdict.reason, "message": verdict.message}
+            )
+            counts["reject", verdict.reason] += 1
+            continue
+        camera = camera_of(result.exif)
+        split = "validation" if camera in held_out else "train"
+        places[split] += found
+        counts["records", split] += len(found)
+        counts["bytes", split] += sum(place.length for place in found)
+        for why, number in (("flat tile", result.flat), ("saturated tile", result.saturated)):
+            if number:
+                counts["left out", why] += number
+        if verdict.first:
+            counts["photos", split] += 1
+            counts["camera", split, *camera] += 1
+            counts["licence", result.licence] += 1
+            for name, value in result.exif.items():
+                counts["tag", split, name] += 1
+                counts["value", name, value] += 1
+    return Settled(places, counts, rejects)
 
 
-def write_outputs(output: Path, census: Census, run: dict[str, Any], settings: Settings) -> dict:
-    """Writes shards, tag counts, rejects and, last, `dataset_info.json`; returns its content."""
-    held_out = validation_cameras(census.photos, settings)
-    for path in list_shards(output):
-        path.unlink()  # of a stopped run, whose number of shards may have been another
+def write_one_shard(output: str, split: str, k: int, shards: int, places: Iterable[Place]) -> int:
+    """Writes shard k of a split, its records in their mixed order; returns their number."""
+    ordered = sorted(places)
+    payloads = (read_payload(place.chunk, place.offset, place.length) for place in ordered)
+    return write_shard(join(output, shard_name(split, k, shards)), payloads)
+
+
+def split_bounds(counts: Counts, split: str, settings: Settings) -> list[int]:
+    """Where the shards of a split begin and end; [0] for an empty split."""
+    return shard_bounds(counts["records", split], counts["bytes", split], settings)
+
+
+def finish(output: str, counts: Counts, run: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """Writes all but the shards and `rejects.jsonl`; returns the content of `statistics.json`.
+
+    `dataset_info.json` comes last: a folder that has it is whole.
+    """
+    facts = statistics(counts, run, settings)
+    photos = facts["splits"]["train"]["photos"]
+    tags = {name: counts["tag", "train", name] for name in CANONICAL_ORDER}
+    tags = {name: number for name, number in tags.items() if number}
+    vocabulary = tag_vocabulary(tags, photos, list(tags))
+    write_json(
+        join(output, "tag_counts.json"),
+        {"photos": photos, "counts": tags, "vocabulary": vocabulary},
+    )
+    write_json(join(output, "statistics.json"), facts)
+    write_page(output, facts, vocabulary)
+    write_tfds_files(
+        output,
+        {split: _lengths(split_bounds(counts, split, settings)) for split in SPLITS},
+        {split: counts["bytes", split] for split in SPLITS},
+    )
+    return facts
+
+
+def _lengths(bounds: list[int]) -> list[int]:
+    return [end - start for start, end in itertools.pairwise(bounds)]
+
+
+def statistics(counts: Counts, run: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """What people and later runs want to know of a folder, in an order that is always the same."""
+
+    def table(kind: str, split: str = "") -> list[tuple[tuple[str, ...], int]]:
+        """Rows of one kind, most frequent first."""
+        start = (kind, split) if split else (kind,)
+        rows = [(k[len(start) :], n) for k, n in counts.items() if k[: len(start)] == start]
+        return sorted(rows, key=lambda row: (-row[1], row[0]))
+
     splits = {}
     for split in SPLITS:
-        cameras = sorted(c for c in census.photos if (c in held_out) == (split == "validation"))
-        places = sorted(place for camera in cameras for place in census.records[camera])
-        bounds = shard_bounds((place.length for place in places), settings)
-        with tqdm(total=len(places), unit="record", desc=split) as bar:
-            for k in range(len(bounds) - 1):
-                path = output / shard_name(split, k, len(bounds) - 1)
-                write_shard(path, _payloads(places[bounds[k] : bounds[k + 1]], bar))
+        cameras = sorted(table("camera", split))
         splits[split] = {
-            "photos": sum(census.photos[camera] for camera in cameras),
-            "records": len(places),
-            "shards": len(bounds) - 1,
-            "cameras": [dict(make=c[0], model=c[1], photos=census.photos[c]) for c in cameras],
+            **{name: counts[name, split] for name in ("photos", "records", "bytes")},
+            "shards": len(split_bounds(counts, split, settings)) - 1,
+            "cameras": [{"make": c[0], "model": c[1], "photos": n} for c, n in cameras],
         }
-    photos = splits["train"]["photos"]
-    counts = sum((census.tags[c] for c in census.photos if c not in held_out), Counter())
-    order = [tag for tag in CANONICAL_ORDER if tag in counts]
-    tag_counts = {
-        "photos": photos,
-        "counts": {tag: counts[tag] for tag in order},
-        "vocabulary": tag_vocabulary(counts, photos, order),
+    values: dict[str, list[tuple[str, int]]] = {}
+    for (name, value), number in table("value"):
+        values.setdefault(name, []).append((value, number))
+    return {
+        **run,
+        "splits": splits,
+        "rejects": {reason: number for (reason,), number in sorted(table("reject"))},
+        "left out": {why: number for (why,), number in sorted(table("left out"))},
+        "licences": {name: number for (name,), number in table("licence") if name},
+        "tags": {
+            name: {
+                "photos": sum(number for _, number in values[name]),
+                "values": len(values[name]),
+                "most frequent": dict(values[name][:MOST_VALUES]),
+            }
+            for name in CANONICAL_ORDER
+            if name in values
+        },
     }
-    write_json(output / "tag_counts.json", tag_counts)
-    write_rejects(output, census)
-    info = {**run, "splits": splits, "rejects": count_reasons(census)}
-    write_json(output / "dataset_info.json", info)
-    return info
 
 
-def _payloads(places: list[RecordPlace], bar: tqdm) -> Iterator[bytes]:
-    for place in places:
-        yield read_payload(place.chunk, place.offset, place.length)
-        bar.update()
-
-
-def write_rejects(output: Path, census: Census) -> None:
+def write_rejects(output: str, rows: Iterable[Mapping[str, str]]) -> None:
     """Writes `rejects.jsonl`: one object a file, in the files' order."""
-    rows = (json.dumps(row).encode() + b"\n" for row in census.rejects)
-    with replacing(output / "rejects.jsonl") as file:
-        file.writelines(rows)
+    with replacing(join(output, "rejects.jsonl")) as file:
+        file.writelines(reject_lines(rows))
 
 
-def count_reasons(census: Census) -> dict[str, int]:
-    """Returns reason -> rejected files, sorted by name."""
-    return dict(sorted(Counter(row["reason"] for row in census.rejects).items()))
+def reject_lines(rows: Iterable[Mapping[str, str]]) -> Iterator[bytes]:
+    """The lines of `rejects.jsonl`."""
+    return (json.dumps(row).encode() + b"\n" for row in rows)
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: str, content: Any) -> None:
     """Writes a JSON file whole or not at all."""
     write_bytes(path, json.dumps(content, indent=1).encode() + b"\n")
 
 
-def list_shards(output: Path) -> list[Path]:
+def list_shards(output: str) -> list[str]:
     """Returns the shards and indexes in a folder, of any run."""
-    return [
-        path
-        for split in SPLITS
-        for suffix in ("", INDEX_SUFFIX)
-        for path in output.glob(f"{split}-*-of-*.tfrecord{suffix}")
-    ]
+    starts = tuple(f"{split}-" for split in SPLITS)
+    ends = (".tfrecord", f".tfrecord{INDEX_SUFFIX}")
+    names = [name for name in list_names(output) if name.startswith(starts) and "-of-" in name]
+    return [join(output, name) for name in names if name.endswith(ends)]

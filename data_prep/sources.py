@@ -1,32 +1,34 @@
-"""Where photos come from, one small reader each: bytes, EXIF kept beside them, id and licence.
+"""Where photos come from: folders and buckets with or without side-cars, and img2dataset's shards.
 
-- `folder`: any folder that fsspec can list (local, gs://, s3://), with or without side-cars: the
-  JSON of exiftool, of Flickr's getExif or of the paper's released preparation, in `photo.jpg.json`
-  or `photo.json`.
-- `tars`: shards of img2dataset and LAION (https://github.com/rom1504/img2dataset), read as streams.
+- A folder, or any URL of a folder that fsspec can list (gs://, s3://). Beside `photo.jpg` there may
+  be `photo.jpg.json` or `photo.json`: the JSON of exiftool, of Flickr's getExif or of the paper's
+  released preparation. A `manifest.jsonl` at the top, as `data_prep.download` writes it, may say of
+  a "file" its "photo" (of which it is a crop), "exif", "owner" and "licence".
+- Shards of img2dataset and LAION (https://github.com/rom1504/img2dataset): a pattern that ends in
+  .tar. They are read as streams.
 
-Readers hold one photo at a time. What cannot be used is counted by reason and the rest goes on.
+`list_chunks` finds out what there is; `read_chunk` reads, one photo at a time, on any machine.
 """
 
 from __future__ import annotations
 
-import collections
+import fnmatch
 import json
+import os
 import posixpath
 import re
+import sys
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any, NamedTuple
 
-import fsspec
-
-from exif_jax.exif import from_exiftool
+from exif_jax.exif import checked, from_exiftool
 from exif_jax.exif_readers import from_exifread, from_flickr, from_released
-from exif_jax.photo import EXTENSIONS
+from exif_jax.files import FilesError, file_system, is_url
+from exif_jax.photo import EXTENSIONS, MAX_BYTES, PhotoError, read_bytes
 
-MAX_PHOTO_BYTES = 512 * 2**20
 MAX_JSON_BYTES = 4 * 2**20
-Rejects = collections.Counter[str]
+MANIFEST = "manifest.jsonl"
 
 
 class SourceError(Exception):
@@ -38,15 +40,181 @@ class RawPhoto(NamedTuple):
 
     Attributes:
       id: unique within the source: a path relative to it, or the key of a shard.
-      data: the file's bytes.
-      exif: canonical EXIF that the source keeps beside the file; None: it is in the file.
+      data: the file's bytes; empty where `problem` says why there are none.
+      exif: canonical EXIF that the source keeps beside the file, for a file without its own.
+      photo: the name of the photo that this is a crop of; "" for a photo of its own.
+      owner: who took it, in any form that tells one from the other; "" where it is not known.
       licence: as the source names it; "" where it does not.
+      problem: (reason, message) of a file that cannot be used.
     """
 
     id: str
     data: bytes
-    exif: dict[str, str] | None = None
+    exif: Mapping[str, str] | None = None
+    photo: str = ""
+    owner: str = ""
     licence: str = ""
+    problem: tuple[str, str] | None = None
+
+
+class PhotoFile(NamedTuple):
+    """A file of a folder and what lies beside it; `facts` is the manifest's line, or b"".
+
+    `stamp` changes when the file does; `size` is in bytes, -1 where it is not known.
+    """
+
+    file: str
+    sidecar: str
+    facts: bytes
+    size: int
+    stamp: str
+
+
+class Chunk(NamedTuple):
+    """Files of one folder, or one tar shard (`tar`), that are read by one worker."""
+
+    root: str
+    files: tuple[PhotoFile, ...]
+    tar: bool = False
+
+
+# --- folders --------------------------------------------------------------------------------------
+
+
+def list_chunks(source: str, photos_per_chunk: int = 32) -> tuple[list[Chunk], int]:
+    """What a source holds, in an order that no file system decides.
+
+    Args:
+      source: a folder, its URL, or a pattern of shards like "laion/*.tar".
+      photos_per_chunk: of a folder; a tar shard is one chunk.
+
+    Returns:
+      The chunks, and the number of files that are no photos by their names.
+
+    Raises:
+      SourceError: it cannot be listed, or holds no photo.
+    """
+    if source.endswith(".tar"):
+        shards = _list_shards(source)
+        return [Chunk(source[: -len(_pattern(source))], (file,), True) for file in shards], 0
+    files, others = _list_photos(source)
+    if not files:
+        raise SourceError(
+            f"{source}: no photos ({others} files with other endings than "
+            f"{' '.join(sorted(EXTENSIONS))}); give a folder of camera photos"
+        )
+    starts = range(0, len(files), photos_per_chunk)
+    return [Chunk(source, tuple(files[k : k + photos_per_chunk])) for k in starts], others
+
+
+def _walk(source: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every file below a folder: its path relative to it, and what fsspec says of it."""
+
+    def tell(error: OSError) -> None:
+        where = str(error.filename or "")
+        if not where or where.rstrip("/") == top.rstrip("/"):
+            raise error
+        print(f"left out: {where!a}: {error.strerror}", file=sys.stderr)
+
+    try:
+        files, top = file_system(source)
+        if not is_url(source) and not os.path.isdir(source):
+            os.listdir(source)  # for the system's own words
+        for folder, _, found in files.walk(top, detail=True, on_error=tell):
+            for name, info in found.items():
+                if name:
+                    yield f"{folder}/{name}"[len(top) :].lstrip("/"), info
+    except (OSError, ValueError, FilesError) as e:
+        why = getattr(e, "strerror", None) or e
+        raise SourceError(f"{source}: {why}; give a folder of photos that can be read") from e
+
+
+def _stamp(file: str, info: Mapping[str, Any], facts: bytes = b"", sidecar: str = "") -> PhotoFile:
+    size = info.get("size")
+    marks = [info.get(k) for k in ("etag", "ETag", "md5Hash", "crc32c", "mtime", "LastModified")]
+    return PhotoFile(file, sidecar, facts, size if isinstance(size, int) else -1, str(marks))
+
+
+def _list_photos(source: str) -> tuple[list[PhotoFile], int]:
+    found = dict(_walk(source))
+    photos = [name for name in found if posixpath.splitext(name)[1].lower() in EXTENSIONS]
+    rows = _read_manifest(source) if MANIFEST in found else {}
+    files = []
+    for name in sorted(photos, key=os.fsencode):
+        beside = (f"{name}.json", f"{posixpath.splitext(name)[0]}.json")
+        sidecar = next((path for path in beside if path in found), "")
+        files.append(_stamp(name, found[name], rows.get(name, b""), sidecar))
+    return files, len(found) - len(photos)
+
+
+def _read_manifest(source: str) -> dict[str, bytes]:
+    """File -> the part of its line that matters here, as JSON."""
+    files, top = file_system(source)
+    where = f"{top.rstrip('/')}/{MANIFEST}"
+    rows: dict[str, bytes] = {}
+    number = 0
+    try:
+        with files.open(where, "rb") as lines:
+            for line in lines:
+                number += 1
+                row = json.loads(line) if line.strip() else {}
+                if isinstance(row.get("file"), str):
+                    kept = {k: row[k] for k in ("photo", "exif", "owner", "licence") if row.get(k)}
+                    rows[row["file"]] = json.dumps(kept).encode() if kept else b""
+    except OSError as e:
+        raise SourceError(f"{where}: {e.strerror or e}; make it readable or move it away") from e
+    except (ValueError, AttributeError, RecursionError) as e:
+        raise SourceError(
+            f"{where}, line {number}: no JSON object; mend the line or move the file away"
+        ) from e
+    return rows
+
+
+def read_chunk(chunk: Chunk) -> Iterator[RawPhoto]:
+    """The photos of a chunk, in order; what cannot be read comes with its `problem`."""
+    files, top = file_system(chunk.root)
+    for file in chunk.files:
+        path = f"{top.rstrip('/')}/{file.file}" if chunk.root else file.file
+        if chunk.tar:
+            name = re.sub(r"\.tar$", "", posixpath.basename(file.file))
+            try:
+                with files.open(path, "rb") as stream:
+                    yield from _shard(stream, name)
+                # A shard that ends between two members reads like a whole one.
+                if any(files.cat_file(path, start=-512)):
+                    yield _problem(name, "shard cut short", "the mark of its end is missing")
+            except OSError as e:
+                yield _problem(name, "shard cannot be read", str(e.strerror or e))
+            continue
+        try:
+            data = _read(files, path, is_url(chunk.root), MAX_BYTES)
+        except (PhotoError, OSError) as e:
+            cause = e.cause if isinstance(e, PhotoError) else str(e.strerror or e)
+            yield _problem(file.file, "unreadable", cause)
+            continue
+        facts = _mapping(json.loads(file.facts)) if file.facts else {}
+        exif: Mapping[str, str] | None = checked(facts.get("exif")) or None
+        if file.sidecar:
+            try:
+                beside = f"{top.rstrip('/')}/{file.sidecar}"
+                exif = sidecar_exif(_read(files, beside, is_url(chunk.root), MAX_JSON_BYTES))
+            except (PhotoError, OSError):
+                exif = None
+        told = {k: str(facts.get(k) or "")[:200] for k in ("photo", "owner", "licence")}
+        yield RawPhoto(file.file, data, exif, told["photo"], told["owner"], told["licence"])
+
+
+def _problem(name: str, reason: str, message: str) -> RawPhoto:
+    return RawPhoto(name, b"", problem=(reason, message))
+
+
+def _read(files: Any, path: str, remote: bool, most: int) -> bytes:
+    if not remote:
+        return read_bytes(path, most)
+    size = files.size(path)
+    if size is not None and size > most:
+        raise OSError(f"{size:,} bytes, more than {most:,}")
+    return files.cat_file(path)
 
 
 def sidecar_exif(content: bytes) -> dict[str, str] | None:
@@ -66,133 +234,92 @@ def sidecar_exif(content: bytes) -> dict[str, str] | None:
     return from_exiftool(value) if "SourceFile" in value else None
 
 
-def folder(url: str, rejects: Rejects) -> Iterator[RawPhoto]:
-    """Every photo of a folder and its subfolders, in the order of their names.
-
-    Args:
-      url: a path, or a URL of any file system that fsspec knows.
-      rejects: counts what is left out, by reason.
-
-    Raises:
-      SourceError: there is no such folder, or it holds no photo.
-    """
-    try:
-        files, top = fsspec.core.url_to_fs(url)
-        names = sorted(files.find(top))
-    except (OSError, ValueError, ImportError) as e:
-        raise SourceError(f"{url}: cannot be listed ({e})") from e
-    known = set(names)
-    photos = [name for name in names if posixpath.splitext(name)[1].lower() in EXTENSIONS]
-    if not photos:
-        raise SourceError(
-            f"{url}: no photos; looked for names that end in {', '.join(sorted(EXTENSIONS))}"
-        )
-    for name in photos:
-        relative = name[len(top) :].lstrip("/")
-        try:
-            if files.size(name) > MAX_PHOTO_BYTES:
-                rejects["too large"] += 1
-                continue
-            data = files.cat_file(name)
-            beside = (f"{name}.json", f"{posixpath.splitext(name)[0]}.json")
-            sidecar = next((path for path in beside if path in known), None)
-            exif = None
-            if sidecar:
-                small = files.size(sidecar) <= MAX_JSON_BYTES
-                exif = sidecar_exif(files.cat_file(sidecar)) if small else None
-                if exif is None:
-                    rejects["side-car not understood"] += 1
-        except OSError:
-            rejects["cannot be read"] += 1
-            continue
-        yield RawPhoto(relative, data, exif)
-
-
 # --- img2dataset ----------------------------------------------------------------------------------
 
 
-def tars(pattern: str, rejects: Rejects) -> Iterator[RawPhoto]:
-    """The photos of img2dataset's shards, shard by shard in the order of their names.
+def _pattern(source: str) -> str:
+    """The part of a pattern from the folder with the first wildcard on."""
+    folder, _, name = source.rpartition("/")
+    while re.search(r"[*?\[]", folder):
+        folder, _, part = folder.rpartition("/")
+        name = f"{part}/{name}"
+    return name if folder or not source.startswith("/") else f"/{name}"
+
+
+def _list_shards(source: str) -> list[PhotoFile]:
+    pattern = _pattern(source)
+    root = source[: -len(pattern)]
+    matches = re.compile(fnmatch.translate(pattern)).match
+    found = [_stamp(name, info) for name, info in _walk(root or ".") if matches(name)]
+    if not found:
+        raise SourceError(f"{source}: no shard has such a name")
+    return sorted(found)
+
+
+def _shard(stream: IO[bytes], shard: str) -> Iterator[RawPhoto]:
+    """A shard's photos; members of one key lie together.
 
     Links, devices and names that lead elsewhere are refused one by one; a member larger than a
     photo may be ends its shard, which is not read through.
-
-    Args:
-      pattern: a path or URL with wildcards, like "laion/*.tar".
-      rejects: counts what is left out, by reason.
-
-    Raises:
-      SourceError: no shard matches.
     """
-    try:
-        files, top = fsspec.core.url_to_fs(pattern)
-        names = sorted(str(name) for name in files.glob(top))
-    except (OSError, ValueError, ImportError) as e:
-        raise SourceError(f"{pattern}: cannot be listed ({e})") from e
-    if not names:
-        raise SourceError(f"{pattern}: no shard has such a name")
-    for name in names:
-        try:
-            with files.open(name, "rb") as stream:
-                yield from _shard(stream, posixpath.basename(name), rejects)
-        except OSError:
-            rejects["shard cannot be read"] += 1
-
-
-def _shard(stream: IO[bytes], name: str, rejects: Rejects) -> Iterator[RawPhoto]:
-    """A shard's photos. Members of one key lie together."""
-    key, parts = "", {}
+    key, parts, told = "", {}, f"{shard}/"
     try:
         with tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
+                told = f"{shard}/{member.name[:200]}"
                 if not member.isfile() or not _harmless(member.name):
-                    rejects["member refused"] += not member.isdir()
+                    if not member.isdir():
+                        yield _problem(told, "member refused", "no file, or a name outside")
                     continue
                 stem, _, suffix = posixpath.basename(member.name).partition(".")
                 suffix = f".{suffix.lower()}"
                 if suffix not in EXTENSIONS and suffix != ".json":
                     continue
-                if member.size > (MAX_JSON_BYTES if suffix == ".json" else MAX_PHOTO_BYTES):
-                    rejects["member too large: shard left"] += 1
+                if member.size > (MAX_JSON_BYTES if suffix == ".json" else MAX_BYTES):
+                    why = f"{member.size:,} bytes; the rest of the shard is not read"
+                    yield _problem(told, "member too large", why)
                     break
                 if stem != key:
-                    yield from _sample(name, key, parts, rejects)
+                    yield from _sample(shard, key, parts)
                     key, parts = stem, {}
                 file = archive.extractfile(member)
                 data = file.read() if file else b""
                 if len(data) != member.size:
-                    rejects["shard cut short"] += 1
-                    return
+                    return  # what is there of the last member is not used
                 parts[".json" if suffix == ".json" else "photo"] = data
-    except (tarfile.TarError, EOFError):
-        rejects["shard damaged"] += 1
-    yield from _sample(name, key, parts, rejects)
+    except (tarfile.TarError, EOFError) as e:
+        yield _problem(told, "shard damaged", str(e))
+    yield from _sample(shard, key, parts)
 
 
 def _harmless(name: str) -> bool:
     return not name.startswith("/") and ".." not in name.split("/") and "\0" not in name
 
 
-def _sample(shard: str, key: str, parts: dict[str, bytes], rejects: Rejects) -> Iterator[RawPhoto]:
+def _sample(shard: str, key: str, parts: dict[str, bytes]) -> Iterator[RawPhoto]:
     if not parts:
         return
+    name = f"{shard}/{key}"
     if "photo" not in parts:
-        rejects["no photo beside the JSON"] += 1
+        yield _problem(name, "no photo beside the JSON", "a .json without an image of its name")
         return
     exif: dict[str, str] | None = None
     licence = ""
-    if ".json" in parts:
-        try:
-            facts = json.loads(parts[".json"])
-            told = facts.get("exif")
-            # img2dataset writes the tags as a JSON text inside the JSON, or null.
-            exif = from_exifread(_mapping(json.loads(told))) if isinstance(told, str) else None
-            licence = str(facts.get("license") or facts.get("licence") or "")[:200]
-        except (ValueError, AttributeError, RecursionError):
-            rejects["JSON not understood"] += 1
-    stem = re.sub(r"\.tar$", "", shard)
-    yield RawPhoto(f"{stem}/{key}", parts["photo"], exif or None, licence)
+    try:
+        facts = _mapping(json.loads(parts.get(".json", b"{}")))
+        told = facts.get("exif")
+        # img2dataset writes the tags as a JSON text inside the JSON, or null.
+        exif = from_exifread(_mapping(json.loads(told))) if isinstance(told, str) else None
+        licence = str(facts.get("license") or facts.get("licence") or "")[:200]
+    except (ValueError, RecursionError):
+        pass  # the file itself may still say what its camera was
+    yield RawPhoto(name, parts["photo"], exif or None, licence=licence)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def count_files(chunks: Sequence[Chunk]) -> int:
+    """The files of all chunks: photos of folders, or shards."""
+    return sum(len(chunk.files) for chunk in chunks)

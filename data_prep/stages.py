@@ -7,14 +7,14 @@ every choice is a SHA-256 of the seed and of what is chosen.
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from data_prep.sources import RawPhoto
+from data_prep.traces import camera_facts, fingerprint
 from exif_jax.photo import PhotoError, read_photo
 from exif_jax.records import Record, encode_image, encode_record
 
@@ -43,7 +43,11 @@ class Settings:
       validation_share: Share of the photos whose cameras are held out, in [0, 1).
       min_tags: Photos with fewer canonical tags are rejected.
       shards: Shards of each split; 0 = as many as make about 256 MiB each.
-      keep_edited: Also take photos whose EXIF says that a program edited or resized them.
+      keep_edited: Also take photos that a program edited or resized, by all that the file says.
+      alike_bits: A photo is a near duplicate of one of its camera if no more bits of their
+        fingerprints differ (`traces.fingerprint`); -1 keeps them all.
+      camera_photos: Most photos of one camera model; 0 = all.
+      owner_photos: Most photos of one photographer, where the source tells them apart; 0 = all.
     """
 
     seed: int = 0
@@ -53,33 +57,28 @@ class Settings:
     min_tags: int = 5
     shards: int = 0
     keep_edited: bool = False
-
-
-class PhotoFile(NamedTuple):
-    """One input file.
-
-    Attributes:
-      file: Its path relative to the input folder.
-      photo: Its photo's name if it is a crop.
-      exif: Canonical tags kept beside it, for a file without its own.
-    """
-
-    file: str
-    photo: str | None
-    exif: Mapping[str, str] | None = None
+    alike_bits: int = 6
+    camera_photos: int = 0
+    owner_photos: int = 0
 
 
 class PhotoResult(NamedTuple):
     """What became of one input file; `reason` is "" for a usable one.
 
     Attributes:
-      file: As in `PhotoFile`.
+      file: Its name in the source, in printable ASCII or UTF-8.
       reason: Why the file was rejected, in one of a few fixed phrases.
       message: The same for people, with the details.
       sha256: Of the file's bytes, in hex.
       photo_id: Equal for all crops of one photo, SHA-256 in hex.
       exif: Canonical tags.
       num_records: Regions taken.
+      crop: The source says that it is a part of a photo.
+      owner: Who took it, as 16 hexadecimal digits; "" where the source does not say.
+      licence: As the source names it.
+      alike: The photo's fingerprint, 16 hexadecimal digits.
+      facts: `traces.camera_facts` of the file.
+      flat, saturated: Tiles that were looked at and left out.
     """
 
     file: str
@@ -89,6 +88,13 @@ class PhotoResult(NamedTuple):
     photo_id: str = ""
     exif: Mapping[str, str] = {}
     num_records: int = 0
+    crop: bool = False
+    owner: str = ""
+    licence: str = ""
+    alike: str = ""
+    facts: Mapping[str, bool] | None = None
+    flat: int = 0
+    saturated: int = 0
 
 
 def seeded_hash(seed: int, *parts: object) -> int:
@@ -105,49 +111,64 @@ def camera_of(exif: Mapping[str, str]) -> tuple[str, str]:
 # --- one photo --------------------------------------------------------------------------------
 
 
-def process_photo(
-    root: str | os.PathLike, item: PhotoFile, settings: Settings
-) -> tuple[PhotoResult, list[bytes]]:
-    """Reads one photo and serialises its regions; depends on this file and the settings only.
+def process_photo(raw: RawPhoto, settings: Settings) -> tuple[PhotoResult, list[bytes]]:
+    """Decodes one photo and serialises its regions; depends on this file and the settings only.
 
     Args:
-      root: Input folder.
-      item: File in it.
+      raw: The photo as its source has it.
       settings: See `Settings`.
 
     Returns:
       What became of the file, and one serialised record for each region (none if rejected).
     """
     # Names need not be UTF-8 on disk; in records and lists they are, with \xNN for other bytes.
-    source = os.fsencode(item.file).decode("utf-8", "backslashreplace")
+    source = os.fsencode(raw.id).decode("utf-8", "backslashreplace")
+    if raw.problem:
+        return PhotoResult(source, *raw.problem), []
     try:
-        photo = read_photo(Path(root) / item.file, name=source)
+        photo = read_photo(raw.data, name=source)
     except PhotoError as error:
         return PhotoResult(source, "unreadable", str(error)), []
-    exif = photo.exif or dict(item.exif or {})
-    reason, message = _objection(exif, photo.pixels.shape, settings, item.photo is None)
+    exif = photo.exif or dict(raw.exif or {})
+    facts = camera_facts(raw.data) if photo.exif else None
+    reason, message = _objection(exif, photo.pixels.shape, settings, not raw.photo)
     if reason:
         return PhotoResult(source, reason, message, photo.sha256), []
-    photo_id = photo.sha256
-    if item.photo is not None:
-        photo_id = hashlib.sha256(item.photo.encode("utf-8", "backslashreplace")).hexdigest()
-    regions = choose_regions(photo.pixels, photo.sha256, settings)
-    if not regions:
+    tiles = choose_regions(photo.pixels, photo.sha256, settings)
+    if not tiles.chosen:
         return PhotoResult(source, "no detail", "one flat or burnt-out area", photo.sha256), []
+    result = PhotoResult(
+        file=source,
+        reason="",
+        sha256=photo.sha256,
+        photo_id=_name_hash(raw.photo) if raw.photo else photo.sha256,
+        exif=exif,
+        num_records=len(tiles.chosen),
+        crop=bool(raw.photo),
+        owner=_name_hash(raw.owner)[:16] if raw.owner else "",
+        licence=raw.licence,
+        alike=f"{fingerprint(photo.pixels):016x}",
+        facts=facts,
+        flat=tiles.flat,
+        saturated=tiles.saturated,
+    )
     serialized = [
         encode_record(
             Record(
                 image=encode_image(np.ascontiguousarray(photo.pixels[y : y + h, x : x + w])),
                 exif=exif,
-                photo_id=photo_id,
+                photo_id=result.photo_id,
                 region=(y, x, h, w),
                 source=source,
             )
         )
-        for y, x, h, w in regions
+        for y, x, h, w in tiles.chosen
     ]
-    result = PhotoResult(source, "", "", photo.sha256, photo_id, exif, len(serialized))
     return result, serialized
+
+
+def _name_hash(name: str) -> str:
+    return hashlib.sha256(name.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def _objection(
@@ -174,9 +195,15 @@ def _objection(
     return "", ""
 
 
-def choose_regions(
-    pixels: np.ndarray, sha256: str, settings: Settings
-) -> list[tuple[int, int, int, int]]:
+class Tiles(NamedTuple):
+    """Regions as (y, x, height, width), and how many tiles were left out on the way to them."""
+
+    chosen: list[tuple[int, int, int, int]]
+    flat: int = 0
+    saturated: int = 0
+
+
+def choose_regions(pixels: np.ndarray, sha256: str, settings: Settings) -> Tiles:
     """Chooses regions that do not overlap, on the 16-pixel grid, where there is something to see.
 
     The photo is tiled from a hashed origin and its tiles are taken in hashed order, skipping flat
@@ -188,8 +215,8 @@ def choose_regions(
       settings: Region size, number of regions and seed.
 
     Returns:
-      (y, x, height, width) of at most `regions_per_photo` regions. Height and width are the region
-      size, or the photo's own where that is smaller. Empty if every tile is of one colour.
+      At most `regions_per_photo` regions. Height and width are the region size, or the photo's own
+      where that is smaller. None if every tile is of one colour.
     """
     height, width = pixels.shape[:2]
     h, w = min(settings.region_size, height), min(settings.region_size, width)
@@ -202,32 +229,45 @@ def choose_regions(
     tiles = [(top + r * h, left + c * w, h, w) for r in range(rows) for c in range(columns)]
     tiles.sort(key=lambda tile: seeded_hash(settings.seed, "tile", sha256, *tile))
 
-    def tile_detail(tile: tuple[int, int, int, int]) -> float:
-        y, x, h, w = tile
-        return detail(pixels[y : y + h, x : x + w])
+    chosen, flat, saturated = [], 0, 0
+    best, most = tiles[0], 0.0
+    # A large photo is looked at only until enough tiles are found.
+    for y, x, h, w in tiles:
+        seen = detail(pixels[y : y + h, x : x + w])
+        if seen.steps >= MIN_DETAIL:
+            chosen.append((y, x, h, w))
+            if len(chosen) == settings.regions_per_photo:
+                break
+            continue
+        if seen.steps > most:
+            best, most = (y, x, h, w), seen.steps
+        saturated += seen.clipped > 0.5
+        flat += seen.clipped <= 0.5
+    if not chosen and most > 0:
+        chosen = [best]
+    return Tiles(chosen, flat, saturated)
 
-    usable = (tile for tile in tiles if tile_detail(tile) >= MIN_DETAIL)
-    # Lazily: a large photo is looked at only until enough tiles are found.
-    if chosen := list(islice(usable, settings.regions_per_photo)):
-        return chosen
-    best = max(tiles, key=tile_detail)
-    return [best] if tile_detail(best) > 0 else []
 
+class Detail(NamedTuple):
+    """How much there is to see in a region.
 
-def detail(pixels: np.ndarray) -> float:
-    """Returns how much there is to see: mean step between neighbours of the green channel.
-
-    Args:
-      pixels: uint8 [H, W, 3].
-
-    Returns:
-      8-bit levels, 0 to 255. Steps from or to a clipped value (under 4, over 251) count as none:
-      clipping wipes out the camera's traces.
+    Attributes:
+      steps: Mean step between neighbours of the green channel, in 8-bit levels, 0 to 255. Steps
+        from or to a clipped value count as none: clipping wipes out the camera's traces.
+      clipped: Share of clipped values (under 4, over 251), in [0, 1].
     """
+
+    steps: float
+    clipped: float
+
+
+def detail(pixels: np.ndarray) -> Detail:
+    """Looks at uint8 [H, W, 3]."""
     green = pixels[..., 1].astype(np.int16)
     seen = (green > 3) & (green < 252)
     steps = np.abs(np.diff(green, axis=1)) * (seen[:, 1:] & seen[:, :-1])
-    return float(steps.sum(dtype=np.int64)) / max(steps.size, 1)
+    clipped = 1 - float(np.count_nonzero(seen)) / max(seen.size, 1)
+    return Detail(float(steps.sum(dtype=np.int64)) / max(steps.size, 1), clipped)
 
 
 # --- all photos -------------------------------------------------------------------------------
@@ -272,18 +312,20 @@ def tag_vocabulary(
     return [tag for tag in canonical_order if 2 * counts.get(tag, 0) >= photos > 0]
 
 
-def shard_bounds(sizes: Iterable[int], settings: Settings, target_bytes: int = 2**28) -> list[int]:
+def shard_bounds(
+    records: int, num_bytes: int, settings: Settings, target_bytes: int = 2**28
+) -> list[int]:
     """Cuts a row of records into shards of nearly equal count.
 
     Args:
-      sizes: Bytes of each record.
+      records: Their number.
+      num_bytes: All their bytes.
       settings: `shards`; never more shards than records.
       target_bytes: Bytes a shard when the settings leave the number open.
 
     Returns:
       num_shards + 1 positions, from 0 to the number of records; [0] without records.
     """
-    sizes = list(sizes)
-    wanted = settings.shards or -(-sum(sizes) // target_bytes)
-    shards = min(max(wanted, 1), len(sizes))
-    return [len(sizes) * k // shards for k in range(shards + 1)] if shards else [0]
+    wanted = settings.shards or -(-num_bytes // target_bytes)
+    shards = min(max(wanted, 1), records)
+    return [records * k // shards for k in range(shards + 1)] if shards else [0]

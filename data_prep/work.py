@@ -1,7 +1,8 @@
-"""Chunks of photos processed in parallel, each kept on disk: what a killed run goes on from.
+"""Chunks of photos, each kept on disk once it is done: what a killed run goes on from.
 
 A chunk is named by the hash of its files and settings and counts once its `.json` is there, so a
-rerun takes over exactly the chunks that it would make itself.
+rerun takes over exactly the chunks that it would make itself. Any machine that sees the folder may
+make any chunk.
 """
 
 import concurrent.futures
@@ -14,100 +15,103 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
-from pathlib import Path
 
 from tqdm import tqdm
 
-from data_prep.stages import PhotoFile, PhotoResult, Settings, process_photo
+from data_prep.sources import Chunk, count_files, read_chunk
+from data_prep.stages import PhotoResult, Settings, process_photo
 from exif_jax.atomic import write_bytes
+from exif_jax.files import exists, join, read_file
 from exif_jax.records import RECORD_VERSION, write_shard
-
-CHUNK_FILES = 32  # a kill loses at most this many photos for each worker
 
 
 class WorkError(Exception):
     """The work cannot go on; the message says why and what to do."""
 
 
-def process_chunks(
-    root: Path, items: Sequence[PhotoFile], settings: Settings, folder: Path, workers: int
-) -> list[Path]:
-    """Processes all files that no earlier run has processed.
+def chunk_path(folder: str, chunk: Chunk, settings: Settings) -> str:
+    """Where a chunk's records are kept; the list of its results is named alike, as .json."""
+    text = json.dumps([RECORD_VERSION, asdict(settings), repr(chunk)])
+    return join(folder, f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.tfrecord")
 
-    Args:
-      root: Input folder.
-      items: Files in it, in order.
-      settings: See `Settings`.
-      folder: Where chunks are kept; exists.
-      workers: Processes; 1 stays in this one.
 
-    Returns:
-      The chunks' record files, in the files' order; `read_results` gives what lies beside each.
+def results_path(path: str) -> str:
+    """The list of results that makes a chunk count."""
+    return f"{path.removesuffix('.tfrecord')}.json"
+
+
+def process_chunk(path: str, chunk: Chunk, settings: Settings) -> int:
+    """Makes a chunk unless it is there; returns the number of its files.
 
     Raises:
-      OSError: If a chunk cannot be written.
-      WorkError: If a worker process died.
+      OSError: If it cannot be written.
     """
-    chunks = [items[k : k + CHUNK_FILES] for k in range(0, len(items), CHUNK_FILES)]
-    paths = [folder / f"{_chunk_key(root, chunk, settings)}.tfrecord" for chunk in chunks]
-    todo = [
-        (root, path, chunk, settings)
-        for path, chunk in zip(paths, chunks, strict=True)
-        if not path.with_suffix(".json").exists()
-    ]
-    left = sum(len(chunk) for _, _, chunk, _ in todo)
-    with tqdm(total=len(items), initial=len(items) - left, unit="photo", desc="photos") as bar:
-        for count in _run_all(todo, workers):
-            bar.update(count)
-    return paths
+    if exists(results_path(path)):
+        return len(chunk.files)
+    results: list[PhotoResult] = []
+
+    def records() -> Iterator[bytes]:
+        for raw in read_chunk(chunk):
+            result, serialized = process_photo(raw, settings)
+            results.append(result)
+            yield from serialized
+
+    write_shard(path, records())
+    rows = json.dumps([result._asdict() for result in results])
+    write_bytes(results_path(path), rows.encode())
+    return len(chunk.files)
 
 
-def read_results(path: Path) -> list[PhotoResult]:
+def read_results(path: str) -> list[PhotoResult]:
     """Returns what became of each file of a chunk.
 
     Raises:
       WorkError: If the chunk's list is damaged.
     """
     try:
-        rows = json.loads(path.with_suffix(".json").read_bytes())
-        return [PhotoResult(**row) for row in rows]
-    except (ValueError, TypeError) as error:
+        return [PhotoResult(**row) for row in json.loads(read_file(results_path(path)))]
+    except (ValueError, TypeError, OSError) as error:
         raise WorkError(
-            f"{path}: damaged; delete the folder {path.parent} and run again"
+            f"{path}: damaged; delete the folder {os.path.dirname(path)} and run again"
         ) from error
 
 
-def _chunk_key(root: Path, chunk: Sequence[PhotoFile], settings: Settings) -> str:
-    stamps = []
-    for item in chunk:
-        try:
-            status = os.stat(root / item.file)
-            stamps.append([*item, status.st_size, status.st_mtime_ns])
-        except OSError:
-            stamps.append([*item, None, None])
-    text = json.dumps([RECORD_VERSION, asdict(settings), stamps])
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+def process_chunks(
+    chunks: Sequence[Chunk], settings: Settings, folder: str, workers: int
+) -> list[str]:
+    """Makes all chunks that no earlier run has made.
 
+    Args:
+      chunks: In order.
+      settings: See `Settings`.
+      folder: Where chunks are kept; exists.
+      workers: Processes; 1 stays in this one.
 
-def _process_chunk(root: Path, path: Path, chunk: Sequence[PhotoFile], settings: Settings) -> int:
-    results: list[PhotoResult] = []
+    Returns:
+      The chunks' record files, in order; `read_results` gives what lies beside each.
 
-    def records() -> Iterator[bytes]:
-        for item in chunk:
-            result, serialized = process_photo(root, item, settings)
-            results.append(result)
-            yield from serialized
-
-    write_shard(path, records())
-    rows = json.dumps([result._asdict() for result in results])
-    write_bytes(path.with_suffix(".json"), rows.encode())
-    return len(chunk)
+    Raises:
+      OSError: If a chunk cannot be written.
+      WorkError: If a worker process died.
+    """
+    paths = [chunk_path(folder, chunk, settings) for chunk in chunks]
+    todo = [
+        (path, chunk, settings)
+        for path, chunk in zip(paths, chunks, strict=True)
+        if not exists(results_path(path))
+    ]
+    total, left = count_files(chunks), count_files([chunk for _, chunk, _ in todo])
+    unit = "shard" if chunks and chunks[0].tar else "photo"
+    with tqdm(total=total, initial=total - left, unit=unit, desc=f"{unit}s") as bar:
+        for count in _run_all(todo, workers):
+            bar.update(count)
+    return paths
 
 
 def _run_all(todo: list[tuple], workers: int) -> Iterator[int]:
     if workers == 1 or len(todo) <= 1:
         for task in todo:
-            yield _process_chunk(*task)
+            yield process_chunk(*task)
         return
     # spawn: a fork of a process with threads may hang, and behaves the same on every system.
     pool = concurrent.futures.ProcessPoolExecutor(
@@ -116,7 +120,7 @@ def _run_all(todo: list[tuple], workers: int) -> Iterator[int]:
         initializer=_start_worker,
     )
     try:
-        futures = [pool.submit(_process_chunk, *task) for task in todo]
+        futures = [pool.submit(process_chunk, *task) for task in todo]
         for future in concurrent.futures.as_completed(futures):
             yield future.result()
     except BrokenProcessPool as error:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import tempfile
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, cast
+
+from exif_jax.files import file_system, is_url
 
 
 @contextlib.contextmanager
@@ -14,11 +17,19 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """A file to write that takes the place of `path` at the end; an error leaves `path` alone.
 
     It is written as .NAME.tmp beside `path`. What a killed process leaves under that name is
-    replaced the next time.
+    replaced the next time. For a URL it is written on this machine, then uploaded: an object
+    appears in its bucket when all of it is there.
 
     Raises:
         OSError: as the system says (full disk, no permission); nothing is left behind.
     """
+    if is_url(path):
+        with tempfile.NamedTemporaryFile() as file:
+            yield cast(BinaryIO, file)
+            file.flush()
+            files, where = file_system(path)
+            files.put_file(file.name, where)
+        return
     path = pathlib.Path(path)
     aside = path.with_name(f".{path.name}.tmp")
     try:

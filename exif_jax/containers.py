@@ -110,6 +110,24 @@ def read_exif(block: bytes) -> tuple[dict[str, str], int, tuple[str, ...]]:
     return exif_tags.from_values(directories), orientation, notes
 
 
+def exif_parts(block: bytes) -> frozenset[str]:
+    """Which of "maker note" and "thumbnail" an EXIF block has; empty for a damaged one."""
+    parts = set()
+    try:
+        (start,) = struct.unpack_from(_byte_order(block) + "I", block, 4)
+        _, link_at = _directory(block, start)
+        camera = _read_directory(block, start).get(0x8769)
+        if isinstance(camera, int):
+            entries = _directory(block, camera)[0]
+            parts |= {"maker note" for entry in entries if entry.tag == 0x927C and entry.num_bytes}
+        (link,) = struct.unpack_from(_byte_order(block) + "I", block, link_at)
+        if link and any(entry.tag in (0x0201, 0x0111) for entry in _directory(block, link)[0]):
+            parts.add("thumbnail")
+    except struct.error:
+        pass
+    return frozenset(parts)
+
+
 def plain_tiff(data: bytes) -> tuple[bytes, list[str]]:
     """A TIFF file with nothing but its first page for Pillow to find.
 
@@ -137,7 +155,7 @@ def plain_tiff(data: bytes) -> tuple[bytes, list[str]]:
 # --- JPEG segments, WebP header, HEIF boxes -----------------------------------------------------
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Marker and bytes of each JPEG segment; the first scan comes last, with all that follows."""
     position = 2
     while True:
@@ -163,7 +181,7 @@ def plain_jpeg(data: bytes) -> tuple[bytes, bytes, list[str]]:
     Kept: tables, frame and scans, JFIF (APP0) and Adobe's colour transform (APP14).
     """
     kept, block, notes = [data[:2]], b"", []
-    for marker, segment in _segments(data):
+    for marker, segment in jpeg_segments(data):
         body = segment[4:]
         if marker == 0xE1 and body[:6] == b"Exif\0\0" and not block:
             block = body[6:]

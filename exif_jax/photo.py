@@ -48,6 +48,7 @@ EXTENSIONS: frozenset[str] = frozenset(
     (".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".tif", ".tiff", ".webp")
     + ((".heic", ".heif", ".hif") if _HEIF else ())
 )
+MAX_BYTES = 512 * 2**20
 _MAX_EXIF_BYTES = 1 << 20
 _CURE_FORMAT = "Use a JPEG, PNG, TIFF or WebP file"
 
@@ -104,6 +105,17 @@ def _check_pixels(width: int, height: int, max_pixels: int) -> None:
         raise Refusal(
             f"{width} x {height} pixels, more than {max_pixels:,}", "Raise max_pixels or crop it"
         )
+
+
+def read_bytes(path: str | os.PathLike, max_bytes: int = MAX_BYTES) -> bytes:
+    """The bytes of a regular file, and of nothing else.
+
+    Raises:
+      PhotoError: no regular file, too large, or not to be read.
+    """
+    with _as_photo_error(os.fsdecode(path)):
+        return _read_bytes(path, max_bytes)
+    raise AssertionError("not reached")
 
 
 def _read_bytes(path: str | os.PathLike, max_bytes: int) -> bytes:
@@ -227,7 +239,7 @@ def read_photo(
     *,
     name: str | None = None,
     max_pixels: int = 200_000_000,
-    max_bytes: int = 512 * 2**20,
+    max_bytes: int = MAX_BYTES,
 ) -> Photo:
     """Reads one photo, or raises PhotoError and nothing else.
 

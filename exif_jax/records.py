@@ -17,7 +17,6 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +24,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message, message_fa
 from PIL import Image
 
 from exif_jax.atomic import write_bytes
+from exif_jax.files import FilesError, join, list_names, read_file
 from exif_jax.tfrecord import RecordError, check_spans, read_payload, write_frames
 
 RECORD_VERSION = 1
@@ -81,8 +81,8 @@ def encode_image(pixels: np.ndarray) -> bytes:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ValueError(f"pixels must be uint8 [H, W, 3], not {pixels.dtype} {pixels.shape}")
     stream = io.BytesIO()
-    # method 0 takes a third of the time of method 1 and needs 15 % more space.
-    Image.fromarray(pixels).save(stream, "WEBP", lossless=True, exact=True, method=0, quality=50)
+    # The least effort: a third of the time of method 1 for 6 % more bytes.
+    Image.fromarray(pixels).save(stream, "WEBP", lossless=True, exact=True, method=0, quality=0)
     return stream.getvalue()
 
 
@@ -262,8 +262,8 @@ def read_index(path: str | os.PathLike) -> np.ndarray:
       RecordError: If the shard or its index is missing, damaged, or they do not belong together.
     """
     try:
-        with open(f"{os.fspath(path)}{INDEX_SUFFIX}", "rb") as file:
-            index = np.lib.format.read_array(file, allow_pickle=False)
+        stream = io.BytesIO(read_file(f"{os.fspath(path)}{INDEX_SUFFIX}"))
+        index = np.lib.format.read_array(stream, allow_pickle=False)
         if index.dtype != np.int64 or index.ndim != 2 or index.shape[1] != 3:
             raise ValueError(f"{index.dtype} {index.shape} instead of int64 [N, 3]")
         check_spans(path, index[:, :2])
@@ -280,7 +280,7 @@ class RecordReader:
     Records are numbered over all shards in shard order. No file stays open between calls.
 
     Attributes:
-      paths: The split's shards, in order.
+      paths: The split's shards, in order: paths, or URLs if the folder's is one.
       photo_ids: int64 [N], equal for records of one photo: the first 63 bits of `photo_id`.
     """
 
@@ -290,7 +290,7 @@ class RecordReader:
         Raises:
           RecordError: If there is none, some are missing, or an index does not fit its shard.
         """
-        self.paths = _find_shards(Path(directory), split)
+        self.paths = _find_shards(os.fspath(directory), split)
         indexes = [read_index(path) for path in self.paths]
         self._spans = np.concatenate(indexes)[:, :2]
         self.photo_ids = np.concatenate(indexes)[:, 2]
@@ -313,17 +313,18 @@ class RecordReader:
         return read_payload(path, offset, length)
 
 
-def _find_shards(directory: Path, split: str) -> list[Path]:
+def _find_shards(directory: str, split: str) -> list[str]:
     try:
-        names = sorted(os.listdir(directory))
-    except OSError as error:
-        raise RecordError(f"{directory}: no folder of records: {error.strerror}") from error
+        names = list_names(directory)
+    except (OSError, FilesError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise RecordError(f"{directory}: no folder of records: {why}") from error
     matches = [match for name in names if (match := _SHARD_NAME.fullmatch(name))]
     found = [match for match in matches if match[1] == split]
     if not found:
         raise RecordError(
             f"{directory}: no {split} records ({split}-00000-of-*.tfrecord); make them with "
-            "python -m data_prep.photos --input PHOTOS --output " + str(directory)
+            f"python -m data_prep.photos --input PHOTOS --output {directory}"
         )
     expected = [shard_name(split, k, int(found[0][3])) for k in range(int(found[0][3]))]
     if [match[0] for match in found] != expected:
@@ -331,4 +332,4 @@ def _find_shards(directory: Path, split: str) -> list[Path]:
             f"{directory}: the {split} shards are incomplete or of several runs: found "
             f"{len(found)} of {len(expected)}; copy them again or write them into a fresh folder"
         )
-    return [directory / name for name in expected]
+    return [join(directory, name) for name in expected]

@@ -12,6 +12,7 @@ import google_crc32c
 import numpy as np
 
 from exif_jax.atomic import replacing
+from exif_jax.files import read_range, size_of
 
 _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
@@ -62,7 +63,7 @@ def check_spans(path: str | os.PathLike, spans: np.ndarray) -> None:
       RecordError: If the file is missing or truncated, or the spans are another file's.
       OSError: If the file's size cannot be read.
     """
-    size = os.stat(path).st_size
+    size = size_of(path)
     # The bounds come first: beyond them the sums could overflow and agree by accident.
     bounded = spans.min(initial=0) >= 0 and spans.max(initial=0) <= size
     # The frames must follow each other without a gap and end where the file ends.
@@ -83,12 +84,10 @@ def read_payload(path: str | os.PathLike, offset: int, length: int) -> bytes:
       RecordError: Naming shard and offset, if the file cannot be read or a checksum differs.
     """
     try:
-        with open(path, "rb", buffering=0) as file:
-            frame = os.pread(
-                file.fileno(), _HEADER_BYTES + length + _CRC.size, offset - _HEADER_BYTES
-            )
+        frame = read_range(path, offset - _HEADER_BYTES, _HEADER_BYTES + length + _CRC.size)
     except OSError as error:
-        raise RecordError(f"{path}: cannot read at offset {offset}: {error.strerror}") from error
+        why = error.strerror or error
+        raise RecordError(f"{path}: cannot read at offset {offset}: {why}") from error
     header, payload, crc = (
         frame[:_HEADER_BYTES],
         frame[_HEADER_BYTES : _HEADER_BYTES + length],

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from photo_folders import SECRETS, all_records, command, contents, make_folder, rejects, save_photo
 
-from data_prep.photos import list_photos, main
+from data_prep.photos import main
+from data_prep.sources import list_chunks
 from data_prep.stages import GRID
 from exif_jax.photo import read_photo
 from exif_jax.records import decode_image
@@ -52,7 +53,7 @@ def test_no_camera_is_in_both_splits_and_shards_mix_cameras(made):
     cameras = {s: {r.exif["Model"] for r in records} for s, records in splits.items()}
     assert not cameras["train"] & cameras["validation"]
     assert len(cameras["train"] | cameras["validation"]) == 6
-    info = json.loads((made / "dataset_info.json").read_text())
+    info = json.loads((made / "statistics.json").read_text())
     for split, records in splits.items():
         row = info["splits"][split]
         assert row["records"] == len(records) and row["shards"] == 2
@@ -113,7 +114,7 @@ def test_crops_of_one_photo_share_its_id_and_camera(tmp_path):
     records = [r for split in all_records(tmp_path / "out").values() for r in split]
     assert len({record.photo_id for record in records}) == 3
     assert rejects(tmp_path / "out") == {"stray.jpg": "two cameras"}
-    info = json.loads((tmp_path / "out" / "dataset_info.json").read_text())
+    info = json.loads((tmp_path / "out" / "statistics.json").read_text())
     assert sum(split["photos"] for split in info["splits"].values()) == 3
 
 
@@ -183,7 +184,7 @@ def test_bad_files_are_counted_and_listed_and_the_good_ones_kept(tmp_path, capsy
         "text.tiff": "unreadable",
     }
     assert rejects(tmp_path / "out") == expected
-    info = json.loads((tmp_path / "out" / "dataset_info.json").read_text())
+    info = json.loads((tmp_path / "out" / "statistics.json").read_text())
     assert info["rejects"]["unreadable"] == 5 and info["rejects"]["duplicate"] == 1
     said = capsys.readouterr()
     assert "unreadable" in said.out and "duplicate" in said.out
@@ -193,7 +194,7 @@ def test_bad_files_are_counted_and_listed_and_the_good_ones_kept(tmp_path, capsy
     assert any("\\xff" in record.source for record in records)
     for text in (said.out, said.err.replace("\r", ""), *(json.dumps(r.exif) for r in records)):
         assert not set(text) & {"\x1b", "\x07", "\u202e"}
-    for name in ("dataset_info.json", "rejects.jsonl", "tag_counts.json"):
+    for name in ("statistics.json", "statistics.html", "rejects.jsonl", "tag_counts.json"):
         assert b"\x1b" not in (tmp_path / "out" / name).read_bytes()
 
 
@@ -210,7 +211,7 @@ def test_few_tags_are_rejected(tmp_path):
 def test_a_folder_without_photos_leaves_no_output(tmp_path, capsys):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "notes.txt").write_text("no photo")
-    assert main(command(tmp_path / "in", tmp_path / "out")) == 1
+    assert main(command(tmp_path / "in", tmp_path / "out")) == 2
     assert "no photos (1 files with other endings" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert main(command(tmp_path / "absent", tmp_path / "out")) == 2
@@ -252,9 +253,9 @@ def test_wrong_usage_exits_with_2(tmp_path, more):
 
 
 def test_listing_is_sorted_and_takes_any_case(root):
-    files, others = list_photos(root)
-    assert len(files) == 36 and others == 1
-    names = [item.file for item in files]
+    chunks, others = list_chunks(str(root))
+    names = [item.file for chunk in chunks for item in chunk.files]
+    assert len(names) == 36 and others == 1
     assert names == sorted(names) and names[0] == "a/01.JPG"
 
 

@@ -63,7 +63,7 @@ def test_damaged_records_do_not_pass_for_complete(root, tmp_path, capsys):
     assert main(command(root, tmp_path / "out")) == 1
     error = capsys.readouterr().err
     assert shard.name in error and "--overwrite" in error
-    info = tmp_path / "out" / "dataset_info.json"
+    info = tmp_path / "out" / "statistics.json"
     info.write_text(json.dumps(json.loads(info.read_text()) | {"splits": []}))
     assert main(command(root, tmp_path / "out")) == 2
     assert "--overwrite" in capsys.readouterr().err
@@ -104,8 +104,9 @@ main(sys.argv[2:])
 """
 
 
-# 1: the run's own note; 2-7: two chunks of three files; 8-15: shards; 16-18: lists.
-@pytest.mark.parametrize("at", [3, 9, 18])
+# 1: the run's own note; 2-7: two chunks of three files; 8-15: shards and indexes; 16: rejects;
+# 17: tag counts; 18, 19: statistics and their page; 20: features; 21: the mark of a whole folder.
+@pytest.mark.parametrize("at", range(2, 22))
 def test_kill_9_then_the_same_command_gives_the_same_bytes(root, made, tmp_path, at):
     output = tmp_path / "out"
     process = run_python(_KILLED, str(at), *command(root, output))
@@ -120,6 +121,7 @@ def test_finished_chunks_are_not_done_again(root, made, tmp_path, monkeypatch):
     output = tmp_path / "out"
     process = run_python(_KILLED, "8", *command(root, output))
     process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
     monkeypatch.setattr("data_prep.work.process_photo", None)
     assert main(command(root, output)) == 0
     assert contents(output) == contents(made)

@@ -29,8 +29,8 @@ def test_regions_lie_inside_on_the_grid_and_apart(height, width, size, count, se
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
     wanted = Settings(seed=seed, region_size=size, regions_per_photo=count)
-    regions = choose_regions(pixels, f"{seed:064x}", wanted)
-    assert regions == choose_regions(pixels, f"{seed:064x}", wanted)
+    regions = choose_regions(pixels, f"{seed:064x}", wanted).chosen
+    assert regions == choose_regions(pixels, f"{seed:064x}", wanted).chosen
     assert len(regions) == min(count, max(height // size, 1) * max(width // size, 1))
     covered = np.zeros((height, width), int)
     for y, x, h, w in regions:
@@ -46,18 +46,20 @@ def test_flat_and_burnt_out_areas_are_avoided(dull):
     pixels = np.full((512, 1024, 3), dull, np.uint8)
     pixels[256:, 512:] = np.random.default_rng(0).integers(0, 256, (256, 512, 3), np.uint8)
     for seed in range(20):
-        regions = choose_regions(pixels, "a" * 64, Settings(seed=seed, region_size=128))
-        assert regions
+        tiles = choose_regions(pixels, "a" * 64, Settings(seed=seed, region_size=128))
+        regions, left_out = tiles.chosen, (tiles.flat, tiles.saturated)
+        assert regions and min(left_out) == 0
+        assert max(left_out) > 0 and (left_out[0] > 0) == (dull == 128)
         for y, x, h, w in regions:
             assert y + h > 256 and x + w > 512
-    assert choose_regions(pixels[:256], "a" * 64, Settings()) == []
+    assert choose_regions(pixels[:256], "a" * 64, Settings()).chosen == []
 
 
 def test_a_dull_photo_still_gives_its_best_region():
     pixels = np.full((128, 1024, 3), 100, np.uint8)
     pixels[::8, 640:, 1] += 1
     pixels[:, 700::40, 1] += 1
-    (region,) = choose_regions(pixels, "a" * 64, Settings(region_size=128))
+    (region,) = choose_regions(pixels, "a" * 64, Settings(region_size=128)).chosen
     assert region[1] > 512
 
 
@@ -92,10 +94,10 @@ def test_vocabulary_is_half_of_the_photos_in_canonical_order():
 
 
 def test_shards_are_even_and_never_empty():
-    assert shard_bounds([1] * 10, Settings(shards=3)) == [0, 3, 6, 10]
-    assert shard_bounds([1] * 2, Settings(shards=9)) == [0, 1, 2]
-    assert shard_bounds([60] * 4, Settings(), target_bytes=100) == [0, 1, 2, 4]
-    assert shard_bounds([], Settings(shards=3)) == [0]
+    assert shard_bounds(10, 10, Settings(shards=3)) == [0, 3, 6, 10]
+    assert shard_bounds(2, 2, Settings(shards=9)) == [0, 1, 2]
+    assert shard_bounds(4, 240, Settings(), target_bytes=100) == [0, 1, 2, 4]
+    assert shard_bounds(0, 0, Settings(shards=3)) == [0]
 
 
 @pytest.mark.parametrize(
