@@ -61,6 +61,7 @@ setup(
         # Beam holds protobuf and numpy back: an environment of its own (`make test-beam`).
         "beam": sorted({*DATA, "apache-beam>=2.70"}),
         # The shards are TensorFlow's own format; this reads them with TensorFlow to prove it.
+        "array_record": ["array_record>=0.7"],
         "tensorflow": ["tensorflow-cpu>=2.18", "tensorflow-datasets>=4.9.7", "importlib_resources"],
         "dev": sorted({*TRAIN, *DATA, *EVAL, *DOWNLOAD, *DEV}),
     },

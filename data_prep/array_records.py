@@ -1,0 +1,101 @@
+"""TFRecord shards -> ArrayRecord, which Grain and tensorflow-datasets read at random.
+
+`python -m data_prep.array_records --records RECORDS --output DIR`. exif-jax itself does not need
+it: its own index gives random access to TFRecords. The payloads are the same bytes.
+https://github.com/google/array_record
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from data_prep.tfds_files import write_tfds_files
+from exif_jax.files import read_range
+from exif_jax.records import SPLITS, RecordError, RecordReader, read_index
+from exif_jax.tfrecord import read_payload
+
+try:
+    from array_record.python.array_record_module import ArrayRecordWriter
+except ImportError as e:
+    raise ImportError(f"{e}; pip install 'exif-jax[array_record]'") from e
+
+
+def convert(records: str, output: str) -> dict[str, list[int]]:
+    """Writes an ArrayRecord shard for each TFRecord shard, and the files tensorflow-datasets reads.
+
+    Args:
+      records: A folder of records.
+      output: Another folder, local; made if missing.
+
+    Returns:
+      Split -> records of each shard.
+
+    Raises:
+      RecordError: A shard is missing or damaged.
+      OSError: A shard cannot be written.
+    """
+    os.makedirs(output, exist_ok=True)
+    lengths: dict[str, list[int]] = {}
+    num_bytes: dict[str, int] = {}
+    for split in SPLITS:
+        lengths[split], num_bytes[split] = [], 0
+        try:
+            paths = RecordReader(records, split).paths
+        except RecordError:
+            if split == "train":
+                raise
+            continue  # of one camera there is no validation split
+        for path in tqdm(paths, unit="shard", desc=split):
+            spans = read_index(path)[:, :2].tolist()
+            name = f"{Path(path).stem}.array_record"
+            _write(Path(output) / name, path, spans)
+            lengths[split].append(len(spans))
+            num_bytes[split] += sum(length for _, length in spans)
+    for name in ("tag_counts.json", "tokenizer.model", "statistics.json", "statistics.html"):
+        if os.path.exists(os.path.join(records, name)):
+            size = os.path.getsize(os.path.join(records, name))
+            Path(output, name).write_bytes(read_range(os.path.join(records, name), 0, size))
+    write_tfds_files(output, lengths, num_bytes, "array_record")
+    return lengths
+
+
+def _write(target: Path, path: str, spans: list[list[int]]) -> None:
+    aside = target.with_name(f".{target.name}.tmp")
+    # One record a group: whoever reads at random decodes no neighbours.
+    writer = ArrayRecordWriter(str(aside), "group_size:1")
+    try:
+        for offset, length in spans:
+            writer.write(read_payload(path, offset, length))
+        writer.close()
+        os.replace(aside, target)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep.array_records",
+        description="Copies a folder of records into ArrayRecord shards (for Grain and tfds).",
+        epilog="exit codes: 0 done, 1 the records or the output cannot be used, 2 wrong usage",
+    )
+    parser.add_argument("--records", required=True, help="folder of TFRecord shards")
+    parser.add_argument("--output", required=True, help="another folder; made if missing")
+    args = parser.parse_args(argv)
+    if os.path.abspath(args.records) == os.path.abspath(args.output):
+        parser.error("--output must be another folder than --records")
+    try:
+        lengths = convert(args.records, args.output)
+    except (RecordError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{sum(map(sum, lengths.values())):,} records in {args.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
