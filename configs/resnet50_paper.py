@@ -14,10 +14,13 @@ def get_config() -> ConfigDict:
     c.data.rescale = 0.0  # and no processing after the camera's
     c.data.recompress = 0.0
     c.data.shift = 0.0
+    c.data.denoise = 0.0
     c.data.save = 0.0
     c.data.keep_tag = 1.0
     c.data.shuffle_tags = False
     c.data.cache_regions = 256
+    c.data.corrupt_share = 0.01
+    c.data.reader = "auto"
 
     c.model = ConfigDict()
     c.model.embed_dim = 768  # the width of DistilBERT, whose texts are not projected

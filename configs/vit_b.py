@@ -14,10 +14,13 @@ def get_config() -> ConfigDict:
     c.data.rescale = 0.4  # share of texts with patches rescaled by 0.5..1.5, and saying so
     c.data.recompress = 0.2  # share recompressed as JPEG of quality 60..98, likewise
     c.data.shift = 0.3  # share cut off the JPEG grid, likewise
+    c.data.denoise = 0.0  # share smoothed by a median or Gaussian filter, likewise
     c.data.save = 0.6  # share of batches saved as JPEG of quality 70..98 as the last step
     c.data.keep_tag = 0.8  # probability with which each tag stays in a text
     c.data.shuffle_tags = True  # tags in random order; otherwise in the vocabulary's order
     c.data.cache_regions = 256  # decoded regions kept in memory (0.6 MB each at 448 px)
+    c.data.corrupt_share = 0.01  # of the records; more damaged ones stop the run
+    c.data.reader = "auto"  # "tf.data" where there is TensorFlow, or "threads": the same batches
 
     c.model = ConfigDict()
     c.model.embed_dim = 512  # width of the shared space

@@ -1,35 +1,30 @@
-"""TFRecords to batches. A batch is a function of the step, so the step is the place in the data.
+"""Records to patches and texts. A batch is a function of the step: no other place in the data.
 
 There is no iterator state to save: a run resumed at step k reads what the killed run would have
-read.
+read, and so does any number of processes, of which each makes its own rows of the same batch.
+`input_pipeline.py` makes batches ahead of the training loop.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
 import functools
-import itertools
 import json
-import pathlib
-import queue
-import threading
+import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from exif_jax import exif
-from exif_jax.processing import (
-    GRID,
-    Jpeg,
-    draw_history,
-    draw_jpeg,
-    process,
-    smallest_factor,
-)
-from exif_jax.records import Record, RecordReader, decode_image, decode_record
+from exif_jax.files import FilesError, exists, join, read_file
+from exif_jax.photo_order import photos_of_step
+from exif_jax.processing import GRID, draw_history, draw_jpeg, process, smallest_factor
+from exif_jax.records import Record, RecordError, RecordReader, decode_image, decode_record
 from exif_jax.tokenizer import Tokenizer
+
+MOST_TOLD = 20  # damaged records named one by one; the others are counted
 
 
 class DataError(Exception):
@@ -40,9 +35,16 @@ class PatchData:
     """Patches and texts of one split of a records folder.
 
     A batch holds photos once each, `texts_per_photo` texts of each (the photo's EXIF and one
-    processing history; see `processing.py`) and `patches_per_text` patches of each text. An epoch
-    visits every photo once, in an order drawn from the seed and the epoch; the last photos that
-    do not fill a batch wait for another epoch's order.
+    processing history; see `processing.py`) and `patches_per_text` patches of each text.
+    `photos_of_step` says which photos.
+
+    A damaged record is passed over for the next of its photo, and a photo without any other for
+    one of the next batch, always the same one. Each is named on stderr and counted.
+
+    Attributes:
+        tags: the vocabulary that texts are made of.
+        corrupt: number of a record -> what is wrong with it, of those met so far.
+        unreadable: photos met so far without a readable record.
     """
 
     def __init__(
@@ -54,48 +56,100 @@ class PatchData:
         self._length = length
         self._reader = open_split(config.records, split)
         self.tags = tag_vocabulary(config.records)
+        self.corrupt: dict[int, str] = {}
+        self.unreadable: set[int] = set()
         photo_ids = self._reader.photo_ids
-        order = np.argsort(photo_ids, kind="stable")
-        _, starts = np.unique(photo_ids[order], return_index=True)
-        self._records_of_photo = np.split(order, starts[1:])
+        self._order = np.argsort(photo_ids, kind="stable")
+        _, starts = np.unique(photo_ids[self._order], return_index=True)
+        self._bounds = np.append(starts, len(photo_ids))
         self._record = functools.lru_cache(config.cache_regions)(self._read)
 
     @property
     def num_photos(self) -> int:
-        return len(self._records_of_photo)
+        return len(self._bounds) - 1
 
-    def batch(self, step: int, batch_size: int) -> dict[str, np.ndarray]:
-        """The training batch of a step.
+    def photos_per_batch(self, batch_size: int) -> int:
+        """Photos of a global batch of so many patches."""
+        return batch_size // patches_per_photo(self._config)
+
+    def sample(self, step: int, slot: int, batch_size: int) -> dict[str, np.ndarray]:
+        """What one photo gives to the batch of a step.
 
         Args:
             step: 0, 1, ...
-            batch_size: patches B, a multiple of `patches_per_photo`.
+            slot: 0 .. photos_per_batch - 1, the photo's place in the batch.
+            batch_size: patches B of the global batch.
 
         Returns:
-            image uint8 [B, S, S, 3], tokens int32 [G, L], token_mask bool [G, L],
-            text_id uint32 [G], equal where the whole texts are; B/G patches to a text, in order.
+            image uint8 [T x P, S, S, 3], tokens int32 [T, L], token_mask bool [T, L] and text_id
+            uint32 [T] of T texts with P patches each.
+
+        Raises:
+            DataError: more records are damaged than the config allows.
         """
+        per_batch = self.photos_per_batch(batch_size)
         c = self._config
-        photos_per_batch = batch_size // patches_per_photo(c)
-        steps_per_epoch = self.num_photos // photos_per_batch
-        epoch, step_in_epoch = divmod(step, steps_per_epoch)
-        start = step_in_epoch * photos_per_batch
-        photos = self._epoch_order(epoch)[start : start + photos_per_batch]
-        rng = np.random.default_rng([c.seed, step, 2])
+        photos = photos_of_step(self.num_photos, per_batch, c.seed, step)
         # All patches of a batch are saved alike, so that this says nothing about who belongs to
         # whom: what tells them apart is what survives it, as in a splice.
+        rng = np.random.default_rng([c.seed, step, 2])
         saved = draw_jpeg(rng, lowest=70) if rng.random() < c.save else None
-        numbers = range(step * photos_per_batch, (step + 1) * photos_per_batch)
-        samples = _POOL.map(functools.partial(self._sample, saved), photos, numbers)
-        parts = zip(*samples, strict=True)
-        images, texts, ids = (list(itertools.chain(*lists)) for lists in parts)
-        return self._collate(images, texts, ids)
+        photo = int(photos[slot])
+        for later in range(step + 1, step + 2 + 2 * (self.num_photos // per_batch)):
+            # The extra 1 keeps these streams apart from those that order the epochs.
+            found = self._draw(
+                photo, saved, np.random.default_rng([c.seed, step * per_batch + slot, 1])
+            )
+            if found is not None:
+                return self._collate(*found)
+            others = photos_of_step(self.num_photos, per_batch, c.seed, later)
+            photo = int(others[slot]) if others[slot] not in photos else photo
+        raise DataError(f"{c.records}: no photo is readable: {[*self.corrupt.values()][:1]}")
 
-    def eval_batch(self, photos: list[int]) -> dict[str, np.ndarray]:
-        """The first region's central patch and full text of given photos, as in `batch`."""
-        records = [self._record(self._records_of_photo[i][0]) for i in photos]
-        images = [centre_crop(region, self._size) for region, _ in records]
-        texts = [exif.to_text(select_tags(record.exif, self.tags)) for _, record in records]
+    def blank_sample(self) -> dict[str, np.ndarray]:
+        """Zeros in the shapes of a sample."""
+        texts = self._config.texts_per_photo
+        patches = texts * self._config.patches_per_text
+        return {
+            "image": np.zeros((patches, self._size, self._size, 3), np.uint8),
+            "tokens": np.zeros((texts, self._length), np.int32),
+            "token_mask": np.zeros((texts, self._length), bool),
+            "text_id": np.zeros(texts, np.uint32),
+        }
+
+    def batch(
+        self, step: int, batch_size: int, process: int = 0, processes: int = 1
+    ) -> dict[str, np.ndarray]:
+        """The training batch of a step, or the rows of one process.
+
+        Args:
+            step: 0, 1, ...
+            batch_size: patches B of the global batch, a multiple of `patches_per_photo`.
+            process, processes: this process and their number, which divides the batch's photos.
+
+        Returns:
+            image uint8 [b, S, S, 3], tokens int32 [g, L], token_mask bool [g, L], text_id uint32
+            [g], equal where the whole texts are; b/g patches to a text, in order. All processes'
+            rows, one after the other, are the rows of a single process.
+        """
+        slots = process_slots(self.photos_per_batch(batch_size), process, processes)
+        return concatenate([self.sample(step, slot, batch_size) for slot in slots])
+
+    def eval_batch(self, photos: Sequence[int]) -> dict[str, np.ndarray]:
+        """The first region's central patch and full text of given photos, as in `batch`.
+
+        A photo without a readable record gives zeros, and is in `unreadable` from then on.
+        """
+        images, texts = [], []
+        for photo in photos:
+            found = self._readable(photo, 0)
+            if found is None:
+                images.append(np.zeros((self._size, self._size, 3), np.uint8))
+                texts.append("")
+                continue
+            region, record = found
+            images.append(centre_crop(region, self._size))
+            texts.append(exif.to_text(select_tags(record.exif, self.tags)))
         return self._collate(images, texts, texts)
 
     def _collate(self, images, texts, whole_texts) -> dict[str, np.ndarray]:
@@ -107,21 +161,21 @@ class PatchData:
             "text_id": np.array([zlib.crc32(text.encode()) for text in whole_texts], np.uint32),
         }
 
-    def _epoch_order(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng([self._config.seed, epoch]).permutation(self.num_photos)
-
-    def _sample(self, saved: Jpeg | None, photo: int, number: int):
-        """Patches, shortened texts and whole texts of one photo, as lists."""
-        # The extra 1 keeps these streams apart from those that order the epochs.
-        rng = np.random.default_rng([self._config.seed, number, 1])
+    def _draw(self, photo: int, saved: Any, rng: np.random.Generator):
+        """Patches, shortened texts and whole texts of one photo, as lists; None if unreadable."""
         c = self._config
         images, texts, whole_texts = [], [], []
+        number = int(self._bounds[photo + 1] - self._bounds[photo])
         for _ in range(c.texts_per_photo):
-            choice = rng.choice(self._records_of_photo[photo], c.patches_per_text)
-            regions, records = zip(*map(self._record, choice), strict=True)
+            choice = rng.choice(number, c.patches_per_text)
+            found = [self._readable(photo, int(k)) for k in choice]
+            if found[0] is None:
+                return None
+            regions, records = zip(*found, strict=True)
             side = min(min(region.shape[:2]) for region in regions)
+            smallest = smallest_factor(side, self._size)
             history = draw_history(
-                *(rng, c.rescale, c.recompress, c.shift), smallest_factor(side, self._size), saved
+                *(rng, c.rescale, c.recompress, c.shift), smallest, saved, c.denoise
             )
             images += [process(region, self._size, history, rng) for region in regions]
             tags = select_tags(records[0].exif, self.tags)
@@ -133,8 +187,33 @@ class PatchData:
             whole_texts.append(exif.to_text(history.tags() | tags))
         return images, texts, whole_texts
 
+    def _readable(self, photo: int, start: int) -> tuple[np.ndarray, Record] | None:
+        """Record `start` of a photo, or the next of its records that is not damaged."""
+        numbers = self._order[self._bounds[photo] : self._bounds[photo + 1]]
+        for k in range(len(numbers)):
+            number = int(numbers[(start + k) % len(numbers)])
+            if number not in self.corrupt:
+                try:
+                    return self._record(number)
+                except RecordError as error:
+                    self._note(number, str(error))
+        self.unreadable.add(photo)
+        return None
+
+    def _note(self, number: int, message: str) -> None:
+        self.corrupt[number] = message
+        share, total = self._config.corrupt_share, len(self._reader)
+        if len(self.corrupt) <= MOST_TOLD:
+            print(f"record passed over: {message}", file=sys.stderr)
+        if len(self.corrupt) > share * total:
+            raise DataError(
+                f"{self._config.records}: {len(self.corrupt)} of {total} records are damaged, more "
+                f"than the share {share} that --config.data.corrupt_share allows: copy the "
+                f"records again or write them anew. The last one: {message}"
+            )
+
     def _read(self, number: int) -> tuple[np.ndarray, Record]:
-        record = decode_record(self._reader[int(number)])
+        record = decode_record(self._reader[number])
         region = decode_image(record)
         if min(region.shape[:2]) < self._size:
             raise DataError(
@@ -145,7 +224,23 @@ class PatchData:
         return region, record._replace(image=b"")
 
 
-_POOL = concurrent.futures.ThreadPoolExecutor(thread_name_prefix="exif-jax-data")
+def process_slots(per_batch: int, process: int, processes: int) -> range:
+    """The places in a batch of `per_batch` photos that a process fills."""
+    if per_batch % processes:
+        raise DataError(
+            f"a batch of {per_batch} photos does not divide over {processes} processes; choose "
+            "another --config.train.batch_size"
+        )
+    share = per_batch // processes
+    return range(process * share, (process + 1) * share)
+
+
+def concatenate(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Samples of photos to one batch."""
+    return {name: np.concatenate([sample[name] for sample in samples]) for name in samples[0]}
+
+
+# --- the folder ---------------------------------------------------------------------------------
 
 
 def patches_per_photo(config: ConfigDict) -> int:
@@ -161,21 +256,25 @@ def open_split(records: str, split: str) -> RecordReader:
     return reader
 
 
-def _folder(records: str) -> pathlib.Path:
-    if not records or not pathlib.Path(records).is_dir():
+def _folder(records: str) -> str:
+    try:
+        there = bool(records) and exists(records)
+    except FilesError as e:
+        raise DataError(str(e)) from e
+    if not there:
         raise DataError(
             f"config.data.records={records!r}: no such folder; write one with "
             "`python -m data_prep.photos --input PHOTOS --output RECORDS` and pass "
             "--config.data.records=RECORDS"
         )
-    return pathlib.Path(records)
+    return records
 
 
 def tag_vocabulary(records: str) -> tuple[str, ...]:
     """The tags that training texts are made of: those that half of the photos carry."""
-    path = pathlib.Path(records, "tag_counts.json")
+    path = join(records, "tag_counts.json")
     try:
-        vocabulary = json.loads(path.read_text(encoding="utf-8"))["vocabulary"]
+        vocabulary = json.loads(read_file(path))["vocabulary"]
         if not isinstance(vocabulary, list) or not all(isinstance(x, str) for x in vocabulary):
             raise ValueError("the vocabulary is no list of texts")
         return tuple(vocabulary)
@@ -187,8 +286,8 @@ def tag_vocabulary(records: str) -> tuple[str, ...]:
 
 def load_tokenizer(records: str) -> Tokenizer:
     """The tokenizer that lies with the records."""
-    path = _folder(records) / "tokenizer.model"
-    if not path.is_file():
+    path = join(_folder(records), "tokenizer.model")
+    if not exists(path):
         raise DataError(
             f"{path}: no tokenizer; train one with "
             f"`python -m data_prep.train_tokenizer --records {records}`"
@@ -205,42 +304,3 @@ def centre_crop(image: np.ndarray, size: int) -> np.ndarray:
     """The [size, size, 3] nearest the centre of [H, W, 3] that begins on the JPEG grid."""
     y, x = ((side - size) // 2 // GRID * GRID for side in image.shape[:2])
     return image[y : y + size, x : x + size]
-
-
-def prefetch(batch_of_step, first_step: int, num_steps: int, depth: int = 2) -> Iterator[dict]:
-    """batch_of_step(k) for k = first_step .. num_steps - 1, made by a thread `depth` ahead.
-
-    What the thread raises is raised here.
-    """
-    ready: queue.Queue = queue.Queue(depth)
-    stop = threading.Event()
-
-    def put(item) -> bool:
-        while not stop.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work():
-        for step in range(first_step, num_steps):
-            try:
-                item = (batch_of_step(step), None)
-            except Exception as e:
-                item = (None, e)
-            if not put(item) or item[1] is not None:
-                return
-
-    thread = threading.Thread(target=work, daemon=True, name="exif-jax-prefetch")
-    thread.start()
-    try:
-        for _ in range(first_step, num_steps):
-            batch, error = ready.get()
-            if error is not None:
-                raise error
-            yield batch
-    finally:
-        stop.set()
-        thread.join()

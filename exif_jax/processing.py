@@ -12,14 +12,20 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 RESCALE_TAG = "Rescale Factor"
 RECOMPRESSION_TAG = "Recompression Quality"
 SHIFT_TAG = "Grid Shift"
 SAVED_TAG = "Saved Quality"
+DENOISE_TAG = "Denoising"
 GRID = 8  # pixels: side of a JPEG block
 FILTERS = ("bilinear", "bicubic", "lanczos")
+DENOISERS = {
+    "median 3": ImageFilter.MedianFilter(3),
+    "gaussian 0.7": ImageFilter.GaussianBlur(0.7),
+    "gaussian 1.2": ImageFilter.GaussianBlur(1.2),
+}
 
 
 class Jpeg(NamedTuple):
@@ -38,6 +44,7 @@ class History(NamedTuple):
     Attributes:
         factor: the photo is rescaled by this with the filter of that name.
         resampling: one of FILTERS.
+        denoiser: one of DENOISERS smoothes it, or none ("").
         jpeg: it is compressed.
         shift: rows and columns, 0..7, by which the patch lies off the JPEG grid.
         saved: the patch is compressed, with its corner on the grid, as when a splice is saved.
@@ -48,11 +55,13 @@ class History(NamedTuple):
     jpeg: Jpeg | None = None
     shift: tuple[int, int] = (0, 0)
     saved: Jpeg | None = None
+    denoiser: str = ""
 
     def tags(self) -> dict[str, str]:
         """What was done, in words, in the order it was done."""
         done = {
             RESCALE_TAG: f"{self.factor:.1f} {self.resampling}" if self.factor != 1.0 else "",
+            DENOISE_TAG: self.denoiser,
             RECOMPRESSION_TAG: str(self.jpeg or ""),
             SHIFT_TAG: f"{self.shift[0]} {self.shift[1]}" if any(self.shift) else "",
             SAVED_TAG: str(self.saved or ""),
@@ -72,6 +81,7 @@ def draw_history(
     shift: float,
     smallest_factor: float = 0.5,
     saved: Jpeg | None = None,
+    denoise: float = 0.0,
 ) -> History:
     """A random history.
 
@@ -81,8 +91,9 @@ def draw_history(
         smallest_factor: the region bears no more shrinking than this; factors lie between it, or
             0.5 where that is more, and 1.5, at one decimal.
         saved: the last compression, decided elsewhere.
+        denoise: probability of smoothing.
     """
-    factor, resampling, jpeg, offset = 1.0, FILTERS[0], None, (0, 0)
+    factor, resampling, jpeg, offset, denoiser = 1.0, FILTERS[0], None, (0, 0), ""
     lowest = math.ceil(10 * max(smallest_factor, 0.5) - 1e-9)
     if rng.random() < rescale and lowest <= 15:
         factor = int(rng.integers(lowest, 16)) / 10
@@ -91,7 +102,9 @@ def draw_history(
         jpeg = draw_jpeg(rng)
     if rng.random() < shift:
         offset = (int(rng.integers(GRID)), int(rng.integers(GRID)))
-    return History(factor, resampling, jpeg, offset, saved)
+    if denoise and rng.random() < denoise:
+        denoiser = list(DENOISERS)[rng.integers(len(DENOISERS))]
+    return History(factor, resampling, jpeg, offset, saved, denoiser)
 
 
 def smallest_factor(side: int, size: int) -> float:
@@ -123,6 +136,8 @@ def process(
         side = max(size, round(wanted * history.factor))
         how = Image.Resampling[history.resampling.upper()]
         patch = np.asarray(Image.fromarray(patch).resize((side, side), how))
+    if history.denoiser:
+        patch = np.asarray(Image.fromarray(patch).filter(DENOISERS[history.denoiser]))
     if history.jpeg:
         patch = compress(patch, history.jpeg)
     y, x = (min(offset, len(patch) - size) for offset in history.shift)

@@ -16,15 +16,16 @@ def embed_all(embed: Callable, data, batch_size: int) -> tuple[np.ndarray, np.nd
         batch_size: rows a call; the last batch is filled up with its first photo again.
 
     Returns:
-        z_img and z_txt, float32 [N, D], N = data.num_photos.
+        z_img and z_txt, float32 [N, D], N = data.num_photos less those that are unreadable.
     """
     z_img, z_txt = [], []
     for start in range(0, data.num_photos, batch_size):
         real = min(batch_size, data.num_photos - start)
         photos = [start + i if i < real else start for i in range(batch_size)]
         a, b = embed(data.eval_batch(photos))
-        z_img.append(np.asarray(a)[:real])
-        z_txt.append(np.asarray(b)[:real])
+        read = [i for i in range(real) if photos[i] not in data.unreadable]
+        z_img.append(np.asarray(a)[read])
+        z_txt.append(np.asarray(b)[read])
     return np.concatenate(z_img), np.concatenate(z_txt)
 
 

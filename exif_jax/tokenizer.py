@@ -9,6 +9,8 @@ import os
 import numpy as np
 import sentencepiece
 
+from exif_jax.files import read_file
+
 PAD_ID = 0
 UNK_ID = 1
 
@@ -57,8 +59,7 @@ class Tokenizer:
           TokenizerError: Naming the file, if it cannot be read or is no tokenizer.
         """
         try:
-            with open(path, "rb") as file:
-                return cls(file.read())
+            return cls(read_file(path))
         except OSError as error:
             raise TokenizerError(f"{os.fspath(path)}: {error.strerror}") from error
         except TokenizerError as error:

@@ -28,7 +28,8 @@ from ml_collections import ConfigDict, config_flags
 from exif_jax import release, sharding, train_state
 from exif_jax.atomic import write_bytes
 from exif_jax.checkpoint import CheckpointError, Checkpoints
-from exif_jax.data import DataError, PatchData, load_tokenizer, patches_per_photo, prefetch
+from exif_jax.data import DataError, PatchData, load_tokenizer, patches_per_photo
+from exif_jax.input_pipeline import batches, choose_reader, prefetch
 from exif_jax.metrics_writer import MetricsWriter
 from exif_jax.models import dual_encoder
 from exif_jax.optim import learning_rate, make_optimizer
@@ -95,7 +96,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
     print(
         f"{sum(x.size for x in jax.tree.leaves(state.params)):,} parameters, "
         f"{train_data.num_photos:,} + {validation_data.num_photos:,} photos, "
-        f"mesh {dict(mesh.shape)} of {jax.devices()[0].device_kind}",
+        f"mesh {dict(mesh.shape)} of {jax.devices()[0].device_kind}, "
+        f"batches by {choose_reader(config.data.reader)}",
         file=sys.stderr,
     )
 
@@ -112,9 +114,6 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
     embed_fn = jax.jit(
         functools.partial(embed_pairs, model_config), out_shardings=sharding.replicated(mesh)
     )
-
-    def load(step: int) -> dict[str, jax.Array]:
-        return sharding.to_device(mesh, train_data.batch(step, batch_size))
 
     def evaluate(params) -> dict[str, float]:
         return retrieval_metrics(
@@ -153,7 +152,10 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
             write_release(0, state, results, "untrained.safetensors")
         last_log, log_time = first_step, time.monotonic()
 
-        for step, batch in enumerate(prefetch(load, first_step, num_steps), first_step):
+        steps = range(first_step, num_steps)
+        loaded = batches(train_data, batch_size, steps, config.data.reader)
+        placed = prefetch(sharding.to_device(mesh, batch) for batch in loaded)
+        for step, batch in zip(steps, placed, strict=True):
             state, metrics = step_fn(state, batch)
             done = step + 1
             # Only here does the host wait for the device.
@@ -171,6 +173,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
                 minutes_left = (num_steps - done) * batch_size / rate / 60
                 last_log, log_time = done, now
                 metrics |= {"learning_rate": float(schedule(step)), "pairs_per_second": rate}
+                metrics |= {"corrupt_records": float(len(train_data.corrupt))}
                 writer.write(done, metrics, f"({minutes_left:.0f} min left)")
             if due(done, config.train.eval_every):
                 results = evaluate(state.params)
@@ -220,6 +223,8 @@ def check_config(config: ConfigDict) -> None:
         "data.recompress": config.data.recompress,
         "data.shift": config.data.shift,
         "data.save": config.data.save,
+        "data.denoise": config.data.denoise,
+        "data.corrupt_share": config.data.corrupt_share,
         "data.keep_tag": config.data.keep_tag,
     }
     for name, value in positive.items():
@@ -267,7 +272,8 @@ def prepare_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
 
 def _changed_groups(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Names of fields that decide the loss curve and differ; how often to log or save may."""
-    free = {"log_every", "eval_every", "save_every", "keep_checkpoints", "records"}
+    free = {"log_every", "eval_every", "save_every", "keep_checkpoints"}
+    free |= {"records", "reader", "cache_regions", "corrupt_share"}
     return [
         f"{group}.{name}"
         for group in ("data", "model", "optim", "train")

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import threading
 
 import numpy as np
 import pytest
@@ -10,11 +9,20 @@ from ml_collections import ConfigDict
 
 from data_prep.train_tokenizer import text_parts, train_tokenizer
 from exif_jax import data
-from exif_jax.data import DataError, PatchData, load_tokenizer, prefetch
+from exif_jax.data import DataError, PatchData, load_tokenizer
 from exif_jax.exif import to_text
-from exif_jax.records import Record, encode_image, encode_record, shard_name, write_shard
+from exif_jax.photo_order import photos_of_step
+from exif_jax.records import (
+    Record,
+    encode_image,
+    encode_record,
+    read_index,
+    shard_name,
+    write_shard,
+)
+from exif_jax.retrieval import embed_all
 
-PHOTOS, SIZE, LENGTH = 11, 32, 96
+PHOTOS, SIZE, LENGTH = 11, 32, 128
 VOCABULARY = ["Make", "Model", "Flash"]
 
 
@@ -69,9 +77,11 @@ def make(records, **changes) -> PatchData:
         "patches_per_text": 1,
         "shift": 0.5,
         "save": 0.5,
+        "denoise": 0.5,
         "keep_tag": 0.8,
         "shuffle_tags": True,
         "cache_regions": 4,
+        "corrupt_share": 0.0,
     }
     tokenizer = load_tokenizer(str(records))
     return PatchData(ConfigDict(config | changes), "train", tokenizer, SIZE, LENGTH)
@@ -81,6 +91,7 @@ PLAIN = {
     "rescale": 0.0,
     "recompress": 0.0,
     "shift": 0.0,
+    "denoise": 0.0,
     "save": 0.0,
     "keep_tag": 1.0,
     "shuffle_tags": False,
@@ -129,16 +140,103 @@ def test_a_batch_is_a_function_of_the_step(records):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 11])
-def test_an_epoch_visits_photos_once(records, batch_size):
-    dataset, orders = make(records, **PLAIN), []
-    steps = PHOTOS // batch_size
-    for epoch in range(3):
-        batches = [dataset.batch(epoch * steps + k, batch_size) for k in range(steps)]
-        seen = [int(image[0, 0, 0]) for batch in batches for image in batch["image"]]
-        assert len(set(seen)) == len(seen) == steps * batch_size
-        assert set(seen) <= set(range(PHOTOS))
-        orders.append(seen)
-    assert orders[0] != orders[1] != orders[2]
+def test_batches_are_made_of_the_photos_of_their_step(records, batch_size):
+    dataset = make(records, **PLAIN)
+    for step in range(9):
+        seen = [int(image[0, 0, 0]) for image in dataset.batch(step, batch_size)["image"]]
+        # Photos are numbered by their ids, which the test's photos have no say in.
+        expected = photos_of_step(PHOTOS, batch_size, 0, step)
+        ids = sorted(range(PHOTOS), key=lambda k: hashlib.sha256(str(k).encode()).hexdigest())
+        assert seen == [ids[photo] for photo in expected]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_processes_make_the_rows_of_one(records, processes):
+    changes = {"texts_per_photo": 2, "patches_per_text": 2}
+    dataset = make(records, **changes)
+    for step in (0, 3):
+        whole = dataset.batch(step, 16)
+        parts = [make(records, **changes).batch(step, 16, k, processes) for k in range(processes)]
+        assert_same(data.concatenate(parts), whole)
+    with pytest.raises(DataError, match="does not divide over 3 processes"):
+        dataset.batch(0, 16, 0, 3)
+
+
+# --- damaged records ------------------------------------------------------------------------------
+
+
+def damage(folder, numbers: set[int]) -> None:
+    """Flips a byte in the payload of some train records, numbered over both shards."""
+    number = 0
+    for shard in (0, 1):
+        path = folder / shard_name("train", shard, 2)
+        content = bytearray(path.read_bytes())
+        for offset, length in read_index(path)[:, :2].tolist():
+            if number in numbers:
+                content[offset + length // 2] ^= 1
+            number += 1
+        path.write_bytes(bytes(content))
+
+
+def test_damaged_records_are_passed_over_counted_and_named(tmp_path, capsys):
+    folder = write_folder(tmp_path / "records")
+    damage(folder, {3, 7})
+    dataset = make(folder, corrupt_share=0.1, **PLAIN)
+    shown = set()
+    for step in range(30):
+        batch = dataset.batch(step, 3)
+        photos = [int(image[0, 0, 0]) for image in batch["image"]]
+        assert len(set(photos)) == 3
+        shown |= {(int(i[0, 0, 0]), int(i[0, 0, 1])) for i in batch["image"]}
+    assert set(dataset.corrupt) == {3, 7}
+    told = capsys.readouterr().err
+    assert told.count("record passed over") == 2 and "wrong checksum at offset" in told
+    every = {(photo, region) for photo in range(PHOTOS) for region in range(photo % 3 + 1)}
+    assert len(every - shown) == 2 and shown < every
+
+
+def test_what_is_passed_over_does_not_depend_on_what_was_read_before(tmp_path):
+    folder = write_folder(tmp_path / "records")
+    damage(folder, {0, 1, 5, 9})  # record 0 is its photo's only one
+    a, b = (make(folder, corrupt_share=0.5, texts_per_photo=2) for _ in range(2))
+    forwards = {step: a.batch(step, 6) for step in range(12)}
+    for step in reversed(range(12)):
+        assert_same(b.batch(step, 6), forwards[step])
+    assert a.unreadable and a.corrupt.keys() == b.corrupt.keys()
+
+
+def test_too_many_damaged_records_stop_the_run(tmp_path):
+    folder = write_folder(tmp_path / "records")
+    total = len(data.open_split(str(folder), "train"))
+    damage(folder, {2, 4, 6})
+    dataset = make(folder, corrupt_share=3 / total, **PLAIN)
+    for step in range(30):
+        dataset.batch(step, 3)
+    dataset = make(folder, corrupt_share=2.9 / total, **PLAIN)
+    with pytest.raises(DataError, match=rf"3 of {total} records are damaged.*corrupt_share"):
+        for step in range(30):
+            dataset.batch(step, 3)
+
+
+def test_evaluation_leaves_out_what_it_cannot_read(tmp_path):
+    folder = write_folder(tmp_path / "records")
+    damage(folder, {0})
+    dataset = make(folder, corrupt_share=0.5)
+
+    def embed(batch):
+        rows = batch["image"].reshape(len(batch["image"]), -1)[:, :4].astype(np.float32)
+        return rows, rows
+
+    z_img, _ = embed_all(embed, dataset, 4)
+    assert len(dataset.unreadable) == 1
+    assert len(z_img) == PHOTOS - 1 and len(set(z_img[:, 0].tolist())) == PHOTOS - 1
+
+
+def test_no_readable_photo_at_all(tmp_path):
+    folder = write_folder(tmp_path / "records")
+    damage(folder, set(range(100)))
+    with pytest.raises(DataError, match="no photo is readable"):
+        make(folder, corrupt_share=1.0).batch(0, 3)
 
 
 def test_patch_text_and_its_id_belong_together(records):
@@ -170,7 +268,7 @@ def test_tags_are_dropped_shuffled_and_told_what_was_done(records):
     assert {len(names) for names in camera} == {0, 1, 2, 3}
     assert np.mean([len(names) / 3 for names in camera]) == pytest.approx(0.5, abs=0.08)
     assert len({names for names in camera if len(names) == 3}) == 6
-    done = {"Rescale Factor", "Recompression Quality", "Grid Shift", "Saved Quality"}
+    done = {"Rescale Factor", "Denoising", "Recompression Quality", "Grid Shift", "Saved Quality"}
     for names in tags:
         assert set(names) <= {*VOCABULARY, *done, ""}
         there = [name in done for name in names]
@@ -296,47 +394,3 @@ def test_a_region_of_exactly_the_patch_is_used(tmp_path):
     dataset = make(write_folder(tmp_path / "exact", photos=4, side=SIZE))
     for step in range(10):
         assert dataset.batch(step, 4)["image"].shape == (4, SIZE, SIZE, 3)
-
-
-# --- prefetching --------------------------------------------------------------------------------
-
-
-def workers() -> list[threading.Thread]:
-    return [t for t in threading.enumerate() if t.name == "exif-jax-prefetch"]
-
-
-def test_prefetch_gives_every_step_in_order():
-    assert list(prefetch(lambda step: {"k": step}, 3, 20)) == [{"k": k} for k in range(3, 20)]
-    assert list(prefetch(lambda step: {}, 5, 5)) == []
-    assert workers() == []
-
-
-def test_prefetch_works_ahead_but_not_further():
-    done, reached = [], threading.Event()
-
-    def batch(step):
-        done.append(step)
-        if step == 3:
-            reached.set()
-        return {}
-
-    batches = prefetch(batch, 0, 100, depth=2)
-    next(batches)
-    assert reached.wait(30)  # one taken, two in the queue, one in the hand
-    batches.close()
-    assert max(done) <= 4
-    assert workers() == []
-
-
-def test_prefetch_raises_what_the_worker_raises():
-    def batch(step):
-        if step == 2:
-            raise DataError("the disk is gone")
-        return {"k": step}
-
-    batches, seen = prefetch(batch, 0, 10), []
-    with pytest.raises(DataError, match="the disk is gone"):
-        for item in batches:
-            seen.append(item["k"])
-    assert seen == [0, 1]
-    assert workers() == []

@@ -73,7 +73,7 @@ def test_every_photo_is_embedded_once_whatever_the_batch(batch_size):
         rows = np.asarray(photos, np.float32)[:, None]
         return rows, -rows
 
-    data = types.SimpleNamespace(num_photos=10, eval_batch=lambda photos: photos)
+    data = types.SimpleNamespace(num_photos=10, eval_batch=lambda photos: photos, unreadable=set())
     z_img, z_txt = embed_all(embed, data, batch_size)
     np.testing.assert_array_equal(z_img[:, 0], np.arange(10))
     np.testing.assert_array_equal(z_txt[:, 0], -np.arange(10))

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,6 +42,7 @@ def records(tmp_path_factory) -> pathlib.Path:
 def tiny_config(records: pathlib.Path, num_steps: int = 6):
     c = demo.get_config()
     c.data.records = str(records)
+    c.data.reader = "threads"  # TensorFlow takes seconds to import
     c.model.image.width = c.model.image.mlp_dim = 32
     c.model.image.depth = c.model.text.depth = 1
     c.model.image.image_size = 32
@@ -72,6 +74,32 @@ def test_a_run_leaves_metrics_and_a_model_that_loads(records, tmp_path):
     assert "Make" in trained.tags
     assert str(records) not in json.dumps(trained.provenance)
     assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+@pytest.mark.filterwarnings("ignore")  # TensorFlow's own
+def test_the_reader_does_not_show_in_the_losses(records, tmp_path):
+    pytest.importorskip("tensorflow")
+    for reader in ("threads", "tf.data"):
+        c = tiny_config(records, num_steps=3)
+        c.data.reader = reader
+        train.train(c, tmp_path / reader)
+    assert losses(tmp_path / "threads") == losses(tmp_path / "tf.data")
+
+
+def test_damaged_records_are_counted_in_the_metrics(records, tmp_path):
+    folder = shutil.copytree(records, tmp_path / "records")
+    path = next(folder.glob("train-*.tfrecord"))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+    c = tiny_config(folder, num_steps=12)  # of 4 photos each: all 45
+    c.data.corrupt_share = 0.5
+    train.train(c, tmp_path / "run")
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    assert [row["corrupt_records"] for row in rows if "corrupt_records" in row][-1] == 1.0
+    c.data.corrupt_share = 0.0
+    with pytest.raises(DataError, match="records are damaged"):
+        train.train(c, tmp_path / "other")
 
 
 def test_the_papers_model_starts_from_imagenet_and_trains(records, tmp_path):
