@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from data_prep.sources import RawPhoto
 from data_prep.traces import camera_facts, fingerprint
@@ -131,10 +132,10 @@ def process_photo(raw: RawPhoto, settings: Settings) -> tuple[PhotoResult, list[
         return PhotoResult(source, "unreadable", str(error)), []
     exif = photo.exif or dict(raw.exif or {})
     facts = camera_facts(raw.data) if photo.exif else None
-    reason, message = _objection(exif, photo.pixels.shape, settings, not raw.photo)
+    reason, message = _objection(exif, photo.image.size, settings, not raw.photo)
     if reason:
         return PhotoResult(source, reason, message, photo.sha256), []
-    tiles = choose_regions(photo.pixels, photo.sha256, settings)
+    tiles = choose_regions(photo.image, photo.sha256, settings)
     if not tiles.chosen:
         return PhotoResult(source, "no detail", "one flat or burnt-out area", photo.sha256), []
     result = PhotoResult(
@@ -147,7 +148,7 @@ def process_photo(raw: RawPhoto, settings: Settings) -> tuple[PhotoResult, list[
         crop=bool(raw.photo),
         owner=_name_hash(raw.owner)[:16] if raw.owner else "",
         licence=raw.licence,
-        alike=f"{fingerprint(photo.pixels):016x}",
+        alike=f"{fingerprint(photo.image):016x}",
         facts=facts,
         flat=tiles.flat,
         saturated=tiles.saturated,
@@ -155,14 +156,14 @@ def process_photo(raw: RawPhoto, settings: Settings) -> tuple[PhotoResult, list[
     serialized = [
         encode_record(
             Record(
-                image=encode_image(np.ascontiguousarray(photo.pixels[y : y + h, x : x + w])),
+                image=encode_image(pixels),
                 exif=exif,
                 photo_id=result.photo_id,
-                region=(y, x, h, w),
+                region=(y, x, *pixels.shape[:2]),
                 source=source,
             )
         )
-        for y, x, h, w in tiles.chosen
+        for y, x, pixels in tiles.chosen
     ]
     return result, serialized
 
@@ -172,16 +173,18 @@ def _name_hash(name: str) -> str:
 
 
 def _objection(
-    exif: Mapping[str, str], shape: tuple[int, ...], settings: Settings, whole: bool
+    exif: Mapping[str, str], size: tuple[int, int], settings: Settings, whole: bool
 ) -> tuple[str, str]:
+    """Reason and message against a photo of some width and height, or empty texts."""
+    pixels = f"{size[0]} x {size[1]} pixels"
     if not exif:
         return "no EXIF", "the file carries no camera EXIF"
     if not all(camera_of(exif)):
         return "no camera named", "Make or Model is missing: the split by camera needs both"
     if len(exif) < settings.min_tags:
         return "too few tags", f"{len(exif)} tags, fewer than {settings.min_tags}"
-    if min(shape[:2]) < MIN_SIDE:
-        return "too small", f"{shape[1]} x {shape[0]} pixels, a side under {MIN_SIDE}"
+    if min(size) < MIN_SIDE:
+        return "too small", f"{pixels}, a side under {MIN_SIDE}"
     if settings.keep_edited:
         return "", ""
     if EDITORS.search(exif.get("Software", "") + " " + exif.get("Processing Software", "")):
@@ -189,28 +192,27 @@ def _objection(
     told = [exif.get(f"Exif Image {side}", "") for side in ("Width", "Height")]
     # A crop is smaller than its photo by right; a photo turned upright has its sides exchanged.
     known = all(side.isdecimal() for side in told)
-    if whole and known and sorted(map(int, told)) != sorted(shape[:2]):
-        size = f"{shape[1]} x {shape[0]} pixels, and its EXIF says {told[0]} x {told[1]}"
-        return "resized", size
+    if whole and known and sorted(map(int, told)) != sorted(size):
+        return "resized", f"{pixels}, and its EXIF says {told[0]} x {told[1]}"
     return "", ""
 
 
 class Tiles(NamedTuple):
-    """Regions as (y, x, height, width), and how many tiles were left out on the way to them."""
+    """Regions as (y, x, uint8 [h, w, 3]), and how many tiles were left out on the way to them."""
 
-    chosen: list[tuple[int, int, int, int]]
+    chosen: list[tuple[int, int, np.ndarray]]
     flat: int = 0
     saturated: int = 0
 
 
-def choose_regions(pixels: np.ndarray, sha256: str, settings: Settings) -> Tiles:
+def choose_regions(image: Image.Image, sha256: str, settings: Settings) -> Tiles:
     """Chooses regions that do not overlap, on the 16-pixel grid, where there is something to see.
 
     The photo is tiled from a hashed origin and its tiles are taken in hashed order, skipping flat
     and burnt-out ones; a photo of nothing else gives its best tile.
 
     Args:
-      pixels: uint8 [H, W, 3].
+      image: Of mode RGB.
       sha256: Of the file: stands for the photo in the hashes.
       settings: Region size, number of regions and seed.
 
@@ -218,7 +220,7 @@ def choose_regions(pixels: np.ndarray, sha256: str, settings: Settings) -> Tiles
       At most `regions_per_photo` regions. Height and width are the region size, or the photo's own
       where that is smaller. None if every tile is of one colour.
     """
-    height, width = pixels.shape[:2]
+    width, height = image.size
     h, w = min(settings.region_size, height), min(settings.region_size, width)
     rows, columns = height // h, width // w
 
@@ -226,24 +228,25 @@ def choose_regions(pixels: np.ndarray, sha256: str, settings: Settings) -> Tiles
         return GRID * (seeded_hash(settings.seed, "origin", axis, sha256) % (slack // GRID + 1))
 
     top, left = origin("y", height - rows * h), origin("x", width - columns * w)
-    tiles = [(top + r * h, left + c * w, h, w) for r in range(rows) for c in range(columns)]
-    tiles.sort(key=lambda tile: seeded_hash(settings.seed, "tile", sha256, *tile))
+    tiles = [(top + r * h, left + c * w) for r in range(rows) for c in range(columns)]
+    tiles.sort(key=lambda tile: seeded_hash(settings.seed, "tile", sha256, *tile, h, w))
 
     chosen, flat, saturated = [], 0, 0
-    best, most = tiles[0], 0.0
+    best, most = None, 0.0
     # A large photo is looked at only until enough tiles are found.
-    for y, x, h, w in tiles:
-        seen = detail(pixels[y : y + h, x : x + w])
+    for y, x in tiles:
+        pixels = np.asarray(image.crop((x, y, x + w, y + h)))
+        seen = detail(pixels)
         if seen.steps >= MIN_DETAIL:
-            chosen.append((y, x, h, w))
+            chosen.append((y, x, pixels))
             if len(chosen) == settings.regions_per_photo:
                 break
             continue
         if seen.steps > most:
-            best, most = (y, x, h, w), seen.steps
+            best, most = (y, x, pixels), seen.steps
         saturated += seen.clipped > 0.5
         flat += seen.clipped <= 0.5
-    if not chosen and most > 0:
+    if not chosen and best is not None:
         chosen = [best]
     return Tiles(chosen, flat, saturated)
 

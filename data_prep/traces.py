@@ -68,7 +68,7 @@ def _standard_tables() -> dict[bytes, int]:
     return found
 
 
-def fingerprint(pixels: np.ndarray) -> int:
+def fingerprint(image: Image.Image) -> int:
     """64 bits that a photo keeps when it is rescaled, compressed or brightened a little.
 
     The signs, about their median, of the lowest 64 waves of a cosine transform but the constant
@@ -77,13 +77,14 @@ def fingerprint(pixels: np.ndarray) -> int:
     all but 6.
 
     Args:
-      pixels: uint8 [H, W, 3], sides of at least 32.
+      image: of mode RGB, sides of at least 32.
 
     Returns:
       An integer in [0, 2^64).
     """
-    step = max(1, min(pixels.shape[:2]) // (8 * _CELLS))
-    green = pixels[::step, ::step, 1]
+    step = max(1, min(image.size) // (8 * _CELLS))
+    few = (image.width // step, image.height // step)
+    green = np.asarray(image.resize(few, Image.Resampling.NEAREST).getchannel("G"))
     rows, columns = (np.arange(_CELLS + 1) * side // _CELLS for side in green.shape)
     sums = np.add.reduceat(green.astype(np.float64), rows[:-1], axis=0)
     sums = np.add.reduceat(sums, columns[:-1], axis=1)

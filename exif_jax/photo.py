@@ -22,6 +22,7 @@ Whatever departs from plain 8-bit RGB or grey is said in ``Photo.notes``. Source
 """
 
 import contextlib
+import functools
 import hashlib
 import importlib.util
 import io
@@ -50,6 +51,7 @@ EXTENSIONS: frozenset[str] = frozenset(
 )
 MAX_BYTES = 512 * 2**20
 _MAX_EXIF_BYTES = 1 << 20
+_NO_MEMORY = ("too large for the memory", "Lower max_pixels or crop it")
 _CURE_FORMAT = "Use a JPEG, PNG, TIFF or WebP file"
 
 
@@ -69,22 +71,37 @@ class Photo:
     """A decoded photo.
 
     Attributes:
-      pixels: uint8 [H, W, 3], RGB, as stored (orientation not applied); of HEIF, upright.
+      image: the pixels as Pillow holds them, RGB. Whoever needs parts of a large photo crops them
+        here: the array of all pixels costs half as much again as decoding them.
       exif: canonical tags, see ``exif_jax.exif``.
       orientation: EXIF orientation, 1..8; 1 where the file has none, and of HEIF.
       format: "JPEG", "PNG", "TIFF", "WEBP" or "HEIF".
       sha256: of the file's bytes, hexadecimal.
       num_bytes: size of the file.
       notes: what was converted, dropped or could not be read, in words.
+      name: how messages call it.
     """
 
-    pixels: np.ndarray
+    image: Image.Image
     exif: dict[str, str]
     orientation: int
     format: str
     sha256: str
     num_bytes: int
     notes: tuple[str, ...]
+    name: str = "image"
+
+    @functools.cached_property
+    def pixels(self) -> np.ndarray:
+        """uint8 [H, W, 3], RGB, as stored (orientation not applied); of HEIF, upright.
+
+        Raises:
+          PhotoError: not enough memory.
+        """
+        try:
+            return np.asarray(self.image)
+        except MemoryError:
+            raise PhotoError(self.name, *_NO_MEMORY) from None
 
 
 def _printable(text: str) -> str:
@@ -154,8 +171,8 @@ def _detect(data: bytes) -> str:
 # --- pixels -------------------------------------------------------------------------------------
 
 
-def _to_rgb(image: Image.Image) -> tuple[np.ndarray, list[str]]:
-    """A loaded image of any mode -> uint8 [H, W, 3] and notes."""
+def _to_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
+    """A loaded image of any mode -> one of mode RGB, and notes."""
     notes = []
     mode = image.mode
     if "transparency" in image.info or mode in ("LA", "La", "PA", "RGBA", "RGBa"):
@@ -171,9 +188,9 @@ def _to_rgb(image: Image.Image) -> tuple[np.ndarray, list[str]]:
     else:
         if mode not in ("RGB", "L") and not notes:
             notes.append(f"converted from {mode}")
-        return np.asarray(image.convert("RGB")), notes
+        return image if mode == "RGB" else image.convert("RGB"), notes  # convert would copy
     notes.append("float samples scaled from 0..1" if mode == "F" else "16 bits cut to 8")
-    return np.repeat(grey[..., None], 3, axis=2), notes
+    return Image.fromarray(np.repeat(grey[..., None], 3, axis=2)), notes
 
 
 def _opener(kind: str) -> Callable[..., ImageFile.ImageFile]:
@@ -186,8 +203,8 @@ def _opener(kind: str) -> Callable[..., ImageFile.ImageFile]:
     return Image.OPEN[kind][0]
 
 
-def _decode(data: bytes, kind: str, max_pixels: int) -> tuple[np.ndarray, bytes, list[str]]:
-    """File bytes -> pixels, EXIF block, notes."""
+def _decode(data: bytes, kind: str, max_pixels: int) -> tuple[Image.Image, bytes, list[str]]:
+    """File bytes -> image of mode RGB, EXIF block, notes."""
     block, notes = b"", []
     if kind == "JPEG":
         data, block, notes = plain_jpeg(data)
@@ -212,8 +229,8 @@ def _decode(data: bytes, kind: str, max_pixels: int) -> tuple[np.ndarray, bytes,
         if "icc_profile" in image.info:
             notes.append("ICC profile ignored")
         block = block or image.info.get("exif") or b""
-        pixels, more = _to_rgb(image)
-    return pixels, block.removeprefix(b"Exif\0\0"), notes + more
+        rgb, more = _to_rgb(image)
+    return rgb, block.removeprefix(b"Exif\0\0"), notes + more
 
 
 @contextlib.contextmanager
@@ -228,7 +245,7 @@ def _as_photo_error(name: str) -> Iterator[None]:
     except PermissionError:
         raise PhotoError(name, "not allowed to read it", "Change its permissions") from None
     except MemoryError:
-        raise PhotoError(name, "too large for the memory", "Lower max_pixels or crop it") from None
+        raise PhotoError(name, *_NO_MEMORY) from None
     except Exception as error:  # parsers of hostile files fail in any way
         cause = f"cannot be decoded ({type(error).__name__}: {error})"
         raise PhotoError(name, cause, CURE_COPY) from error
@@ -250,7 +267,7 @@ def read_photo(
       max_bytes: checked before reading.
 
     Returns:
-      The photo: pixels uint8 [H, W, 3], canonical EXIF, orientation, hash and notes.
+      The photo, decoded: pixels, canonical EXIF, orientation, hash and notes.
 
     Raises:
       PhotoError: not a regular file, too large, truncated, damaged or of another format.
@@ -263,7 +280,7 @@ def read_photo(
         data = source if isinstance(source, bytes) else _read_bytes(source, max_bytes)
         _check_bytes(len(data), max_bytes)
         kind = _detect(data)
-        pixels, block, notes = _decode(data, kind, max_pixels)
+        image, block, notes = _decode(data, kind, max_pixels)
         exif, orientation = {}, 1
         if len(block) > _MAX_EXIF_BYTES and kind != "TIFF":
             notes.append(f"EXIF ignored: {len(block):,} bytes")
@@ -271,5 +288,5 @@ def read_photo(
             exif, orientation, more = read_exif(block)
             notes.extend(more)
         digest = hashlib.sha256(data).hexdigest()
-        return Photo(pixels, exif, orientation, kind, digest, len(data), tuple(notes))
+        return Photo(image, exif, orientation, kind, digest, len(data), tuple(notes), name)
     raise AssertionError("not reached")

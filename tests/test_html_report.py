@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from stand_in import PATCH, roughness, spliced
 
 from exif_jax import affinity, report
@@ -33,7 +34,7 @@ HOSTILE = [
 def example(file="photo.jpg", exif=None, orientation=1, **more):
     image = spliced()[0]
     found = localize_with(image, roughness, {}, PATCH)
-    photo = Photo(image, exif or {}, orientation, "PNG", "0" * 64, 1234, ())
+    photo = Photo(Image.fromarray(image), exif or {}, orientation, "PNG", "0" * 64, 1234, ())
     facts = report.make_report(photo, file, "0123456789ab", Settings(), found) | more
     return photo, found, facts, affinity.pca_colours(found.embeddings, found.grid)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from data_prep.stages import (
     GRID,
@@ -15,6 +16,16 @@ from data_prep.stages import (
     tag_vocabulary,
     validation_cameras,
 )
+
+
+def places(pixels: np.ndarray, sha256: str, wanted: Settings) -> list[tuple[int, int, int, int]]:
+    """(y, x, height, width) of the regions, whose pixels are those of the photo there."""
+    found = []
+    for y, x, region in choose_regions(Image.fromarray(pixels), sha256, wanted).chosen:
+        h, w = region.shape[:2]
+        np.testing.assert_array_equal(region, pixels[y : y + h, x : x + w])
+        found.append((y, x, h, w))
+    return found
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -29,8 +40,8 @@ def test_regions_lie_inside_on_the_grid_and_apart(height, width, size, count, se
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
     wanted = Settings(seed=seed, region_size=size, regions_per_photo=count)
-    regions = choose_regions(pixels, f"{seed:064x}", wanted).chosen
-    assert regions == choose_regions(pixels, f"{seed:064x}", wanted).chosen
+    regions = places(pixels, f"{seed:064x}", wanted)
+    assert regions == places(pixels, f"{seed:064x}", wanted)
     assert len(regions) == min(count, max(height // size, 1) * max(width // size, 1))
     covered = np.zeros((height, width), int)
     for y, x, h, w in regions:
@@ -46,20 +57,22 @@ def test_flat_and_burnt_out_areas_are_avoided(dull):
     pixels = np.full((512, 1024, 3), dull, np.uint8)
     pixels[256:, 512:] = np.random.default_rng(0).integers(0, 256, (256, 512, 3), np.uint8)
     for seed in range(20):
-        tiles = choose_regions(pixels, "a" * 64, Settings(seed=seed, region_size=128))
-        regions, left_out = tiles.chosen, (tiles.flat, tiles.saturated)
+        chosen = Settings(seed=seed, region_size=128)
+        regions = places(pixels, "a" * 64, chosen)
+        tiles = choose_regions(Image.fromarray(pixels), "a" * 64, chosen)
+        left_out = (tiles.flat, tiles.saturated)
         assert regions and min(left_out) == 0
         assert max(left_out) > 0 and (left_out[0] > 0) == (dull == 128)
         for y, x, h, w in regions:
             assert y + h > 256 and x + w > 512
-    assert choose_regions(pixels[:256], "a" * 64, Settings()).chosen == []
+    assert places(pixels[:256], "a" * 64, Settings()) == []
 
 
 def test_a_dull_photo_still_gives_its_best_region():
     pixels = np.full((128, 1024, 3), 100, np.uint8)
     pixels[::8, 640:, 1] += 1
     pixels[:, 700::40, 1] += 1
-    (region,) = choose_regions(pixels, "a" * 64, Settings(region_size=128)).chosen
+    (region,) = places(pixels, "a" * 64, Settings(region_size=128))
     assert region[1] > 512
 
 
@@ -114,8 +127,8 @@ def test_shards_are_even_and_never_empty():
 )
 def test_photos_that_a_program_wrote_are_rejected_unless_asked_for(software, reason):
     exif = dict.fromkeys("abc", "1") | {"Make": "Canon", "Model": "X", "Software": software}
-    assert _objection(exif, (400, 600, 3), Settings(), True)[0] == reason
-    assert _objection(exif, (400, 600, 3), Settings(keep_edited=True), True)[0] == ""
+    assert _objection(exif, (600, 400), Settings(), True)[0] == reason
+    assert _objection(exif, (600, 400), Settings(keep_edited=True), True)[0] == ""
 
 
 @pytest.mark.parametrize(
@@ -137,6 +150,6 @@ def test_photos_that_a_program_wrote_are_rejected_unless_asked_for(software, rea
 def test_photos_of_another_size_than_their_exif_are_rejected(told, whole, reason):
     exif = dict.fromkeys("abc", "1") | {"Make": "Canon", "Model": "X"}
     exif |= {"Exif Image Width": told[0], "Exif Image Height": told[1]}
-    found, message = _objection(exif, (400, 600, 3), Settings(), whole)
+    found, message = _objection(exif, (600, 400), Settings(), whole)
     assert found == reason
     assert ("600 x 400 pixels" in message) == (reason != "")

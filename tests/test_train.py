@@ -95,7 +95,9 @@ def test_damaged_records_are_counted_in_the_metrics(records, tmp_path):
     c = tiny_config(folder, num_steps=12)  # of 4 photos each: all 45
     c.data.corrupt_share = 0.5
     train.train(c, tmp_path / "run")
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert [row["corrupt_records"] for row in rows if "corrupt_records" in row][-1] == 1.0
     c.data.corrupt_share = 0.0
     with pytest.raises(DataError, match="records are damaged"):

@@ -139,7 +139,9 @@ def test_the_weights_that_ship_carry_a_bank_and_a_calibration(tmp_path):
     assert len(banks.from_json(shipped.calibration["bank"]).photos) > 100
     assert shipped.calibration["measured_on"]["cameras"] >= 18
     image = np.random.default_rng(0).integers(0, 256, (160, 200, 3), dtype=np.uint8)
-    photo = Photo(image, {"Make": "Canon", "ISO": "100"}, 1, "PNG", "0" * 64, 1, ())
+    photo = Photo(
+        Image.fromarray(image), {"Make": "Canon", "ISO": "100"}, 1, "PNG", "0" * 64, 1, ()
+    )
     found = exif_jax.verify(photo)
     assert 0 < found.p_value <= 1 and found.band is not None
     text = {tag for f in banks.from_json(shipped.calibration["bank"]).photos for tag in f}
@@ -156,7 +158,7 @@ def test_real_photos_fit_their_own_exif_better_than_swapped(real_photos):
     own = [exif_jax.verify(photo).agreement for photo in read]
     a, b = read
     swapped = [
-        exif_jax.verify(Photo(a.pixels, b.exif, 1, "JPEG", "", 0, ())).agreement,
-        exif_jax.verify(Photo(b.pixels, a.exif, 1, "JPEG", "", 0, ())).agreement,
+        exif_jax.verify(Photo(a.image, b.exif, 1, "JPEG", "", 0, ())).agreement,
+        exif_jax.verify(Photo(b.image, a.exif, 1, "JPEG", "", 0, ())).agreement,
     ]
     assert min(own) > max(swapped)

@@ -1,0 +1,303 @@
+"""Data preparation and the input pipeline beside their floors: `python -m benchmarks.data_prep`.
+
+    photos    photos/s of one core from bytes to records, beside decoding alone and encoding alone
+    pipeline  patches/s of each reader on all cores, beside decoding its regions alone, and what a
+              training step of --config takes here
+    memory    the peak of a process that goes over 100,000 simulated records, after 10,000 and all
+    shuffle   how far neighbours in the files lie apart in the batches, beside chance
+
+Every part measures its floor in the same run. Photos: those of --photos as they are, and larger
+ones tiled of them (12 megapixels, quality 92), as cameras write them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import contextlib
+import importlib.util
+import io
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from data_prep import photos as plain_driver
+from data_prep.sources import RawPhoto, list_chunks, read_chunk
+from data_prep.stages import Settings, process_photo
+from data_prep.train_tokenizer import main as train_tokenizer
+from exif_jax.photo import read_photo
+from exif_jax.records import (
+    Record,
+    RecordReader,
+    decode_image,
+    decode_record,
+    encode_image,
+    encode_record,
+    shard_name,
+    write_shard,
+)
+
+MEGAPIXELS = 12
+
+
+def large_photos(folder: str, count: int) -> list[RawPhoto]:
+    """Photos of 4000 x 3000 pixels tiled of real crops, with the EXIF of the first."""
+    files = sorted(pathlib.Path(folder).glob("*_0.jpg"))
+    made = []
+    for k in range(count):
+        rng = np.random.default_rng(k)
+        rows = []
+        for _ in range(3000 // 448 + 1):
+            chosen = [read_photo(files[i]).pixels for i in rng.integers(len(files), size=9)]
+            rows.append(np.hstack([np.resize(p, (448, 448, 3)) for p in chosen]))
+        pixels = np.vstack(rows)[:3000, :4000]
+        stream = io.BytesIO()
+        with Image.open(files[int(rng.integers(len(files)))]) as image:
+            exif = image.getexif()
+            for tag in (0xA002, 0xA003):  # the real size: these are not resized photos
+                exif.get_ifd(0x8769)[tag] = {0xA002: 4000, 0xA003: 3000}[tag]
+            block = exif.tobytes()
+        Image.fromarray(pixels).save(stream, "JPEG", quality=92, subsampling=2, exif=block)
+        made.append(RawPhoto(f"{k}.jpg", stream.getvalue()))
+    return made
+
+
+def seconds(run, items) -> float:
+    """Wall time of a function over items, on this thread; the best of three."""
+    best = float("inf")
+    for _ in range(3):
+        started = time.perf_counter()
+        for item in items:
+            run(item)
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def bench_photos(folder: str) -> list[dict]:
+    """One core, from bytes to serialised records."""
+    chunks, _ = list_chunks(folder)
+    small = [photo for chunk in chunks[:6] for photo in read_chunk(chunk)]
+    rows = []
+    for name, photos in (("448 px crops", small), ("12 megapixels", large_photos(folder, 8))):
+        settings = Settings()
+        taken = [process_photo(photo, settings)[0].num_records for photo in photos]
+        regions = [
+            decode_image(decode_record(r))
+            for photo in photos
+            for r in process_photo(photo, settings)[1]
+        ]
+        whole = seconds(lambda photo, s=settings: process_photo(photo, s), photos)
+        decode = seconds(lambda photo: read_photo(photo.data), photos)
+        arrays = seconds(lambda photo: read_photo(photo.data).pixels, photos)
+        encode = seconds(encode_image, regions)
+        rows.append(
+            {
+                "photos": name,
+                "regions a photo": sum(taken) / len(photos),
+                "photos/s": len(photos) / whole,
+                "decode alone, photos/s": len(photos) / decode,
+                "share of decoding": decode / whole,
+                "share of decoding to an array": arrays / whole,
+                "share of decoding and encoding": (decode + encode) / whole,
+                "megapixels/s": sum(read_photo(p.data).pixels.size / 3e6 for p in photos) / whole,
+            }
+        )
+    return rows
+
+
+# --- pipeline -------------------------------------------------------------------------------------
+
+
+def data_config(records: str, **changes) -> ConfigDict:
+    """The training config's data section, for these records."""
+    from configs import vit_ti_cpu
+
+    config = vit_ti_cpu.get_config().data
+    config.records = records
+    config.update(changes)
+    return config
+
+
+def bench_pipeline(records: str, config_path: str, batches: int) -> list[dict]:
+    """Patches/s of each reader with and without processing, the cache off."""
+    from exif_jax.data import PatchData, load_tokenizer
+    from exif_jax.input_pipeline import batches as make_batches
+
+    rows = []
+    reader = RecordReader(records, "train")
+    sample = [decode_record(reader[i]) for i in range(0, len(reader), max(1, len(reader) // 400))]
+    workers = os.cpu_count() or 1
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        floor = min(_timed(lambda: list(pool.map(decode_image, sample))) for _ in range(3))
+    regions_per_second = len(sample) / floor
+    readers = ["threads"] + ["tf.data"] * (importlib.util.find_spec("tensorflow") is not None)
+    plain = {"rescale": 0.0, "recompress": 0.0, "shift": 0.0, "save": 0.0}
+    cases = {
+        "one patch of a region, as it is": {**plain, "texts_per_photo": 1, "patches_per_text": 1},
+        "the config's texts, patches and processing": {},
+    }
+    for name, changes in cases.items():
+        for which in readers:
+            config = data_config(records, cache_regions=1, **changes)
+            data = PatchData(config, "train", load_tokenizer(records), 128, 256)
+            decoded = _count_calls(data)
+            made = make_batches(data, 64, range(batches + 2), which)
+            next(made), next(made)
+            before = decoded()
+            started = time.perf_counter()
+            for _ in range(batches):
+                next(made)
+            took = time.perf_counter() - started
+            made.close()
+            regions = decoded() - before
+            rows.append(
+                {
+                    "batches": name,
+                    "reader": which,
+                    "patches/s": 64 * batches / took,
+                    "regions decoded/s": regions / took,
+                    "decode floor, regions/s": regions_per_second,
+                    "share of the floor": regions / took / regions_per_second,
+                }
+            )
+    command = [sys.executable, "-m", "benchmarks.train_step", "--config", config_path]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    step = next(line for line in told.splitlines() if line.startswith("step"))
+    rows.append({"batches": f"a step of {config_path} takes", "patches/s": step.split()[-2]})
+    return rows
+
+
+def _count_calls(data):
+    """How many regions a split has decoded so far; the cache holds one."""
+    return lambda: data._record.cache_info().misses
+
+
+def _timed(run) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+_GO_OVER = """
+import json, sys
+from benchmarks.data_prep import data_config, peak_mebibytes
+from exif_jax.data import PatchData, load_tokenizer
+from exif_jax.input_pipeline import batches
+records, which, marks = sys.argv[1], sys.argv[2], [int(x) for x in sys.argv[3:]]
+config = data_config(records, cache_regions=64, texts_per_photo=1, patches_per_text=1)
+data = PatchData(config, "train", load_tokenizer(records), 32, 64)
+told = {}
+for k, batch in enumerate(batches(data, 100, range(marks[-1] // 100), which), start=1):
+    if 100 * k in marks:
+        told[100 * k] = peak_mebibytes()
+print(json.dumps(told))
+"""
+
+
+def peak_mebibytes() -> float:
+    """The process's peak of resident memory; not what it inherited."""
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def bench_memory(folder: pathlib.Path, count: int) -> list[dict]:
+    """Goes over simulated records of 32-pixel noise; the peak must not grow with their number."""
+    rng = np.random.default_rng(0)
+    exif = {"Make": "Canopus", "Model": "C1", "Flash": "Fired", "ISO": "100"}
+    images = [encode_image(rng.integers(0, 256, (32, 32, 3), np.uint8)) for _ in range(64)]
+    for split, number in (("train", count), ("validation", 10)):
+        rows = (
+            encode_record(Record(images[k % 64], exif, f"{k:064x}"[::-1], (0, 0, 32, 32), f"{k}"))
+            for k in range(number)
+        )
+        write_shard(folder / shard_name(split, 0, 1), rows)
+    (folder / "tag_counts.json").write_text(json.dumps({"vocabulary": list(exif)}))
+    with contextlib.redirect_stdout(io.StringIO()):
+        train_tokenizer(["--records", str(folder)])
+    rows = []
+    for which in ["threads"] + ["tf.data"] * (importlib.util.find_spec("tensorflow") is not None):
+        command = [sys.executable, "-c", _GO_OVER, str(folder), which, str(count // 10), str(count)]
+        told = json.loads(
+            subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        )
+        rows.append({"reader": which, **{f"MiB after {int(k):,}": v for k, v in told.items()}})
+    return rows
+
+
+def bench_shuffle(num_photos: int = 30_000, per_batch: int = 64) -> list[dict]:
+    """Neighbours in the files, by where an epoch shows them."""
+    from exif_jax.photo_order import photos_of_step
+
+    steps = num_photos // per_batch
+    place = np.full(num_photos, -1)
+    for step in range(steps):
+        place[photos_of_step(num_photos, per_batch, 0, step)] = step
+    seen = place >= 0
+    pairs = seen[1:] & seen[:-1]
+    together = float((place[1:] == place[:-1])[pairs].mean())
+    correlation = float(np.corrcoef(place[seen], np.flatnonzero(seen))[0, 1])
+    return [
+        {
+            "photos": num_photos,
+            "neighbours in one batch": together,
+            "by chance": 1 / steps,
+            "correlation of place in file and epoch": correlation,
+        }
+    ]
+
+
+# --- command --------------------------------------------------------------------------------------
+
+
+def show(title: str, rows: list[dict]) -> None:
+    print(f"\n{title}")
+    for row in rows:
+        cells = (f"{k} {v:,.4g}" if isinstance(v, float) else f"{k}: {v}" for k, v in row.items())
+        print("  " + " | ".join(cells))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--photos", default=os.environ.get("EXIF_JAX_PHOTOS", "") + "/train")
+    parser.add_argument("--config", default="configs/vit_ti_cpu.py", help="of the training step")
+    parser.add_argument("--batches", type=int, default=30, help="of 64 patches, for each reader")
+    parser.add_argument("--records", type=int, default=100_000, help="simulated, for the memory")
+    parser.add_argument("--only", choices=["photos", "pipeline", "memory", "shuffle"])
+    args = parser.parse_args()
+
+    def wanted(part: str) -> bool:
+        return args.only in (None, part)
+
+    print(f"{os.cpu_count()} cores, Pillow {Image.__version__}, NumPy {np.__version__}")
+    if wanted("photos"):
+        show("photos, one core", bench_photos(args.photos))
+    with tempfile.TemporaryDirectory() as folder:
+        if wanted("pipeline"):
+            records = os.path.join(folder, "records")
+            with contextlib.redirect_stdout(io.StringIO()):
+                if plain_driver.main(["--input", args.photos, "--output", records]) != 0:
+                    raise SystemExit(f"{args.photos}: no records")
+                train_tokenizer(["--records", records])
+            show("pipeline, all cores", bench_pipeline(records, args.config, args.batches))
+        if wanted("memory"):
+            small = pathlib.Path(folder, "small")
+            small.mkdir()
+            show("memory", bench_memory(small, args.records))
+    if wanted("shuffle"):
+        show("shuffle", bench_shuffle())
+
+
+if __name__ == "__main__":
+    main()
