@@ -100,7 +100,7 @@ def decode_image(record: Record) -> np.ndarray:
                     f"{record.source!a}: the image is {image.height} x {image.width} but its "
                     f"region says {record.region[2]} x {record.region[3]}"
                 )
-            return np.array(image.convert("RGB"))
+            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise RecordError(f"{record.source!a}: the image does not decode: {error}") from error
 
