@@ -5,9 +5,11 @@ import os
 import struct
 import subprocess
 import sys
+import tarfile
 import zlib
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 from photo_folders import SECRETS, all_records, command, contents, make_folder, rejects, save_photo
@@ -15,7 +17,8 @@ from photo_folders import SECRETS, all_records, command, contents, make_folder, 
 from data_prep.photos import main
 from data_prep.sources import list_chunks
 from data_prep.stages import GRID
-from exif_jax.photo import read_photo
+from data_prep.train_tokenizer import main as train_tokenizer
+from exif_jax.photo import EXTENSIONS, read_photo
 from exif_jax.records import decode_image
 
 REPOSITORY = Path(__file__).parent.parent
@@ -73,9 +76,13 @@ def test_tag_counts_are_of_train_photos(made):
     assert counts["vocabulary"] == list(train[0].exif)
 
 
-def test_nothing_private_reaches_any_file(root, made):
+def test_nothing_private_reaches_any_file(root, made, tmp_path):
     assert any(secret in path.read_bytes() for path in root.rglob("*.JPG") for secret in SECRETS)
+    (tmp_path / "made").mkdir()
     for name, data in contents(made).items():
+        (tmp_path / "made" / name).write_bytes(data)
+    assert train_tokenizer(["--records", str(tmp_path / "made")]) == 0
+    for name, data in contents(tmp_path / "made").items():
         for secret in SECRETS:
             for form in (secret, secret.decode().encode("utf-16-le")):
                 assert form not in data, name
@@ -90,6 +97,7 @@ def test_workers_and_runs_give_the_same_bytes(root, made, tmp_path):
     done = subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "cameras" in done.stdout and "photos: 100%" in done.stderr
+    assert not any(secret.decode() in done.stdout + done.stderr for secret in SECRETS)
     assert contents(tmp_path / "out") == contents(made)
 
 
@@ -196,6 +204,41 @@ def test_bad_files_are_counted_and_listed_and_the_good_ones_kept(tmp_path, capsy
         assert not set(text) & {"\x1b", "\x07", "\u202e"}
     for name in ("statistics.json", "statistics.html", "rejects.jsonl", "tag_counts.json"):
         assert b"\x1b" not in (tmp_path / "out" / name).read_bytes()
+
+
+def test_every_malformed_file_is_named_or_used(tmp_path):
+    """Cycles in EXIF, comments of 64 kB, bombs: among two good photos."""
+    root = tmp_path / "in"
+    for path in (REPOSITORY / "tests" / "hostile").iterdir():
+        if path.suffix != ".py":
+            (root / path.name).parent.mkdir(exist_ok=True)
+            (root / path.name).write_bytes(path.read_bytes())
+    hostile = {path.name for path in root.iterdir() if path.suffix in EXTENSIONS}
+    for seed in range(2):
+        save_photo(root / f"good{seed}.jpg", seed)
+    assert main(command(root, tmp_path / "out")) == 0
+    assert rejects(tmp_path / "out").keys() == hostile  # each is too small at best
+    assert len([r for rows in all_records(tmp_path / "out").values() for r in rows]) == 4
+
+
+def test_tar_shards_and_buckets_are_inputs_too(root, made, tmp_path):
+    bucket = fsspec.filesystem("memory")
+    for path in root.rglob("*.JPG"):
+        bucket.pipe(f"/{tmp_path.name}/{path.relative_to(root).as_posix()}", path.read_bytes())
+    assert main(command(f"memory://{tmp_path.name}", tmp_path / "bucket")) == 0
+    assert contents(tmp_path / "bucket").keys() == contents(made).keys()
+    for name, data in contents(made).items():
+        if not name.startswith("statistics"):  # names the input by its number of files
+            assert (tmp_path / "bucket" / name).read_bytes() == data
+    with tarfile.open(tmp_path / "0.tar", "w") as archive:
+        for path in sorted(root.rglob("*.JPG")):
+            archive.add(path, path.name.lower())
+    assert main(command(tmp_path / "*.tar", tmp_path / "tar")) == 0
+    pixels = [
+        {r.image for rows in all_records(f).values() for r in rows}
+        for f in (made, tmp_path / "tar")
+    ]
+    assert pixels[0] == pixels[1]
 
 
 def test_few_tags_are_rejected(tmp_path):
