@@ -16,6 +16,7 @@ import argparse
 import bisect
 import itertools
 import json
+import logging
 import os
 import sys
 import threading
@@ -338,6 +339,7 @@ def main(argv: list[str] | None = None) -> int:
     add_settings(parser)
     args, rest = parser.parse_known_args(argv)
     check_settings(parser, args)
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)  # its warnings bury our own
     try:
         return _run(args, settings_of(args), _options(rest, args.workers))
     except (UsageError, SourceError, FilesError) as error:
