@@ -144,6 +144,20 @@ def bench_pipeline(records: str, config_path: str, batches: int) -> list[dict]:
         "one patch of a region, as it is": {**plain, "texts_per_photo": 1, "patches_per_text": 1},
         "the config's texts, patches and processing": {},
     }
+    config = data_config(records, cache_regions=1, **cases["one patch of a region, as it is"])
+    data = PatchData(config, "train", load_tokenizer(records), 128, 256)
+    slots = [(step, slot) for step in range(4) for slot in range(64)]
+    whole = seconds(lambda place: data.sample(*place, 64), slots) / len(slots)
+    alone = seconds(decode_image, sample) / len(sample)
+    rows.append(
+        {
+            "batches": "one patch of a region, as it is",
+            "reader": "none, one thread",
+            "patches/s": 1 / whole,
+            "decode floor, regions/s": 1 / alone,
+            "share of the floor": alone / whole,
+        }
+    )
     for name, changes in cases.items():
         for which in readers:
             config = data_config(records, cache_regions=1, **changes)

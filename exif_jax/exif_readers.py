@@ -33,6 +33,12 @@ def _codes(words: str, first: int = 0, **others: str) -> dict[str, int]:
 
 # --- exifread -----------------------------------------------------------------------------------
 
+# exifread-nocycle 3.0.1, which img2dataset 1.47 comes with, prints values of the type UNDEFINED as
+# nothing or as zeros, whatever the file says.
+_EXIFREAD_LOST = frozenset(
+    ("FileSource", "SceneType", "CFAPattern", "ExifVersion", "FlashpixVersion")
+    + ("ComponentsConfiguration",)
+)
 _EXIFREAD_DIRECTORIES = {"Image": "IFD0", "EXIF": "ExifIFD", "Interoperability": "InteropIFD"}
 _EXIFREAD_NAMES = {
     "ISOSpeedRatings": "ISO",
@@ -131,6 +137,8 @@ def from_exifread(tags: Mapping[str, Any]) -> dict[str, str]:
         if tag is None:
             continue
         printed = str(value).strip()[:_MOST]
+        if tag.exiftool in _EXIFREAD_LOST and not printed.strip("[]0, "):
+            continue
         code = _EXIFREAD_WORDS.get(tag.exiftool, {}).get(printed)
         if code is not None:
             texts[tag.exiftool] = str(code)

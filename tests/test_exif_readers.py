@@ -317,3 +317,20 @@ def test_nothing_private_passes():
     assert from_yfcc(",".join(f"{item}:{secret}" for item in items)) == {}
     assert from_flickr(flickr_answer(answer)) == {}
     assert from_released({"EXIF": {"Artist": secret, "Image Description": secret}}) == {}
+
+
+def test_what_img2datasets_reader_lost_is_left_out():
+    """Its own release of exifread prints values of the type UNDEFINED as nothing or as zeros."""
+    told = {
+        "Image Make": "Canopus",
+        "EXIF FileSource": "0",
+        "EXIF SceneType": "0",
+        "EXIF CVAPattern": "[0, 0, 0, 0, 0, 0, 0, 0]",
+        "EXIF CFAPattern": "[0, 0, 0, 0, 0, 0, 0, 0]",
+        "EXIF ExifVersion": "",
+        "EXIF FlashPixVersion": "",
+        "EXIF ComponentsConfiguration": "",
+        "EXIF CustomRendered": "0",
+    }
+    assert from_exifread(told) == {"Make": "Canopus", "Custom Rendered": "Normal"}
+    assert from_exifread({"EXIF FileSource": "Digital Camera"}) == {"File Source": "Digital Camera"}
