@@ -12,6 +12,8 @@ from exif_jax.atomic import write_bytes
 class MetricsWriter:
     """Appends one JSON object a call to `metrics.jsonl`, flushed at once.
 
+    Of several processes only the first writes and prints.
+
     Args:
         workdir: where the files go.
         first_step: a resumed run starts here. Rows that a killed run wrote for later steps are
@@ -19,7 +21,10 @@ class MetricsWriter:
             holds every row once.
     """
 
-    def __init__(self, workdir: pathlib.Path, first_step: int):
+    def __init__(self, workdir: pathlib.Path, first_step: int, silent: bool = False):
+        self._silent, self._board = silent, None
+        if silent:
+            return
         path = workdir / "metrics.jsonl"
         self._written = _keep_rows_up_to(path, first_step)
         self._file = path.open("a", encoding="utf-8")
@@ -28,10 +33,12 @@ class MetricsWriter:
 
             self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
         except ImportError:
-            self._board = None
+            pass
 
     def write(self, step: int, metrics: dict[str, float], note: str = "") -> None:
         """Writes scalars under `step`; `note` is printed on the console after them."""
+        if self._silent:
+            return
         row = {"step": step, **metrics}
         if (step, *metrics) not in self._written:
             self._file.write(json.dumps(row) + "\n")
@@ -43,7 +50,8 @@ class MetricsWriter:
         print(f"step {step:>7}  {shown}  {note}".rstrip(), file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        self._file.close()
+        if not self._silent:
+            self._file.close()
         if self._board:
             self._board.close()
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import json
 import math
 import pathlib
@@ -25,7 +26,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from exif_jax import release, sharding, train_state
+from exif_jax import processes, release, sharding, train_state
 from exif_jax.atomic import write_bytes
 from exif_jax.checkpoint import CheckpointError, Checkpoints
 from exif_jax.data import DataError, PatchData, load_tokenizer, patches_per_photo
@@ -80,7 +81,10 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
             f"batch_size {batch_size} takes {num_photos} photos, and {config.data.records} has "
             f"{train_data.num_photos} to train on: a batch holds a photo once; choose a smaller one"
         )
-    prepare_workdir(workdir, config)
+    with processes.first_goes_ahead("workdir") as first:
+        if first:
+            prepare_workdir(workdir, config)
+    tell = functools.partial(print, file=sys.stderr if first else io.StringIO())
 
     # --- State, placed on the mesh ----------------------------------------------------------------
     tx = make_optimizer(config.optim, num_steps)
@@ -93,12 +97,11 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
         start = read_image_encoder(config.train.init_image, model_config.image)
         image = jax.device_put({**state.params["image"], **start}, state_sharding.params["image"])
         state = state._replace(params={**state.params, "image": image})
-    print(
+    tell(
         f"{sum(x.size for x in jax.tree.leaves(state.params)):,} parameters, "
         f"{train_data.num_photos:,} + {validation_data.num_photos:,} photos, "
         f"mesh {dict(mesh.shape)} of {jax.devices()[0].device_kind}, "
-        f"batches by {choose_reader(config.data.reader)}",
-        file=sys.stderr,
+        f"batches by {choose_reader(config.data.reader)}, {jax.process_count()} process(es)"
     )
 
     # --- Steps ------------------------------------------------------------------------------------
@@ -121,13 +124,16 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
         )
 
     def write_release(step: int, state, results: dict[str, float], name: str) -> None:
+        params = processes.fetch(mesh, state.params)
+        if not first:
+            return
         # Paths say nothing about the weights and may name a person.
         settings = config.to_dict()
         settings["data"]["records"] = ""
         settings["train"]["init_image"] = pathlib.Path(config.train.init_image).name
         model = release.Model(
             config=model_config,
-            params=jax.device_get(state.params),
+            params=params,
             tokenizer=tokenizer,
             tags=train_data.tags,
             provenance={"config": settings, "steps": step, "validation": results},
@@ -145,7 +151,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
         if checkpoints.latest_step() is not None:
             state = checkpoints.restore(shapes, state_sharding)
         first_step = int(state.step)
-        writer = stack.enter_context(contextlib.closing(MetricsWriter(workdir, first_step)))
+        writer = MetricsWriter(workdir, first_step, silent=not first)
+        stack.enter_context(contextlib.closing(writer))
         results = evaluate(state.params)
         writer.write(first_step, {f"validation/{k}": v for k, v in results.items()})
         if first_step == 0:
@@ -153,7 +160,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
         last_log, log_time = first_step, time.monotonic()
 
         steps = range(first_step, num_steps)
-        loaded = batches(train_data, batch_size, steps, config.data.reader)
+        which = (jax.process_index(), jax.process_count())
+        loaded = batches(train_data, batch_size, steps, config.data.reader, *which)
         placed = prefetch(sharding.to_device(mesh, batch) for batch in loaded)
         for step, batch in zip(steps, placed, strict=True):
             state, metrics = step_fn(state, batch)
@@ -182,7 +190,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
                 checkpoints.save(done, state)
 
     write_release(num_steps, state, results, "model.safetensors")
-    print(f"wrote {workdir / 'model.safetensors'}", file=sys.stderr)
+    tell(f"wrote {workdir / 'model.safetensors'}")
     return results
 
 
@@ -285,15 +293,24 @@ def _changed_groups(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 EXPECTED = (
     *(TrainError, DataError, CheckpointError, RecordError, TokenizerError),
     *(sharding.MeshError, release.ReleaseError, StartError, TorchFileError),
+    processes.JoinError,
 )
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/vit_b.py.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, metrics and the model.")
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator",
+    "",
+    "Of several processes: HOST:PORT of the first, or auto on TPU VMs, SLURM, GKE and Open MPI.",
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", -1, "With HOST:PORT: how many there are.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", -1, "With HOST:PORT: which one this is, from 0.")
 
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}; flags look like --workdir=DIR")
     try:
+        processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
         train(_CONFIG.value, pathlib.Path(_WORKDIR.value))
     except EXPECTED as e:
         sys.exit(f"error: {e}")

@@ -1,0 +1,117 @@
+"""Training in several processes on one machine: the losses and parameters of one process."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from test_train import ROOT, command, losses, records, run, tiny_flags, whole_run  # noqa: F401
+
+from exif_jax import processes, release
+
+DEVICES = 8
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+def start(flags, workdir, log, number: int) -> list[subprocess.Popen]:
+    """Begins `number` processes of one run, each with its share of the devices."""
+    port = free_port()
+    started = []
+    for k in range(number):
+        line = command(flags, workdir, DEVICES // number)
+        line += [f"--coordinator=127.0.0.1:{port}", f"--num_processes={number}"]
+        line += [f"--process_id={k}"]
+        output = log.with_suffix(f".{k}").open("w")
+        with output:
+            started.append(subprocess.Popen(line, cwd=ROOT, stdout=output, stderr=output))
+    return started
+
+
+def assert_same_model(a, b):
+    """Equal but for float32 sums in another order, grown by six steps of Adam, and the last bit of
+    float16, in which release files are stored (a part in a thousand)."""
+    ours, theirs = (release.load_model(folder / "model.safetensors").params for folder in (a, b))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-3, atol=2e-4), ours, theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [2, 4])
+def test_processes_give_the_losses_of_one(records, whole_run, tmp_path, number):  # noqa: F811
+    flags = tiny_flags(records, mesh__fsdp=2)
+    for process in start(flags, tmp_path / "run", tmp_path / "log", number):
+        code = process.wait(timeout=280)
+        told = [(tmp_path / f"log.{k}").read_text() for k in range(number)]
+        assert code == 0, told
+    assert f"{number} process(es)" in told[0]
+    # Only the first one tells and writes.
+    assert not any("step " in text or "wrote" in text for text in told[1:])
+    assert losses(tmp_path / "run") == pytest.approx(losses(whole_run), rel=1e-4)
+    assert_same_model(tmp_path / "run", whole_run)
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_goes_on_in_one(records, whole_run, tmp_path):  # noqa: F811
+    flags = tiny_flags(records, mesh__fsdp=2)
+    started = start(flags, tmp_path / "run", tmp_path / "log", 2)
+    deadline = time.monotonic() + 250
+    while 3 not in losses(tmp_path / "run"):
+        assert time.monotonic() < deadline and all(p.poll() is None for p in started)
+        time.sleep(0.01)
+    for process in started:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert not (tmp_path / "run" / "model.safetensors").exists(), "it ended before it was killed"
+    done = run(flags, tmp_path / "run", devices=2)
+    assert done.returncode == 0, done.stderr
+    assert losses(tmp_path / "run") == pytest.approx(losses(whole_run), rel=1e-4)
+    assert_same_model(tmp_path / "run", whole_run)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("", 2, -1), "need --coordinator"),
+        (("", -1, 1), "need --coordinator"),
+        (("127.0.0.1:1", 2, 2), "needs its own number, from 0"),
+        (("127.0.0.1:1", -1, 0), "needs its own number, from 0"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_explained(arguments, words):
+    with pytest.raises(processes.JoinError, match=words):
+        processes.join(*arguments)
+
+
+def test_processes_that_do_not_come_are_explained(tmp_path):
+    code = (
+        "from exif_jax import processes\n"
+        "processes.JOIN_SECONDS = 2\n"
+        f"processes.join('127.0.0.1:{free_port()}', 2, 1)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode != 0
+    told = done.stderr
+    assert "did not find each other" in told or "DEADLINE_EXCEEDED" in told
+
+
+def test_one_process_is_alone_and_first():
+    processes.join("", -1, -1)
+    assert processes.is_first()
+    with processes.first_goes_ahead("test") as first:
+        assert first
