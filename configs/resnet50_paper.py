@@ -50,6 +50,7 @@ def get_config() -> ConfigDict:
     c.train = ConfigDict()
     c.train.batch_size = 1024
     c.train.image_weight = 0.0  # the paper has no loss between patches
+    c.train.loss_chunk = 0
     c.train.init_image = ""  # torchvision's ResNet-50 (.pth), to begin as the paper does
     c.train.num_steps = 73_000
     c.train.dtype = "bfloat16"

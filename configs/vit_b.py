@@ -56,6 +56,7 @@ def get_config() -> ConfigDict:
     c.train = ConfigDict()
     c.train.batch_size = 1024  # patches, over all devices
     c.train.image_weight = 1.0  # of the loss between patches, beside that of patches and texts
+    c.train.loss_chunk = 0  # columns of logits at a time, for large batches; 0: all at once
     c.train.init_image = ""  # image encoder to begin from: .npz, .pth or .safetensors
     c.train.num_steps = 73_000  # the paper's number
     c.train.dtype = "bfloat16"  # of matrix products; parameters and loss stay float32

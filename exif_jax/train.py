@@ -109,6 +109,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
         functools.partial(
             train_state.train_step,
             *(model_config, tx, config.train.dtype, config.train.image_weight),
+            chunks=(mesh, config.train.loss_chunk) if config.train.loss_chunk else None,
         ),
         in_shardings=(state_sharding, sharding.batch_sharding(mesh)),
         out_shardings=(state_sharding, sharding.replicated(mesh)),
@@ -253,6 +254,8 @@ def check_config(config: ConfigDict) -> None:
             f"config.train.image_weight is {config.train.image_weight}; it must be 0, or positive "
             "with data.patches_per_text of at least 2"
         )
+    if config.train.loss_chunk < 0:
+        raise TrainError(f"config.train.loss_chunk is {config.train.loss_chunk}; 0 or more")
     if config.train.dtype not in ("float32", "bfloat16"):
         raise TrainError(f"config.train.dtype is {config.train.dtype!r}: float32 or bfloat16")
 

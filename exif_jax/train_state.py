@@ -9,8 +9,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
-from exif_jax.losses import image_infonce, infonce
+from exif_jax.losses import (
+    image_infonce,
+    image_infonce_in_chunks,
+    infonce,
+    infonce_in_chunks,
+)
 from exif_jax.models import dual_encoder
 from exif_jax.models.dual_encoder import DualEncoderConfig, Params
 
@@ -38,18 +44,27 @@ def loss_fn(
     image_weight: float,
     params: Params,
     batch: dict[str, jax.Array],
+    chunks: tuple[Mesh, int] | None = None,
 ) -> tuple[jax.Array, tuple[dict[str, jax.Array], Params]]:
     """The loss of one global batch, what to log of it, and the running statistics after it.
 
-    It is `losses.infonce` and, where `image_weight` is not 0, that times `losses.image_infonce`.
+    It is `losses.infonce` and, where `image_weight` is not 0, that times `losses.image_infonce`;
+    with `chunks`, a mesh and a number of columns, their forms without the matrix of logits.
     """
     (z_img, z_txt, extras), running = dual_encoder.apply_training(
         config, params, batch["image"], batch["tokens"], batch["token_mask"], dtype
     )
-    loss, accuracy = infonce(z_img, z_txt, extras["scale"], batch["text_id"])
+    text_id = batch["text_id"]
+    if chunks:
+        loss, accuracy = infonce_in_chunks(z_img, z_txt, extras["scale"], text_id, *chunks)
+    else:
+        loss, accuracy = infonce(z_img, z_txt, extras["scale"], text_id)
     metrics = {"text_loss": loss, "accuracy": accuracy, **extras}
     if image_weight:
-        metrics["image_loss"] = image_infonce(z_img, extras["image_scale"], batch["text_id"])
+        among = functools.partial(image_infonce, z_img, extras["image_scale"], text_id)
+        if chunks:
+            among = functools.partial(image_infonce_in_chunks, *among.args, *chunks)
+        metrics["image_loss"] = among()
         loss = loss + image_weight * metrics["image_loss"]
     return loss, (metrics, running)
 
@@ -61,6 +76,7 @@ def train_step(
     image_weight: float,
     state: TrainState,
     batch: dict[str, jax.Array],
+    chunks: tuple[Mesh, int] | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One optimiser step.
 
@@ -70,11 +86,12 @@ def train_step(
         state: the state at step k.
         batch: image uint8 [B, S, S, 3], tokens int32 [G, L], token_mask bool [G, L],
             text_id uint32 [G]; B/G patches to a text, in order.
+        chunks: as for `loss_fn`; static.
 
     Returns:
         The state at step k + 1 and float32 scalars measured on the state at step k.
     """
-    objective = functools.partial(loss_fn, config, dtype, image_weight)
+    objective = functools.partial(loss_fn, config, dtype, image_weight, chunks=chunks)
     (loss, (metrics, running)), grads = jax.value_and_grad(objective, has_aux=True)(
         state.params, batch
     )

@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType
 
-from exif_jax.losses import image_infonce, infonce
-from exif_jax.sharding import batch_sharding, replicated
+from exif_jax.losses import (
+    image_infonce,
+    image_infonce_in_chunks,
+    infonce,
+    infonce_in_chunks,
+)
+from exif_jax.sharding import batch_sharding, make_mesh, replicated
 
 B, D = 16, 6
 SCALE = np.float32(7.0)
@@ -177,3 +182,57 @@ def test_a_sharded_batch_gives_the_same(devices):
     among, (d_among, d_scale_among) = image_oracle(inputs[0], *inputs[2:])
     assert float(loss) == pytest.approx(text + among, rel=1e-5)
     assert_close(gradients, (d_img + d_among, d_txt, d_scale + d_scale_among))
+
+
+# --- in chunks ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fsdp", [1, 2])
+@pytest.mark.parametrize("chunk", [1, 5, 16, 1000])
+@pytest.mark.parametrize("patches", [1, 2])
+def test_chunks_give_the_value_and_gradient_of_the_whole_in_float64(fsdp, chunk, patches):
+    if fsdp > jax.device_count():
+        pytest.skip(f"needs {fsdp} devices")
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(chunk)
+        texts = 16
+        z_img, z_txt = (rng.normal(size=(n, D)) for n in (texts * patches, texts))
+        z_img /= np.linalg.norm(z_img, axis=1, keepdims=True)
+        z_txt /= np.linalg.norm(z_txt, axis=1, keepdims=True)
+        ids = rng.integers(0, 12, texts).astype(np.uint32)
+        mesh = make_mesh(-1, fsdp)
+
+        def whole(z_img, z_txt, scale):
+            loss, accuracy = infonce(z_img, z_txt, scale, ids)
+            return loss + image_infonce(z_img, scale, ids), accuracy
+
+        def in_chunks(z_img, z_txt, scale):
+            loss, accuracy = infonce_in_chunks(z_img, z_txt, scale, ids, mesh, chunk)
+            return loss + image_infonce_in_chunks(z_img, scale, ids, mesh, chunk), accuracy
+
+        found = []
+        for function in (whole, in_chunks):
+            grad = jax.jit(jax.value_and_grad(function, (0, 1, 2), has_aux=True))
+            found.append(grad(z_img, z_txt, 7.0))
+        for x, y in zip(*map(jax.tree.leaves, found), strict=True):
+            assert x.dtype == np.float64 or x.shape == ()
+            np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-12)
+
+
+def test_in_chunks_no_device_holds_all_its_logits():
+    """Neither forwards nor backwards is there an array of all columns for a device's rows."""
+    texts = 32 * jax.device_count()
+    mesh = make_mesh(-1, 1)
+    rows = jax.ShapeDtypeStruct((texts, D), np.float32, sharding=batch_sharding(mesh))
+    ids = jax.ShapeDtypeStruct((texts,), np.uint32, sharding=batch_sharding(mesh))
+
+    def compiled(loss) -> str:
+        grad = jax.jit(jax.grad(lambda a, b, ids: loss(a, b, np.float32(7.0), ids)[0], (0, 1)))
+        return grad.lower(rows, rows, ids).compile().as_text()
+
+    whole = compiled(infonce)
+    chunked = compiled(lambda *args: infonce_in_chunks(*args, mesh, 8))
+    shapes = [f"f32[32,{texts}]", f"f32[{texts},32]"]
+    assert any(shape in whole for shape in shapes)
+    assert not any(shape in chunked for shape in shapes)
+    assert "f32[32,8]" in chunked

@@ -179,6 +179,13 @@ def test_eight_devices_give_the_losses_of_one(records, whole_run, tmp_path):
 
 
 @pytest.mark.slow
+def test_logits_in_chunks_give_the_same_losses(records, whole_run, tmp_path):
+    done = run(tiny_flags(records, train__loss_chunk=5), tmp_path, devices=4)
+    assert done.returncode == 0, done.stderr
+    assert losses(tmp_path) == pytest.approx(losses(whole_run), rel=1e-4)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kill_after", [3])
 def test_a_killed_run_resumes_to_the_same_curve_bit_for_bit(
     records, whole_run, tmp_path, kill_after
