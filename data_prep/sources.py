@@ -94,9 +94,11 @@ def list_chunks(source: str, photos_per_chunk: int = 32) -> tuple[list[Chunk], i
     Raises:
       SourceError: it cannot be listed, or holds no photo.
     """
+    if not is_url(source):
+        source = os.path.abspath(source)  # wherever a worker runs
     if source.endswith(".tar"):
-        shards = _list_shards(source)
-        return [Chunk(source[: -len(_pattern(source))], (file,), True) for file in shards], 0
+        root, shards = _list_shards(source)
+        return [Chunk(root, (file,), True) for file in shards], 0
     files, others = _list_photos(source)
     if not files:
         raise SourceError(
@@ -174,9 +176,9 @@ def read_chunk(chunk: Chunk) -> Iterator[RawPhoto]:
     """The photos of a chunk, in order; what cannot be read comes with its `problem`."""
     files, top = file_system(chunk.root)
     for file in chunk.files:
-        path = f"{top.rstrip('/')}/{file.file}" if chunk.root else file.file
+        path = f"{top.rstrip('/')}/{file.file}"
         if chunk.tar:
-            name = re.sub(r"\.tar$", "", posixpath.basename(file.file))
+            name = file.file.removesuffix(".tar")
             try:
                 with files.open(path, "rb") as stream:
                     yield from _shard(stream, name)
@@ -243,17 +245,22 @@ def _pattern(source: str) -> str:
     while re.search(r"[*?\[]", folder):
         folder, _, part = folder.rpartition("/")
         name = f"{part}/{name}"
-    return name if folder or not source.startswith("/") else f"/{name}"
+    return name
 
 
-def _list_shards(source: str) -> list[PhotoFile]:
+def _list_shards(source: str) -> tuple[str, list[PhotoFile]]:
+    """The folder above the first wildcard, and the shards by their paths in it."""
     pattern = _pattern(source)
     root = source[: -len(pattern)]
     matches = re.compile(fnmatch.translate(pattern)).match
-    found = [_stamp(name, info) for name, info in _walk(root or ".") if matches(name)]
+    found = [
+        _stamp(name, info)
+        for name, info in _walk(root)
+        if matches(name) and name.count("/") == pattern.count("/")
+    ]
     if not found:
         raise SourceError(f"{source}: no shard has such a name")
-    return sorted(found)
+    return root, sorted(found)
 
 
 def _shard(stream: IO[bytes], shard: str) -> Iterator[RawPhoto]:
@@ -263,6 +270,7 @@ def _shard(stream: IO[bytes], shard: str) -> Iterator[RawPhoto]:
     photo may be ends its shard, which is not read through.
     """
     key, parts, told = "", {}, f"{shard}/"
+    keys: set[str] = set()
     try:
         with tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
@@ -271,8 +279,9 @@ def _shard(stream: IO[bytes], shard: str) -> Iterator[RawPhoto]:
                     if not member.isdir():
                         yield _problem(told, "member refused", "no file, or a name outside")
                     continue
-                stem, _, suffix = posixpath.basename(member.name).partition(".")
-                suffix = f".{suffix.lower()}"
+                folder, name = posixpath.split(member.name)
+                stem, _, suffix = name.partition(".")
+                stem, suffix = posixpath.join(folder, stem), f".{suffix.lower()}"
                 if suffix not in EXTENSIONS and suffix != ".json":
                     continue
                 if member.size > (MAX_JSON_BYTES if suffix == ".json" else MAX_BYTES):
@@ -282,6 +291,11 @@ def _shard(stream: IO[bytes], shard: str) -> Iterator[RawPhoto]:
                 if stem != key:
                     yield from _sample(shard, key, parts)
                     key, parts = stem, {}
+                    if stem in keys:
+                        yield _problem(told, "member refused", "a name that was there before")
+                        key = ""
+                        continue
+                    keys.add(stem)
                 file = archive.extractfile(member)
                 data = file.read() if file else b""
                 if len(data) != member.size:

@@ -206,6 +206,23 @@ def test_hostile_shards(tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"0.tar"}
 
 
+def test_names_that_come_twice_do_not_hide_each_other(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    members = [("x/0.jpg", b"1"), ("y/0.jpg", b"2"), ("x/0.jpg", b"3"), ("x/1.jpg", b"4")]
+    shard(tmp_path / "a" / "0.tar", members)
+    shard(tmp_path / "b" / "0.tar", [("0.jpg", b"5")])
+    found = read_all(tmp_path / "*" / "0.tar")
+    assert {p.id: p.data for p in found if not p.problem} == {
+        **{"a/0/x/0": b"1", "a/0/y/0": b"2", "a/0/x/1": b"4"},
+        "b/0/0": b"5",
+    }
+    assert problems(found) == [("a/0/x/0.jpg", "member refused")]
+    assert len(read_all(tmp_path / "*" / "*.tar")) == len(found)
+    with pytest.raises(SourceError):
+        list_chunks(str(tmp_path / "*.tar"))  # none at the top
+
+
 def test_a_member_of_ten_gigabytes_is_not_read_through(tmp_path):
     info = tarfile.TarInfo("big.jpg")
     info.size = 10 << 30
