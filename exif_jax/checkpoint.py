@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
+import shutil
+import sys
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
 
 class CheckpointError(Exception):
@@ -24,7 +28,7 @@ class Checkpoints:
 
     def __init__(self, directory: pathlib.Path, keep: int | None):
         """`keep` is how many of the newest stay; None to read only, as beside a running process."""
-        self._directory = directory
+        self._directory, self._read_only = directory, keep is None
         if keep is None:
             options = ocp.CheckpointManagerOptions(read_only=True)
         else:
@@ -66,7 +70,10 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def restore(self, like: Any, shardings: Any) -> Any:
-        """The newest checkpoint, laid out by `shardings`, whatever devices wrote it.
+        """The newest checkpoint that can be read, laid out by `shardings`, whatever wrote it.
+
+        A damaged one is passed over for the one before, which is said on stderr, and put beside
+        the folder as `damaged-checkpoint-STEP`, so that its step can be saved again.
 
         Args:
             like: a tree of arrays or shapes with the structure to restore.
@@ -75,7 +82,34 @@ class Checkpoints:
         target = jax.tree.map(
             lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), like, shardings
         )
-        with self._explained("read", "move its folder away to go on from the one before"):
-            return self._manager.restore(
-                self._manager.latest_step(), args=ocp.args.StandardRestore(target)
-            )
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        with self._explained("read", "is it of this model?"):
+            for k, step in enumerate(steps):
+                try:
+                    state = self._manager.restore(step, args=ocp.args.StandardRestore(target))
+                except Exception as e:  # as above
+                    if step == steps[-1]:
+                        raise
+                    cause = " ".join(str(e).split())[:300]
+                    print(
+                        f"{self._directory}: the checkpoint of step {step} is damaged ({cause}); "
+                        f"going on from step {steps[k + 1]}",
+                        file=sys.stderr,
+                    )
+                else:
+                    self._put_aside(steps[:k])
+                    return state
+        raise CheckpointError(f"{self._directory}: holds no checkpoint")
+
+    def _put_aside(self, steps: list[int]) -> None:
+        """Nothing is deleted: who wants to may look what befell them."""
+        if not steps or self._read_only:
+            return
+        if jax.process_index() == 0:
+            for step in steps:
+                aside = self._directory.parent / f"damaged-checkpoint-{step}"
+                shutil.rmtree(aside, ignore_errors=True)
+                os.replace(self._directory / str(step), aside)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("damaged checkpoints put aside")
+        self._manager.reload()

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import SingleDeviceSharding
 
 from exif_jax import sharding
-from exif_jax.checkpoint import Checkpoints
+from exif_jax.checkpoint import CheckpointError, Checkpoints
 
 STEPS_KEPT = 2
 
@@ -111,3 +111,54 @@ def test_an_interrupted_save_is_passed_over(tmp_path):
     assert_same_bits(restore(tmp_path), state_at(2))
     save(tmp_path, 3)
     assert_same_bits(restore(tmp_path), state_at(3))
+
+
+def damage(folder, how: str) -> None:
+    """Every file of some size cut or filled with zeros, as disks do."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.stat().st_size > 40:
+            data = path.read_bytes()
+            path.write_bytes(data[:20] if how == "cut" else bytes(len(data)))
+
+
+@pytest.mark.parametrize("how", ["cut", "zeros"])
+def test_a_damaged_newest_one_falls_back_to_the_one_before(tmp_path, how, capsys):
+    folder = tmp_path / "checkpoints"
+    save(folder, 4, 7)
+    damage(folder / "7", how)
+    assert_same_bits(restore(folder), state_at(4))
+    told = capsys.readouterr().err
+    assert "step 7 is damaged" in told and "going on from step 4" in told
+    assert (tmp_path / "damaged-checkpoint-7").is_dir() and not (folder / "7").exists()
+    save(folder, 7)  # the run that goes on from there
+    assert_same_bits(restore(folder), state_at(7))
+    assert "damaged" not in capsys.readouterr().err
+
+
+def test_a_reader_beside_the_run_moves_nothing(tmp_path, capsys):
+    folder = tmp_path / "checkpoints"
+    save(folder, 4, 7)
+    damage(folder / "7", "cut")
+    like = jax.eval_shape(lambda: state_at(0))
+    with Checkpoints(folder, None) as checkpoints:
+        assert_same_bits(checkpoints.restore(like, on_one_device(like)), state_at(4))
+    assert (folder / "7").is_dir() and "step 7 is damaged" in capsys.readouterr().err
+
+
+def test_if_all_are_damaged_nothing_is_moved_and_it_says_so(tmp_path):
+    folder = tmp_path / "checkpoints"
+    save(folder, 4, 7)
+    damage(folder / "4", "cut")
+    damage(folder / "7", "cut")
+    with pytest.raises(CheckpointError, match="cannot read a checkpoint"):
+        restore(folder)
+    assert (folder / "4").is_dir() and (folder / "7").is_dir()
+
+
+def test_another_models_checkpoint_is_refused_and_left_alone(tmp_path):
+    folder = tmp_path / "checkpoints"
+    save(folder, 4, 7)
+    like = jax.eval_shape(lambda: {"other": jnp.zeros(3)})
+    with Checkpoints(folder, STEPS_KEPT) as checkpoints, pytest.raises(CheckpointError):
+        checkpoints.restore(like, on_one_device(like))
+    assert_same_bits(restore(folder), state_at(7))
