@@ -54,6 +54,7 @@ def get_config() -> ConfigDict:
     c.train.init_image = ""  # torchvision's ResNet-50 (.pth), to begin as the paper does
     c.train.num_steps = 73_000
     c.train.dtype = "bfloat16"
+    c.train.max_skipped = 5
     c.train.seed = 0
     c.train.log_every = 50
     c.train.eval_every = 1000

@@ -60,6 +60,7 @@ def get_config() -> ConfigDict:
     c.train.init_image = ""  # image encoder to begin from: .npz, .pth or .safetensors
     c.train.num_steps = 73_000  # the paper's number
     c.train.dtype = "bfloat16"  # of matrix products; parameters and loss stay float32
+    c.train.max_skipped = 5  # steps in a row without a finite loss; more stop the run
     c.train.seed = 0  # of the initial parameters
     c.train.log_every = 50  # steps
     c.train.eval_every = 1000

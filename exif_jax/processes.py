@@ -7,7 +7,9 @@ run by all processes together. https://docs.jax.dev/en/latest/multi_process.html
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -81,3 +83,26 @@ def first_goes_ahead(name: str) -> Iterator[bool]:
 def fetch(mesh: Mesh, tree: Any) -> Any:
     """A tree of global arrays to NumPy, in every process; all processes must call it."""
     return jax.device_get(jax.jit(lambda x: x, out_shardings=replicated(mesh))(tree))
+
+
+class Preempted(Exception):
+    """The machine is taken away; everything is saved up to the step in the message."""
+
+
+@contextlib.contextmanager
+def told_to_stop() -> Iterator[Callable[[int], bool]]:
+    """A function of the step that is true once SIGTERM came: cloud machines send it half a minute
+    or so before they go. Of several processes any may get it, and all agree on the step."""
+    if jax.process_count() > 1:
+        # JAX listens itself, and finds a step that no process has passed yet.
+        yield multihost_utils.reached_preemption_sync_point
+        return
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda step: False  # only there can signals be heard
+        return
+    came = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: came.set())
+    try:
+        yield lambda step: came.is_set()
+    finally:
+        signal.signal(signal.SIGTERM, before)

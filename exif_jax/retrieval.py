@@ -44,8 +44,9 @@ def recall(z_query: np.ndarray, z_target: np.ndarray, ks: tuple[int, ...]) -> di
     sims_NxN = z_query @ z_target.T
     own_N = np.diagonal(sims_NxN)[:, None]
     better_N = (sims_NxN > own_N).sum(axis=1)
-    tied_N = (sims_NxN == own_N).sum(axis=1)  # itself included
-    return {k: float(np.clip((k - better_N) / tied_N, 0.0, 1.0).mean()) for k in ks}
+    tied_N = (sims_NxN == own_N).sum(axis=1)  # itself included; 0 where it is no number
+    places_N = {k: np.clip((k - better_N) / np.maximum(tied_N, 1), 0.0, 1.0) for k in ks}
+    return {k: float(np.where(tied_N > 0, places_N[k], 0.0).mean()) for k in ks}
 
 
 def retrieval_metrics(z_img: np.ndarray, z_txt: np.ndarray) -> dict[str, float]:

@@ -7,7 +7,10 @@ WORKDIR holds config.json, metrics.jsonl, tensorboard/, checkpoints/ and, at the
 model.safetensors, which `exif_jax.localize` and `exif_jax.evaluate` take as --model. The same
 network before its first step lies beside it as untrained.safetensors, for comparison.
 
-Exit status: 0 done, 1 the run cannot start or go on (the message says why), 2 wrong flags.
+SIGTERM, which machines on call send before they go, saves the step it finds and ends the run.
+
+Exit status: 0 done, 1 the run cannot start or go on (the message says why), 2 wrong flags, 143
+stopped by SIGTERM.
 """
 
 from __future__ import annotations
@@ -15,19 +18,17 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import json
-import math
 import pathlib
+import signal
 import sys
 import time
-from typing import Any
 
 import jax
+import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from exif_jax import processes, release, sharding, train_state
-from exif_jax.atomic import write_bytes
 from exif_jax.checkpoint import CheckpointError, Checkpoints
 from exif_jax.data import DataError, PatchData, load_tokenizer, patches_per_photo
 from exif_jax.input_pipeline import batches, choose_reader, prefetch
@@ -39,12 +40,9 @@ from exif_jax.retrieval import embed_all, retrieval_metrics
 from exif_jax.starting_points import StartError, read_image_encoder
 from exif_jax.tokenizer import TokenizerError
 from exif_jax.torch_file import TorchFileError
+from exif_jax.train_config import TrainError, check_config, make_model_config, prepare_workdir
 
 EVAL_BATCH = 64
-
-
-class TrainError(Exception):
-    """The run cannot start or go on; the message says why and what to do."""
 
 
 def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
@@ -152,6 +150,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
         if checkpoints.latest_step() is not None:
             state = checkpoints.restore(shapes, state_sharding)
         first_step = int(state.step)
+        told_to_stop = stack.enter_context(processes.told_to_stop())
         writer = MetricsWriter(workdir, first_step, silent=not first)
         stack.enter_context(contextlib.closing(writer))
         results = evaluate(state.params)
@@ -170,11 +169,15 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
             # Only here does the host wait for the device.
             if due(done, config.train.log_every) or due(done, config.train.save_every):
                 metrics = {k: float(v) for k, v in jax.device_get(metrics).items()}
-                if not math.isfinite(metrics["loss"] + metrics["grad_norm"]):
+                if metrics["skipped_in_row"] >= config.train.max_skipped:
+                    batch = train_data.batch(step, batch_size, *which)
+                    path = workdir / f"bad_batch_{done}.{which[0]}.npz"
+                    np.savez(path, **batch)  # type: ignore[reportArgumentType]
                     raise TrainError(
-                        f"the loss is {metrics['loss']} at step {done}; lower --config.optim.lr "
-                        f"in a new --workdir (the newest checkpoint here is of step "
-                        f"{checkpoints.latest_step() or 0})"
+                        f"{metrics['skipped_in_row']:.0f} steps in a row gave no finite loss or "
+                        f"gradient, the last is {done}; its batch is in {path}. If that looks "
+                        "right, lower --config.optim.lr in a new --workdir (the newest checkpoint "
+                        f"here is of step {checkpoints.latest_step() or 0})"
                     )
             if due(done, config.train.log_every):
                 now = time.monotonic()
@@ -187,8 +190,11 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
             if due(done, config.train.eval_every):
                 results = evaluate(state.params)
                 writer.write(done, {f"validation/{k}": v for k, v in results.items()})
-            if due(done, config.train.save_every):
+            stop = told_to_stop(done)
+            if stop or due(done, config.train.save_every):
                 checkpoints.save(done, state)
+            if stop and done < num_steps:
+                raise processes.Preempted(f"stopped by SIGTERM; step {done} is saved")
 
     write_release(num_steps, state, results, "model.safetensors")
     tell(f"wrote {workdir / 'model.safetensors'}")
@@ -202,95 +208,6 @@ def embed_pairs(model_config, params, batch) -> tuple[jax.Array, jax.Array]:
     )
     assert z_img is not None and z_txt is not None
     return z_img, z_txt
-
-
-def make_model_config(config: ConfigDict, vocab_size: int) -> dual_encoder.DualEncoderConfig:
-    """The model's configuration; the tokenizer decides how many pieces there are."""
-    fields = config.model.to_dict()
-    fields["text"]["vocab_size"] = vocab_size
-    try:
-        return release.make_config(fields)
-    except (TypeError, ValueError, KeyError) as e:
-        raise TrainError(f"config.model: {e}") from e
-
-
-def check_config(config: ConfigDict) -> None:
-    """Raises TrainError for values that no run can use."""
-    positive = {
-        "train.batch_size": config.train.batch_size,
-        "train.num_steps": config.train.num_steps,
-        "train.log_every": config.train.log_every,
-        "train.eval_every": config.train.eval_every,
-        "train.save_every": config.train.save_every,
-        "optim.lr": config.optim.lr,
-        "data.texts_per_photo": config.data.texts_per_photo,
-        "data.patches_per_text": config.data.patches_per_text,
-        "data.cache_regions": config.data.cache_regions,
-    }
-    shares = {
-        "data.rescale": config.data.rescale,
-        "data.recompress": config.data.recompress,
-        "data.shift": config.data.shift,
-        "data.save": config.data.save,
-        "data.denoise": config.data.denoise,
-        "data.corrupt_share": config.data.corrupt_share,
-        "data.keep_tag": config.data.keep_tag,
-    }
-    for name, value in positive.items():
-        if not value > 0:
-            raise TrainError(f"config.{name} is {value}; it must be positive")
-    for name, value in shares.items():
-        if not 0 <= value <= 1:
-            raise TrainError(f"config.{name} is {value}; it is a probability, 0 to 1")
-    if config.train.batch_size % patches_per_photo(config.data):
-        raise TrainError(
-            f"config.train.batch_size is {config.train.batch_size}; it must be a multiple of "
-            "data.texts_per_photo x data.patches_per_text"
-        )
-    if config.train.image_weight < 0 or (
-        config.train.image_weight > 0 and config.data.patches_per_text < 2
-    ):
-        raise TrainError(
-            f"config.train.image_weight is {config.train.image_weight}; it must be 0, or positive "
-            "with data.patches_per_text of at least 2"
-        )
-    if config.train.loss_chunk < 0:
-        raise TrainError(f"config.train.loss_chunk is {config.train.loss_chunk}; 0 or more")
-    if config.train.dtype not in ("float32", "bfloat16"):
-        raise TrainError(f"config.train.dtype is {config.train.dtype!r}: float32 or bfloat16")
-
-
-def prepare_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
-    """Makes the folder and records the config; refuses a folder that another run began.
-
-    Raises:
-        TrainError: it cannot be written, or holds a run with another model, data or optimiser.
-    """
-    path = workdir / "config.json"
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        before = json.loads(path.read_text()) if path.exists() else None
-        changed = _changed_groups(before, config.to_dict()) if before else []
-        if changed:
-            raise TrainError(
-                f"{workdir}: holds a run with other settings ({', '.join(changed)}); choose "
-                "another --workdir, or give the same settings to go on with that run"
-            )
-        write_bytes(path, json.dumps(config.to_dict(), indent=1).encode())
-    except (OSError, ValueError) as e:
-        raise TrainError(f"{workdir}: cannot use this work folder: {e}") from e
-
-
-def _changed_groups(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Names of fields that decide the loss curve and differ; how often to log or save may."""
-    free = {"log_every", "eval_every", "save_every", "keep_checkpoints"}
-    free |= {"records", "reader", "cache_regions", "corrupt_share"}
-    return [
-        f"{group}.{name}"
-        for group in ("data", "model", "optim", "train")
-        for name in sorted(before.get(group, {}).keys() | now[group].keys())
-        if name not in free and before.get(group, {}).get(name) != now[group].get(name)
-    ]
 
 
 EXPECTED = (
@@ -315,6 +232,9 @@ def main(argv: list[str]) -> None:
     try:
         processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
         train(_CONFIG.value, pathlib.Path(_WORKDIR.value))
+    except processes.Preempted as e:
+        print(f"{e}: the same command goes on from there", file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)
     except EXPECTED as e:
         sys.exit(f"error: {e}")
     except OSError as e:

@@ -25,17 +25,28 @@ MAX_LOG_SCALE = math.log(100.0)
 
 
 class TrainState(NamedTuple):
-    """step: int32 scalar; params: float32 nested dict; opt_state: the optimiser's own."""
+    """What goes from step to step.
+
+    Attributes:
+        step: int32 scalar, steps done.
+        params: float32 nested dict.
+        opt_state: the optimiser's own.
+        skipped, skipped_in_row: int32 scalars, steps without a finite loss and gradient, which
+            changed nothing but these: of all, and since the last that had them.
+    """
 
     step: jax.Array
     params: Params
     opt_state: Any
+    skipped: jax.Array
+    skipped_in_row: jax.Array
 
 
 def init(config: DualEncoderConfig, tx: optax.GradientTransformation, key: jax.Array) -> TrainState:
     """A fresh state; pure, so that it can be made sharded under `jax.jit`."""
     params = dual_encoder.init_params(config, key)
-    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+    zero = jnp.zeros((), jnp.int32)
+    return TrainState(zero, params, tx.init(params), zero, zero)
 
 
 def loss_fn(
@@ -100,5 +111,15 @@ def train_step(
     params = dual_encoder.update_running(params, running)
     for name in ("log_scale", "log_image_scale"):
         params[name] = jnp.clip(params[name], 0.0, MAX_LOG_SCALE)
-    metrics |= {"loss": loss, "grad_norm": optax.tree.norm(grads)}
-    return TrainState(state.step + 1, params, opt_state), metrics
+    grad_norm = optax.tree.norm(grads)
+    usable = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+    params, opt_state = jax.tree.map(
+        lambda new, old: jnp.where(usable, new, old),
+        (params, opt_state),
+        (state.params, state.opt_state),
+    )
+    skipped = state.skipped + ~usable
+    in_row = jnp.where(usable, 0, state.skipped_in_row + 1)
+    metrics |= {"loss": loss, "grad_norm": grad_norm}
+    metrics |= {"skipped": skipped, "skipped_in_row": in_row}
+    return TrainState(state.step + 1, params, opt_state, skipped, in_row), metrics

@@ -231,3 +231,16 @@ def test_mutations_can_be_made_again():
     again = fuzz.mutate(seeds, 0, 17)
     assert again == fuzz.mutate(seeds, 0, 17)
     assert again != fuzz.mutate(seeds, 1, 17)
+
+
+def test_an_array_that_finds_no_memory_is_a_photo_error(monkeypatch, tmp_path):
+    path = tmp_path / "large.png"
+    Image.new("RGB", (4, 4)).save(path)
+    photo = read_photo(path)
+
+    def no_room(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(np, "asarray", no_room)
+    with pytest.raises(PhotoError, match=r"large\.png: too large for the memory"):
+        _ = photo.pixels

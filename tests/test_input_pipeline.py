@@ -5,7 +5,8 @@ import time
 
 import numpy as np
 import pytest
-from test_data import assert_same, damage, make, write_folder
+from test_data import assert_same, make, write_folder
+from test_data_damaged import damage
 
 from exif_jax import input_pipeline
 from exif_jax.data import DataError

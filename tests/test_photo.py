@@ -342,16 +342,3 @@ def test_extensions_and_no_jax():
     assert all(suffix == suffix.lower() for suffix in photo.EXTENSIONS)
     source = "import sys, exif_jax.photo; sys.exit('jax' in sys.modules)"
     assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", source]) == 0
-
-
-def test_an_array_that_finds_no_memory_is_a_photo_error(monkeypatch, tmp_path):
-    path = tmp_path / "large.png"
-    Image.new("RGB", (4, 4)).save(path)
-    photo = read_photo(path)
-
-    def no_room(*args, **kwargs):
-        raise MemoryError
-
-    monkeypatch.setattr(np, "asarray", no_room)
-    with pytest.raises(PhotoError, match=r"large\.png: too large for the memory"):
-        _ = photo.pixels

@@ -77,6 +77,24 @@ def test_a_run_of_two_processes_goes_on_in_one(records, whole_run, tmp_path):  #
     assert_same_model(tmp_path / "run", whole_run)
 
 
+@pytest.mark.slow
+def test_sigterm_to_one_process_saves_and_ends_both(records, tmp_path):  # noqa: F811
+    flags = tiny_flags(records, train__num_steps=2000, train__save_every=5000)
+    flags += ["--config.train.eval_every=5000"]
+    started = start(flags, tmp_path / "run", tmp_path / "log", 2)
+    deadline = time.monotonic() + 250
+    while 3 not in losses(tmp_path / "run"):
+        assert time.monotonic() < deadline and all(p.poll() is None for p in started)
+        time.sleep(0.01)
+    started[1].send_signal(signal.SIGTERM)
+    codes = [process.wait(timeout=200) for process in started]
+    told = [(tmp_path / f"log.{k}").read_text() for k in range(2)]
+    assert codes == [128 + signal.SIGTERM] * 2, told
+    folder = tmp_path / "run" / "checkpoints"
+    (step,) = [path.name for path in folder.iterdir() if path.name.isdigit()]
+    assert all(f"step {step} is saved" in text for text in told)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -78,3 +78,11 @@ def test_every_photo_is_embedded_once_whatever_the_batch(batch_size):
     np.testing.assert_array_equal(z_img[:, 0], np.arange(10))
     np.testing.assert_array_equal(z_txt[:, 0], -np.arange(10))
     assert set(seen) == set(range(10))
+
+
+def test_embeddings_that_are_no_numbers_are_not_found():
+    z_img = np.eye(4, dtype=np.float32)
+    z_txt = z_img.copy()
+    z_txt[2] = np.nan
+    assert recall(z_img, z_txt, (1, 4)) == {1: 0.75, 4: 0.75}
+    assert recall(np.full((3, 2), np.nan), np.full((3, 2), np.nan), (1,)) == {1: 0.0}

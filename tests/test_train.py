@@ -179,6 +179,24 @@ def test_eight_devices_give_the_losses_of_one(records, whole_run, tmp_path):
 
 
 @pytest.mark.slow
+def test_sigterm_saves_the_step_and_the_run_goes_on_bit_for_bit(records, whole_run, tmp_path):
+    flags = tiny_flags(records, train__save_every=1000)
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command(flags, tmp_path, 1), cwd=ROOT, stdout=log, stderr=log)
+        while process.poll() is None and 2 not in losses(tmp_path):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=120) == 128 + signal.SIGTERM, (tmp_path / "log").read_text()
+    told = (tmp_path / "log").read_text().splitlines()[-1]
+    (step,) = [path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()]
+    assert told == f"stopped by SIGTERM; step {step} is saved: the same command goes on from there"
+    assert 2 <= int(step) < 6 and not (tmp_path / "model.safetensors").exists()
+    done = run(flags, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert losses(tmp_path) == losses(whole_run)
+
+
+@pytest.mark.slow
 def test_logits_in_chunks_give_the_same_losses(records, whole_run, tmp_path):
     done = run(tiny_flags(records, train__loss_chunk=5), tmp_path, devices=4)
     assert done.returncode == 0, done.stderr
@@ -307,5 +325,9 @@ def test_a_diverging_run_stops_and_says_so(records, tmp_path):
     config = tiny_config(records)
     config.optim.lr = float("1e38")
     config.optim.clip_norm = 1e30
-    with pytest.raises(train.TrainError, match=r"lower --config\.optim\.lr"):
+    config.train.max_skipped = 3
+    with pytest.raises(train.TrainError, match=r"3 steps in a row .* lower --config\.optim\.lr"):
         train.train(config, tmp_path)
+    (path,) = tmp_path.glob("bad_batch_*.0.npz")
+    with np.load(path, allow_pickle=False) as batch:
+        assert batch["image"].shape == (16, 32, 32, 3) and batch["image"].dtype == np.uint8

@@ -36,7 +36,9 @@ TX = make_optimizer(OPTIM, 100)
 
 def state_of(params) -> TrainState:
     params = copied(params)
-    return TrainState(jnp.zeros((), jnp.int32), params, TX.init(params))
+    # Numbers of their own: the step donates each buffer.
+    zeros = [jnp.zeros((), jnp.int32) for _ in range(3)]
+    return TrainState(zeros[0], params, TX.init(params), *zeros[1:])
 
 
 # Donated: every test gives it a state of its own.
@@ -120,7 +122,8 @@ def test_three_steps_equal_numpy(after_three_steps):
     )
     assert moved.max() > 1e-3
     # The metrics are of the state before the step.
-    assert set(rows[0]) == {*expected_rows[0], "accuracy", "grad_norm"}
+    counted = {"skipped", "skipped_in_row"}
+    assert set(rows[0]) == {*expected_rows[0], "accuracy", "grad_norm", *counted}
     for row, expected_row, norm in zip(rows, expected_rows, norms, strict=True):
         for name, value in (expected_row | {"grad_norm": norm}).items():
             np.testing.assert_allclose(row[name], value, rtol=1e-4, atol=1e-6)
@@ -191,3 +194,20 @@ def test_a_fresh_state_begins_at_step_zero():
     assert {x.dtype for x in jax.tree.leaves(shapes.params)} == {np.dtype("float32")}
     expected = jax.eval_shape(TX.init, random_params())
     assert jax.tree.structure(shapes.opt_state) == jax.tree.structure(expected)
+
+
+def test_a_step_that_is_no_number_changes_nothing_and_is_counted(after_three_steps):
+    good = after_three_steps[0].params
+    spoilt = copied(good)
+    spoilt["log_scale"] = jnp.asarray(np.nan, jnp.float32)
+    state, metrics = step(state_of(spoilt), batches()[0])
+    assert not np.isfinite(metrics["loss"])
+    jax.tree.map(np.testing.assert_array_equal, state.params, spoilt)
+    jax.tree.map(np.testing.assert_array_equal, state.opt_state, TX.init(spoilt))
+    assert (int(state.step), int(state.skipped), int(state.skipped_in_row)) == (1, 1, 1)
+    state, metrics = step(state, batches()[1])
+    assert (int(metrics["skipped"]), int(metrics["skipped_in_row"])) == (2, 2)
+    healed = state._replace(params=copied(good))
+    state, metrics = step(healed, batches()[2])
+    assert np.isfinite(metrics["loss"])
+    assert (int(state.step), int(state.skipped), int(state.skipped_in_row)) == (3, 2, 0)
