@@ -131,10 +131,13 @@ def _walk(source: str) -> Iterator[tuple[str, dict[str, Any]]]:
         raise SourceError(f"{source}: {why}; give a folder of photos that can be read") from e
 
 
-def _stamp(file: str, info: Mapping[str, Any], facts: bytes = b"", sidecar: str = "") -> PhotoFile:
+_MARKS = ("size", "etag", "ETag", "md5Hash", "crc32c", "mtime", "LastModified")
+
+
+def _stamp(file: str, info: Mapping[str, Any], *beside: Mapping[str, Any]) -> PhotoFile:
     size = info.get("size")
-    marks = [info.get(k) for k in ("etag", "ETag", "md5Hash", "crc32c", "mtime", "LastModified")]
-    return PhotoFile(file, sidecar, facts, size if isinstance(size, int) else -1, str(marks))
+    marks = [[facts.get(k) for k in _MARKS] for facts in (info, *beside)]
+    return PhotoFile(file, "", b"", size if isinstance(size, int) else -1, str(marks))
 
 
 def _list_photos(source: str) -> tuple[list[PhotoFile], int]:
@@ -145,7 +148,8 @@ def _list_photos(source: str) -> tuple[list[PhotoFile], int]:
     for name in sorted(photos, key=os.fsencode):
         beside = (f"{name}.json", f"{posixpath.splitext(name)[0]}.json")
         sidecar = next((path for path in beside if path in found), "")
-        files.append(_stamp(name, found[name], rows.get(name, b""), sidecar))
+        stamp = _stamp(name, found[name], found.get(sidecar, {}))
+        files.append(stamp._replace(sidecar=sidecar, facts=rows.get(name, b"")))
     return files, len(found) - len(photos)
 
 

@@ -163,8 +163,14 @@ def test_a_file_that_goes_away_or_changes(tmp_path):
     (chunk,), _ = list_chunks(str(tmp_path))
     (tmp_path / "1.jpg").unlink()
     assert problems(list(read_chunk(chunk))) == [("1.jpg", "unreadable")]
-    (tmp_path / "2.jpg").write_bytes(b"other")
-    assert list_chunks(str(tmp_path))[0] != [chunk]  # so that a rerun reads it anew
+    (tmp_path / "1.jpg").write_bytes(b"photo")
+    (tmp_path / "2.json").write_text('{"EXIF": {"Make": "Canon"}}')
+    seen = [chunk]
+    for name, data in (("2.jpg", b"other"), ("2.json", b"longer " * 9)):
+        (tmp_path / name).write_bytes(data)
+        (now,), _ = list_chunks(str(tmp_path))
+        assert now not in seen  # so that a rerun reads it anew
+        seen.append(now)
 
 
 def test_sources_that_are_none(tmp_path):
