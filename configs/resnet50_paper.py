@@ -57,6 +57,7 @@ def get_config() -> ConfigDict:
     c.train.max_skipped = 5
     c.train.seed = 0
     c.train.log_every = 50
+    c.train.profile_steps = 0
     c.train.eval_every = 1000
     c.train.save_every = 1000
     c.train.keep_checkpoints = 3

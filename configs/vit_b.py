@@ -63,6 +63,7 @@ def get_config() -> ConfigDict:
     c.train.max_skipped = 5  # steps in a row without a finite loss; more stop the run
     c.train.seed = 0  # of the initial parameters
     c.train.log_every = 50  # steps
+    c.train.profile_steps = 0  # steps to trace, for TensorBoard or Perfetto, in WORKDIR/profile
     c.train.eval_every = 1000
     c.train.save_every = 1000
     c.train.keep_checkpoints = 3

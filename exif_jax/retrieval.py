@@ -50,12 +50,22 @@ def recall(z_query: np.ndarray, z_target: np.ndarray, ks: tuple[int, ...]) -> di
 
 
 def retrieval_metrics(z_img: np.ndarray, z_txt: np.ndarray) -> dict[str, float]:
-    """Recall at 1 and 5 both ways, and what guessing would give at 1."""
-    image_to_text, text_to_image = recall(z_img, z_txt, (1, 5)), recall(z_txt, z_img, (1, 5))
-    return {
-        "image_to_exif_r1": image_to_text[1],
-        "image_to_exif_r5": image_to_text[5],
-        "exif_to_image_r1": text_to_image[1],
-        "exif_to_image_r5": text_to_image[5],
-        "chance_r1": 1.0 / len(z_img),
-    }
+    """Recall at 1, 5 and 10 and the median rank both ways, and what guessing would give at 1."""
+    found = {}
+    for name, query, target in (
+        ("image_to_exif", z_img, z_txt),
+        ("exif_to_image", z_txt, z_img),
+    ):
+        found |= {f"{name}_r{k}": share for k, share in recall(query, target, (1, 5, 10)).items()}
+        found[f"{name}_median_rank"] = median_rank(query, target)
+    return found | {"chance_r1": 1.0 / len(z_img)}
+
+
+def median_rank(z_query: np.ndarray, z_target: np.ndarray) -> float:
+    """The median place of the queries' own targets, 1 is best; ties count by their middle."""
+    sims_NxN = z_query @ z_target.T
+    own_N = np.diagonal(sims_NxN)[:, None]
+    better_N = (sims_NxN > own_N).sum(axis=1)
+    tied_N = (sims_NxN == own_N).sum(axis=1)
+    rank_N = np.where(tied_N > 0, better_N + (tied_N + 1) / 2, len(sims_NxN))
+    return float(np.median(rank_N))

@@ -43,6 +43,7 @@ from exif_jax.torch_file import TorchFileError
 from exif_jax.train_config import TrainError, check_config, make_model_config, prepare_workdir
 
 EVAL_BATCH = 64
+PROFILE_AFTER = 5  # steps of a start that a trace leaves out: compilation is not what one looks for
 
 
 def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
@@ -157,15 +158,24 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
         writer.write(first_step, {f"validation/{k}": v for k, v in results.items()})
         if first_step == 0:
             write_release(0, state, results, "untrained.safetensors")
-        last_log, log_time = first_step, time.monotonic()
+        last_log, log_time, waited = first_step, time.monotonic(), 0.0
 
         steps = range(first_step, num_steps)
         which = (jax.process_index(), jax.process_count())
         loaded = batches(train_data, batch_size, steps, config.data.reader, *which)
         placed = prefetch(sharding.to_device(mesh, batch) for batch in loaded)
-        for step, batch in zip(steps, placed, strict=True):
+        traced = steps[PROFILE_AFTER : PROFILE_AFTER + config.train.profile_steps]
+        for step in steps:
+            asked = time.monotonic()
+            batch = next(placed)
+            waited += time.monotonic() - asked
+            if step == traced.start and traced:
+                jax.profiler.start_trace(str(workdir / "profile"))
             state, metrics = step_fn(state, batch)
             done = step + 1
+            if done == traced.stop and traced:
+                jax.block_until_ready(state)
+                jax.profiler.stop_trace()
             # Only here does the host wait for the device.
             if due(done, config.train.log_every) or due(done, config.train.save_every):
                 metrics = {k: float(v) for k, v in jax.device_get(metrics).items()}
@@ -183,9 +193,10 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
                 now = time.monotonic()
                 rate = batch_size * (done - last_log) / (now - log_time)
                 minutes_left = (num_steps - done) * batch_size / rate / 60
-                last_log, log_time = done, now
                 metrics |= {"learning_rate": float(schedule(step)), "pairs_per_second": rate}
+                metrics |= {"input_wait": waited / (now - log_time)}
                 metrics |= {"corrupt_records": float(len(train_data.corrupt))}
+                last_log, log_time, waited = done, now, 0.0
                 writer.write(done, metrics, f"({minutes_left:.0f} min left)")
             if due(done, config.train.eval_every):
                 results = evaluate(state.params)

@@ -98,7 +98,7 @@ def prepare_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
 
 def _changed_groups(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Names of fields that decide the loss curve and differ; how often to log or save may."""
-    free = {"log_every", "eval_every", "save_every", "keep_checkpoints"}
+    free = {"log_every", "eval_every", "save_every", "keep_checkpoints", "profile_steps"}
     free |= {"records", "reader", "cache_regions", "corrupt_share"}
     return [
         f"{group}.{name}"

@@ -120,6 +120,6 @@ def train_step(
     )
     skipped = state.skipped + ~usable
     in_row = jnp.where(usable, 0, state.skipped_in_row + 1)
-    metrics |= {"loss": loss, "grad_norm": grad_norm}
+    metrics |= {"loss": loss, "grad_norm": grad_norm, "param_norm": optax.tree.norm(state.params)}
     metrics |= {"skipped": skipped, "skipped_in_row": in_row}
     return TrainState(state.step + 1, params, opt_state, skipped, in_row), metrics

@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from exif_jax.retrieval import embed_all, recall, retrieval_metrics
+from exif_jax.retrieval import embed_all, median_rank, recall, retrieval_metrics
 
 
 def brute_force(z_query, z_target, k: int) -> float:
@@ -44,8 +44,12 @@ def test_a_perfect_model():
     assert retrieval_metrics(eye, eye) == {
         "image_to_exif_r1": 1,
         "image_to_exif_r5": 1,
+        "image_to_exif_r10": 1,
+        "image_to_exif_median_rank": 1,
         "exif_to_image_r1": 1,
         "exif_to_image_r5": 1,
+        "exif_to_image_r10": 1,
+        "exif_to_image_median_rank": 1,
         "chance_r1": 1 / 8,
     }
 
@@ -56,8 +60,12 @@ def test_a_collapsed_model_scores_chance():
         {
             "image_to_exif_r1": 0.05,
             "image_to_exif_r5": 0.25,
+            "image_to_exif_r10": 0.5,
+            "image_to_exif_median_rank": 10.5,
             "exif_to_image_r1": 0.05,
             "exif_to_image_r5": 0.25,
+            "exif_to_image_r10": 0.5,
+            "exif_to_image_median_rank": 10.5,
             "chance_r1": 0.05,
         }
     )
@@ -86,3 +94,13 @@ def test_embeddings_that_are_no_numbers_are_not_found():
     z_txt[2] = np.nan
     assert recall(z_img, z_txt, (1, 4)) == {1: 0.75, 4: 0.75}
     assert recall(np.full((3, 2), np.nan), np.full((3, 2), np.nan), (1,)) == {1: 0.0}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_median_rank_against_sorting(seed):
+    rng = np.random.default_rng(seed)
+    z_img, z_txt = rng.normal(size=(2, 17, 3))
+    order = np.argsort(-(z_img @ z_txt.T), axis=1)
+    ranks = [1 + int(np.flatnonzero(row == k)[0]) for k, row in enumerate(order)]
+    assert median_rank(z_img, z_txt) == np.median(ranks)
+    assert median_rank(np.full((4, 2), np.nan), np.full((4, 2), np.nan)) == 4

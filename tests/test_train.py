@@ -86,6 +86,16 @@ def test_the_reader_does_not_show_in_the_losses(records, tmp_path):
     assert losses(tmp_path / "threads") == losses(tmp_path / "tf.data")
 
 
+def test_a_trace_of_some_steps_is_written_and_the_wait_for_input_measured(records, tmp_path):
+    c = tiny_config(records, num_steps=9)
+    c.train.profile_steps = 2
+    train.train(c, tmp_path)
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    waits = [row["input_wait"] for row in rows if "input_wait" in row]
+    assert len(waits) == 9 and all(0 <= wait <= 1 for wait in waits)
+
+
 def test_damaged_records_are_counted_in_the_metrics(records, tmp_path):
     folder = shutil.copytree(records, tmp_path / "records")
     path = next(folder.glob("train-*.tfrecord"))

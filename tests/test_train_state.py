@@ -122,7 +122,7 @@ def test_three_steps_equal_numpy(after_three_steps):
     )
     assert moved.max() > 1e-3
     # The metrics are of the state before the step.
-    counted = {"skipped", "skipped_in_row"}
+    counted = {"skipped", "skipped_in_row", "param_norm"}
     assert set(rows[0]) == {*expected_rows[0], "accuracy", "grad_norm", *counted}
     for row, expected_row, norm in zip(rows, expected_rows, norms, strict=True):
         for name, value in (expected_row | {"grad_norm": norm}).items():
