@@ -35,7 +35,7 @@ def _codes(words: str, first: int = 0, **others: str) -> dict[str, int]:
 
 # exifread-nocycle 3.0.1, which img2dataset 1.47 comes with, prints values of the type UNDEFINED as
 # nothing or as zeros, whatever the file says.
-_EXIFREAD_LOST = {"FileSource", "SceneType", "CFAPattern", "ExifVersion", "FlashpixVersion"}
+_EXIFREAD_LOST = {"FileSource", "SceneType", "CFAPattern"}
 _EXIFREAD_DIRECTORIES = {"Image": "IFD0", "EXIF": "ExifIFD", "Interoperability": "InteropIFD"}
 _EXIFREAD_NAMES = {
     "ISOSpeedRatings": "ISO",
