@@ -17,7 +17,11 @@ NEVER = -1e9  # a logit that no softmax sees; finite, so that a row of nothing e
 
 
 def infonce(
-    z_img: jax.Array, z_txt: jax.Array, scale: jax.Array, text_id: jax.Array
+    z_img: jax.Array,
+    z_txt: jax.Array,
+    scale: jax.Array,
+    text_id: jax.Array,
+    photo_id: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Symmetric InfoNCE between patches and texts (paper section 3.1; van den Oord et al. 2018).
 
@@ -29,19 +33,55 @@ def infonce(
         z_txt: float32 [G, D], unit rows; G divides B.
         scale: scalar 1 / temperature.
         text_id: uint32 [G].
+        photo_id: uint32 [G]; other texts of a patch's own photo are then neither right nor wrong
+            for it. None: they are wrong, which teaches to tell the photo's histories apart.
 
     Returns:
         The loss in nats (mean of both directions; with one patch per text log B when nothing is
         known) and the share of patches that pick a right text, in [0, 1]; float32 scalars.
     """
+    positive_BxG, seen_BxG = _pairs(
+        *(of_patches(x, len(z_img)) for x in (text_id, photo_id)), text_id, photo_id
+    )
     logits_BxG = scale * jnp.matmul(z_img, z_txt.T, precision="highest")
-    positive_BxG = patch_text_id(text_id, len(z_img))[:, None] == text_id[None, :]
+    logits_BxG = jnp.where(seen_BxG, logits_BxG, NEVER)
     loss = (_pick(logits_BxG, positive_BxG) + _pick(logits_BxG.T, positive_BxG.T)) / 2
-    picked_B = logits_BxG.argmax(axis=1)[:, None]
-    return loss, jnp.take_along_axis(positive_BxG, picked_B, axis=1).mean()
+    return loss, _accuracy(logits_BxG, positive_BxG)
 
 
-def image_infonce(z_img: jax.Array, scale: jax.Array, text_id: jax.Array) -> jax.Array:
+def sigmoid(
+    z_img: jax.Array,
+    z_txt: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    text_id: jax.Array,
+    photo_id: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """Every pair of a patch and a text by itself: do they belong together, yes or no?
+
+    The loss of SigLIP (Zhai et al., ICCV 2023, https://arxiv.org/abs/2303.15343): no softmax, so
+    that no pair needs to know of the others.
+
+    Args:
+        bias: scalar, added to all logits; near -10 at first, since most pairs do not match.
+        z_img, z_txt, scale, text_id, photo_id: as for `infonce`.
+
+    Returns:
+        The loss in nats, summed over texts and averaged over patches, and the accuracy as in
+        `infonce`; float32 scalars.
+    """
+    positive_BxG, seen_BxG = _pairs(
+        *(of_patches(x, len(z_img)) for x in (text_id, photo_id)), text_id, photo_id
+    )
+    logits_BxG = scale * jnp.matmul(z_img, z_txt.T, precision="highest") + bias
+    nats_BxG = -jax.nn.log_sigmoid(jnp.where(positive_BxG, logits_BxG, -logits_BxG))
+    loss = jnp.where(seen_BxG, nats_BxG, 0.0).sum() / len(z_img)
+    return loss, _accuracy(jnp.where(seen_BxG, logits_BxG, NEVER), positive_BxG)
+
+
+def image_infonce(
+    z_img: jax.Array, scale: jax.Array, text_id: jax.Array, photo_id: jax.Array | None = None
+) -> jax.Array:
     """InfoNCE among patches: those with the same text attract, all others repel.
 
     This is what localisation asks of the space: patches of one photo with one history lie
@@ -49,22 +89,35 @@ def image_infonce(z_img: jax.Array, scale: jax.Array, text_id: jax.Array) -> jax
     supervised contrastive loss of Khosla et al. 2020 with the text as the label.
 
     Args:
-        z_img, scale, text_id: as in `infonce`.
+        z_img, scale, text_id, photo_id: as in `infonce`.
 
     Returns:
         float32 scalar, the mean over the patches that have a partner; 0 where none has.
     """
     B = len(z_img)
-    label_B = patch_text_id(text_id, B)
-    itself_BxB = jnp.eye(B, dtype=bool)
+    label_B, photo_B = (of_patches(x, B) for x in (text_id, photo_id))
+    positive_BxB, seen_BxB = _pairs(label_B, photo_B, label_B, photo_B)
+    others_BxB = ~jnp.eye(B, dtype=bool)
     logits_BxB = scale * jnp.matmul(z_img, z_img.T, precision="highest")
-    positive_BxB = (label_B[:, None] == label_B[None, :]) & ~itself_BxB
-    return _pick(jnp.where(itself_BxB, NEVER, logits_BxB), positive_BxB)
+    return _pick(jnp.where(seen_BxB & others_BxB, logits_BxB, NEVER), positive_BxB & others_BxB)
 
 
-def patch_text_id(text_id: jax.Array, num_patches: int) -> jax.Array:
-    """text_id [G] of each of the B patches, B/G to a text: [B]."""
-    return jnp.repeat(text_id, num_patches // len(text_id))
+def of_patches(ids: jax.Array | None, num_patches: int) -> jax.Array | None:
+    """The id [G] of each of the B patches, B/G to a text: [B]; None stays None."""
+    return None if ids is None else jnp.repeat(ids, num_patches // len(ids))
+
+
+def _pairs(row_text, row_photo, column_text, column_photo) -> tuple[jax.Array, jax.Array]:
+    """[N, M] booleans: which pairs say the same, and which pairs count at all."""
+    same_NxM = row_text[:, None] == column_text[None, :]
+    if row_photo is None:
+        return same_NxM, jnp.ones_like(same_NxM)
+    return same_NxM, same_NxM | (row_photo[:, None] != column_photo[None, :])
+
+
+def _accuracy(logits_NxM: jax.Array, positive_NxM: jax.Array) -> jax.Array:
+    picked_Nx1 = logits_NxM.argmax(axis=1)[:, None]
+    return jnp.take_along_axis(positive_NxM, picked_Nx1, axis=1).mean()
 
 
 def _pick(logits_NxM: jax.Array, positive_NxM: jax.Array) -> jax.Array:
@@ -83,6 +136,7 @@ def infonce_in_chunks(
     z_txt: jax.Array,
     scale: jax.Array,
     text_id: jax.Array,
+    photo_id: jax.Array | None,
     mesh: Mesh,
     chunk: int,
 ) -> tuple[jax.Array, jax.Array]:
@@ -93,7 +147,8 @@ def infonce_in_chunks(
     pass does again: memory is B / devices x chunk logits instead of B x G.
 
     Args:
-        z_img, z_txt, scale, text_id: as for `infonce`, their first axes split over all of `mesh`.
+        z_img, z_txt, scale, text_id, photo_id: as for `infonce`, their first axes split over all
+            of `mesh`.
         mesh: the devices.
         chunk: columns at a time; cut to what there is.
 
@@ -101,33 +156,75 @@ def infonce_in_chunks(
         As `infonce`.
     """
 
-    def local(z_img, z_txt, scale, text_id):
-        label = patch_text_id(text_id, len(z_img))
-        all_img, all_txt, all_label, all_id = _gather((z_img, z_txt, label, text_id), mesh)
-        across = _pick_in_chunks(scale * z_img, all_txt, label, all_id, chunk)
-        down = _pick_in_chunks(scale * z_txt, all_img, text_id, all_label, chunk)
+    def local(z_img, z_txt, scale, ids):
+        patch_ids = jax.tree.map(lambda x: of_patches(x, len(z_img)), ids)
+        all_img, all_txt, all_patch_ids, all_ids = _gather((z_img, z_txt, patch_ids, ids), mesh)
+        across = _pick_in_chunks(scale * z_img, all_txt, patch_ids, all_ids, chunk)
+        down = _pick_in_chunks(scale * z_txt, all_img, ids, all_patch_ids, chunk)
         loss = (
             _mean_over(across.nats, across.count, mesh) + _mean_over(down.nats, down.count, mesh)
         ) / 2
         right = jax.lax.psum(across.right.sum(), mesh.axis_names)
-        return loss, right / len(all_label)
+        return loss, right / len(all_img)
 
-    return _over(mesh, local, outputs=2)(z_img, z_txt, scale, text_id)
+    return _over(mesh, local)(z_img, z_txt, scale, (text_id, photo_id))
 
 
 def image_infonce_in_chunks(
-    z_img: jax.Array, scale: jax.Array, text_id: jax.Array, mesh: Mesh, chunk: int
+    z_img: jax.Array,
+    scale: jax.Array,
+    text_id: jax.Array,
+    photo_id: jax.Array | None,
+    mesh: Mesh,
+    chunk: int,
 ) -> jax.Array:
     """`image_infonce` likewise; arguments as there and in `infonce_in_chunks`."""
 
-    def local(z_img, z_txt, scale, text_id):
-        label = patch_text_id(text_id, len(z_img))
-        all_img, all_label = _gather((z_img, label), mesh)
+    def local(z_img, _, scale, ids):
+        ids = jax.tree.map(lambda x: of_patches(x, len(z_img)), ids)
+        all_img, all_ids = _gather((z_img, ids), mesh)
         itself = len(z_img) * jax.lax.axis_index(mesh.axis_names) + jnp.arange(len(z_img))
-        found = _pick_in_chunks(scale * z_img, all_img, label, all_label, chunk, itself)
+        found = _pick_in_chunks(scale * z_img, all_img, ids, all_ids, chunk, itself)
         return _mean_over(found.nats, found.count, mesh), 0.0
 
-    return _over(mesh, local, outputs=2)(z_img, z_img, scale, text_id)[0]
+    return _over(mesh, local)(z_img, z_img, scale, (text_id, photo_id))[0]
+
+
+def sigmoid_in_chunks(
+    z_img: jax.Array,
+    z_txt: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    text_id: jax.Array,
+    photo_id: jax.Array | None,
+    mesh: Mesh,
+    chunk: int,
+) -> tuple[jax.Array, jax.Array]:
+    """`sigmoid` likewise; arguments as there and in `infonce_in_chunks`."""
+
+    def local(z_img, z_txt, scales, ids):
+        scale, bias = scales
+        patch_ids = jax.tree.map(lambda x: of_patches(x, len(z_img)), ids)
+        all_txt, all_ids = _gather((z_txt, ids), mesh)
+        rows_NxD = scale * z_img
+
+        @jax.checkpoint
+        def step(carry, piece):
+            total_N, best = carry
+            logits_NxC, same_NxC, seen_NxC = _chunk_of(rows_NxD, patch_ids, piece)
+            logits_NxC = logits_NxC + bias
+            nats_NxC = -jax.nn.log_sigmoid(jnp.where(same_NxC, logits_NxC, -logits_NxC))
+            total_N = total_N + jnp.where(seen_NxC, nats_NxC, 0.0).sum(axis=1)
+            return (total_N, _better(best, jnp.where(seen_NxC, logits_NxC, NEVER), same_NxC)), None
+
+        zero_N = jax.lax.stop_gradient(rows_NxD[:, 0] * 0.0)
+        start = (zero_N, (zero_N + 2 * NEVER, zero_N > 0))
+        (total_N, (_, right_N)), _ = jax.lax.scan(step, start, _cut(all_txt, all_ids, chunk))
+        sums = jax.lax.psum((total_N.sum(), right_N.sum()), mesh.axis_names)
+        patches = len(z_img) * mesh.size
+        return sums[0] / patches, sums[1] / patches
+
+    return _over(mesh, local)(z_img, z_txt, (scale, bias), (text_id, photo_id))
 
 
 class _Choice(NamedTuple):
@@ -138,46 +235,62 @@ class _Choice(NamedTuple):
     right: jax.Array
 
 
-def _pick_in_chunks(rows_NxD, columns_MxD, row_id, column_id, chunk, itself=None) -> _Choice:
-    """`_pick` of rows @ columns.T; `itself` is the column that a row must not see."""
-    N, M = len(rows_NxD), len(columns_MxD)
+def _pick_in_chunks(rows_NxD, columns_MxD, row_ids, column_ids, chunk, itself_N=None) -> _Choice:
+    """`_pick` of rows @ columns.T; `itself_N` is the column that each row must not see."""
+
+    @jax.checkpoint
+    def step(carry, piece):
+        total_N, positive_N, count_N, best = carry
+        logits_NxC, same_NxC, seen_NxC = _chunk_of(rows_NxD, row_ids, piece)
+        if itself_N is not None:
+            seen_NxC &= piece[2][None] != itself_N[:, None]
+            same_NxC &= seen_NxC
+        logits_NxC = jnp.where(seen_NxC, logits_NxC, NEVER)
+        new_best = _better(best, logits_NxC, same_NxC)
+        old_top_N, top_N = best[0], new_best[0]
+        total_N = total_N * jnp.exp(old_top_N - top_N)
+        total_N = total_N + jnp.exp(logits_NxC - top_N[:, None]).sum(axis=1)
+        positive_N = positive_N + jnp.where(same_NxC, logits_NxC, 0.0).sum(axis=1)
+        count_N = count_N + same_NxC.sum(axis=1, dtype=jnp.int32)
+        return (total_N, positive_N, count_N, new_best), None
+
+    # Made of the rows, so that the carry varies over the mesh as they do.
+    zero_N = jax.lax.stop_gradient(rows_NxD[:, 0] * 0.0)
+    start = (zero_N, zero_N, zero_N.astype(jnp.int32), (zero_N + 2 * NEVER, zero_N > 0))
+    pieces = _cut(columns_MxD, column_ids, chunk)
+    (total_N, positive_N, count_N, (top_N, right_N)), _ = jax.lax.scan(step, start, pieces)
+    nats_N = jnp.log(total_N) + top_N - positive_N / jnp.maximum(count_N, 1)
+    return _Choice(jnp.where(count_N > 0, nats_N, 0.0), count_N, right_N)
+
+
+def _cut(columns_MxD: jax.Array, ids, chunk: int):
+    """Columns, their ids, numbers and whether they exist, in pieces of `chunk`."""
+    M = len(columns_MxD)
     chunk = min(chunk, M)
     pieces = -(-M // chunk)
     pad = pieces * chunk - M
     columns = jnp.pad(columns_MxD, ((0, pad), (0, 0))).reshape(pieces, chunk, -1)
-    ids = jnp.pad(column_id, (0, pad)).reshape(pieces, chunk)
+    ids = jax.tree.map(lambda x: jnp.pad(x, (0, pad)).reshape(pieces, chunk), ids)
     numbers = jnp.arange(pieces * chunk).reshape(pieces, chunk)
+    return columns, ids, numbers, numbers < M
 
-    @jax.checkpoint
-    def step(carry, piece):
-        top, total, positive, count, right = carry
-        columns_CxD, ids_C, numbers_C = piece
-        seen_NxC = jnp.broadcast_to(numbers_C[None] < M, (N, chunk))
-        if itself is not None:
-            seen_NxC &= numbers_C[None] != itself[:, None]
-        logits_NxC = jnp.matmul(rows_NxD, columns_CxD.T, precision="highest")
-        logits_NxC = jnp.where(seen_NxC, logits_NxC, NEVER)
-        same_NxC = (row_id[:, None] == ids_C[None]) & seen_NxC
-        best_N = jax.lax.stop_gradient(logits_NxC.max(axis=1))
-        here = jnp.take_along_axis(same_NxC, logits_NxC.argmax(axis=1)[:, None], axis=1)[:, 0]
-        right = jnp.where(best_N > top, here, right)
-        new_top = jnp.maximum(top, best_N)
-        total = total * jnp.exp(top - new_top) + jnp.exp(logits_NxC - new_top[:, None]).sum(axis=1)
-        positive = positive + jnp.where(same_NxC, logits_NxC, 0.0).sum(axis=1)
-        return (
-            new_top,
-            total,
-            positive,
-            count + same_NxC.sum(axis=1, dtype=jnp.int32),
-            right,
-        ), None
 
-    # Made of the rows, so that the carry varies over the mesh as they do.
-    zero = jax.lax.stop_gradient(rows_NxD[:, 0] * 0.0)
-    start = (zero + 2 * NEVER, zero, zero, zero.astype(jnp.int32), zero > 0)
-    (top, total, positive, count, right), _ = jax.lax.scan(step, start, (columns, ids, numbers))
-    nats = jnp.log(total) + top - positive / jnp.maximum(count, 1)
-    return _Choice(jnp.where(count > 0, nats, 0.0), count, right)
+def _chunk_of(rows_NxD: jax.Array, row_ids, piece):
+    """Logits of a piece of the columns, which of them say the same, and which count."""
+    columns_CxD, ids, _, exists_C = piece
+    same_NxC, seen_NxC = _pairs(*row_ids, *ids)
+    logits_NxC = jnp.matmul(rows_NxD, columns_CxD.T, precision="highest")
+    return logits_NxC, same_NxC & exists_C[None], seen_NxC & exists_C[None]
+
+
+def _better(best, logits_NxC: jax.Array, same_NxC: jax.Array):
+    """The highest logit of each row so far, and whether it is a right one."""
+    top_N, right_N = best
+    logits_NxC = jax.lax.stop_gradient(logits_NxC)
+    here_N = logits_NxC.max(axis=1)
+    picked_Nx1 = logits_NxC.argmax(axis=1)[:, None]
+    right_here_N = jnp.take_along_axis(same_NxC, picked_Nx1, axis=1)[:, 0]
+    return jnp.maximum(top_N, here_N), jnp.where(here_N > top_N, right_here_N, right_N)
 
 
 def _mean_over(nats_N: jax.Array, count_N: jax.Array, mesh: Mesh) -> jax.Array:
@@ -187,12 +300,12 @@ def _mean_over(nats_N: jax.Array, count_N: jax.Array, mesh: Mesh) -> jax.Array:
 
 
 def _gather(arrays, mesh: Mesh):
-    return tuple(jax.lax.all_gather(x, mesh.axis_names, tiled=True) for x in arrays)
+    return jax.tree.map(lambda x: jax.lax.all_gather(x, mesh.axis_names, tiled=True), arrays)
 
 
-def _over(mesh: Mesh, local, outputs: int):
-    """`local` on every device's rows of z_img, z_txt and text_id; scalars come back."""
+def _over(mesh: Mesh, local):
+    """`local` on every device's rows of z_img, z_txt and the ids; two scalars come back."""
     rows = P(mesh.axis_names)
     return jax.shard_map(
-        local, mesh=mesh, in_specs=(rows, rows, P(), rows), out_specs=(P(),) * outputs
+        local, mesh=mesh, in_specs=(rows, rows, P(), rows), out_specs=(P(), P())
     )

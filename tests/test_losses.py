@@ -11,6 +11,8 @@ from exif_jax.losses import (
     image_infonce_in_chunks,
     infonce,
     infonce_in_chunks,
+    sigmoid,
+    sigmoid_in_chunks,
 )
 from exif_jax.sharding import batch_sharding, make_mesh, replicated
 
@@ -184,13 +186,58 @@ def test_a_sharded_batch_gives_the_same(devices):
     assert_close(gradients, (d_img + d_among, d_txt, d_scale + d_scale_among))
 
 
+# --- every pair by itself -----------------------------------------------------------------------
+
+
+@layouts
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_sigmoid_loss_equals_a_loop_over_pairs(patches, ids, masked):
+    z_img, z_txt, scale, text_id = sample(ids)
+    photos = np.arange(len(ids), dtype=np.uint32) // 2 if masked else None
+    bias, total = -3.0, 0.0
+    for i in range(B):
+        for j in range(len(ids)):
+            own = ids[i // patches] == ids[j]
+            if masked and not own and photos[i // patches] == photos[j]:
+                continue
+            logit = float(scale) * z_img[i].astype(np.float64) @ z_txt[j] + bias
+            total += np.logaddexp(0, -logit if own else logit)
+    loss, accuracy = jax.jit(sigmoid)(z_img, z_txt, scale, bias, text_id, photos)
+    assert float(loss) == pytest.approx(total / B, rel=1e-5)
+    if not masked:
+        assert float(accuracy) == pytest.approx(float(infonce(*sample(ids))[1]))
+
+
+def test_other_texts_of_the_same_photo_can_be_left_out():
+    """Moving such a text changes nothing for the photo's patches, and does where it counts."""
+    z_img, z_txt, scale, text_id = sample(np.arange(16))
+    photos = np.arange(16, dtype=np.uint32) // 2
+
+    def own_nats(z_txt, photos):
+        """What patch 0 alone contributes across, by the gradient in its logits' temperature."""
+        gradient = jax.grad(lambda z: infonce(z, z_txt, scale, text_id, photos)[0])(z_img)
+        return np.asarray(gradient[0])
+
+    moved = z_txt.copy()
+    moved[1] = -moved[1]  # of photo 0, as text 0 is
+    np.testing.assert_allclose(own_nats(z_txt, photos), own_nats(moved, photos), atol=1e-7)
+    assert np.abs(own_nats(z_txt, None) - own_nats(moved, None)).max() > 1e-3
+    among = image_infonce(z_img, scale, text_id // 4, photos // 2)
+    expected, _ = image_oracle(z_img, scale, np.arange(16) // 4)
+    assert float(among) == pytest.approx(expected, rel=1e-5)  # nothing to leave out
+    assert float(image_infonce(z_img, scale, text_id // 2, photos // 4)) < float(
+        image_infonce(z_img, scale, text_id // 2)
+    )
+
+
 # --- in chunks ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fsdp", [1, 2])
 @pytest.mark.parametrize("chunk", [1, 5, 16, 1000])
 @pytest.mark.parametrize("patches", [1, 2])
-def test_chunks_give_the_value_and_gradient_of_the_whole_in_float64(fsdp, chunk, patches):
+@pytest.mark.parametrize("masked", [False, True])
+def test_chunks_give_the_value_and_gradient_of_the_whole_in_float64(fsdp, chunk, patches, masked):
     if fsdp > jax.device_count():
         pytest.skip(f"needs {fsdp} devices")
     with jax.enable_x64(True):
@@ -200,20 +247,26 @@ def test_chunks_give_the_value_and_gradient_of_the_whole_in_float64(fsdp, chunk,
         z_img /= np.linalg.norm(z_img, axis=1, keepdims=True)
         z_txt /= np.linalg.norm(z_txt, axis=1, keepdims=True)
         ids = rng.integers(0, 12, texts).astype(np.uint32)
+        photos = np.repeat(np.arange(8), 2).astype(np.uint32) if masked else None
         mesh = make_mesh(-1, fsdp)
 
-        def whole(z_img, z_txt, scale):
-            loss, accuracy = infonce(z_img, z_txt, scale, ids)
-            return loss + image_infonce(z_img, scale, ids), accuracy
+        def whole(z_img, z_txt, scale, bias):
+            loss, accuracy = infonce(z_img, z_txt, scale, ids, photos)
+            pairs, pair_accuracy = sigmoid(z_img, z_txt, scale, bias, ids, photos)
+            among = image_infonce(z_img, scale, ids, photos)
+            return loss + 2 * pairs + 3 * among, (accuracy, pair_accuracy)
 
-        def in_chunks(z_img, z_txt, scale):
-            loss, accuracy = infonce_in_chunks(z_img, z_txt, scale, ids, mesh, chunk)
-            return loss + image_infonce_in_chunks(z_img, scale, ids, mesh, chunk), accuracy
+        def in_chunks(z_img, z_txt, scale, bias):
+            how = ids, photos, mesh, chunk
+            loss, accuracy = infonce_in_chunks(z_img, z_txt, scale, *how)
+            pairs, pair_accuracy = sigmoid_in_chunks(z_img, z_txt, scale, bias, *how)
+            among = image_infonce_in_chunks(z_img, scale, *how)
+            return loss + 2 * pairs + 3 * among, (accuracy, pair_accuracy)
 
         found = []
         for function in (whole, in_chunks):
-            grad = jax.jit(jax.value_and_grad(function, (0, 1, 2), has_aux=True))
-            found.append(grad(z_img, z_txt, 7.0))
+            grad = jax.jit(jax.value_and_grad(function, (0, 1, 2, 3), has_aux=True))
+            found.append(grad(z_img, z_txt, 7.0, -3.0))
         for x, y in zip(*map(jax.tree.leaves, found), strict=True):
             assert x.dtype == np.float64 or x.shape == ()
             np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-12)
@@ -231,7 +284,7 @@ def test_in_chunks_no_device_holds_all_its_logits():
         return grad.lower(rows, rows, ids).compile().as_text()
 
     whole = compiled(infonce)
-    chunked = compiled(lambda *args: infonce_in_chunks(*args, mesh, 8))
+    chunked = compiled(lambda *args: infonce_in_chunks(*args, None, mesh, 8))
     shapes = [f"f32[32,{texts}]", f"f32[{texts},32]"]
     assert any(shape in whole for shape in shapes)
     assert not any(shape in chunked for shape in shapes)
