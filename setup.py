@@ -45,6 +45,7 @@ setup(
         "absl-py>=2.1",
         "flax>=0.12,<0.13",
         "jax>=0.10",
+        "ml_dtypes>=0.4",
         "ml_collections>=1.0",
         "numpy>=2.0",
         "pillow>=11",

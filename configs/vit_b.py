@@ -18,6 +18,8 @@ def get_config() -> ConfigDict:
     c.data.save = 0.6  # share of batches saved as JPEG of quality 70..98 as the last step
     c.data.keep_tag = 0.8  # probability with which each tag stays in a text
     c.data.shuffle_tags = True  # tags in random order; otherwise in the vocabulary's order
+    c.data.tag_names = True  # "Make: Canon"; otherwise "Canon"
+    c.data.tags = ()  # only these of the vocabulary, as ("Make", "Model"); (): all
     c.data.cache_regions = 256  # decoded regions kept in memory (0.6 MB each at 448 px)
     c.data.corrupt_share = 0.01  # of the records; more damaged ones stop the run
     c.data.reader = "auto"  # "tf.data" where there is TensorFlow, or "threads": the same batches
@@ -25,6 +27,7 @@ def get_config() -> ConfigDict:
     c.model = ConfigDict()
     c.model.embed_dim = 512  # width of the shared space
     c.model.init_temperature = 0.07  # learned from here on
+    c.model.init_bias = 0.0  # of the logits, for the sigmoid loss: -10.0; 0: none
     c.model.image = ConfigDict()
     c.model.image.image_size = 224  # side of a patch, pixels
     c.model.image.token_size = 16  # side of a token, pixels
@@ -51,22 +54,36 @@ def get_config() -> ConfigDict:
     c.optim.b2 = 0.98
     c.optim.eps = 1e-6
     c.optim.weight_decay = 0.1
-    c.optim.clip_norm = 1.0  # gradients longer than this are scaled down to it
+    c.optim.decay = "decoupled"  # AdamW; or "l2", Adam with the decay in the gradient
+    c.optim.clip_norm = 1.0  # gradients longer than this are scaled down to it; 0: none
+    c.optim.layer_decay = 1.0  # updates shrink by this for every layer below an encoder's last
+    c.optim.frozen = ()  # what does not move: ("text", "log_scale", "image/embed", ...)
 
     c.train = ConfigDict()
     c.train.batch_size = 1024  # patches, over all devices
+    c.train.loss = "infonce"  # or "sigmoid", as SigLIP
     c.train.image_weight = 1.0  # of the loss between patches, beside that of patches and texts
+    c.train.same_photo_negatives = True  # False: a photo's other texts are left out of the loss
     c.train.loss_chunk = 0  # columns of logits at a time, for large batches; 0: all at once
+    c.train.micro_batch = 0  # patches encoded at a time, for batches beyond memory; 0: all
     c.train.init_image = ""  # image encoder to begin from: .npz, .pth or .safetensors
+    c.train.init_model = ""  # release file to begin from, with its tokenizer
+    c.train.init_parts = ()  # what to take of it: ("image", "text", ...); (): all that fits
     c.train.num_steps = 73_000  # the paper's number
     c.train.dtype = "bfloat16"  # of matrix products; parameters and loss stay float32
     c.train.max_skipped = 5  # steps in a row without a finite loss; more stop the run
+    c.train.ema = 0.0  # share that stays of the averaged weights each step (0.999); 0: no average
     c.train.seed = 0  # of the initial parameters
     c.train.log_every = 50  # steps
     c.train.profile_steps = 0  # steps to trace, for TensorBoard or Perfetto, in WORKDIR/profile
     c.train.eval_every = 1000
     c.train.save_every = 1000
     c.train.keep_checkpoints = 3
+    c.train.wandb_project = ""  # of Weights & Biases (pip install wandb); "": no report there
+
+    c.eval = ConfigDict()
+    c.eval.splices = ""  # folder of spliced photos, as for `exif_jax.evaluate --dataset folder`
+    c.eval.probe = ""  # photo whose affinities are pictured in WORKDIR/probe at each validation
 
     c.mesh = ConfigDict()
     c.mesh.data = -1  # devices along the batch; -1: all that fsdp leaves

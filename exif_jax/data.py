@@ -23,6 +23,7 @@ from exif_jax.photo_order import photos_of_step
 from exif_jax.processing import GRID, draw_history, draw_jpeg, process, smallest_factor
 from exif_jax.records import Record, RecordError, RecordReader, decode_image, decode_record
 from exif_jax.tokenizer import Tokenizer
+from exif_jax.wordpiece import WordPiece
 
 MOST_TOLD = 20  # damaged records named one by one; the others are counted
 
@@ -43,19 +44,25 @@ class PatchData:
 
     Attributes:
         tags: the vocabulary that texts are made of.
+        tokenizer: makes tokens of them.
         corrupt: number of a record -> what is wrong with it, of those met so far.
         unreadable: photos met so far without a readable record.
     """
 
     def __init__(
-        self, config: ConfigDict, split: str, tokenizer: Tokenizer, patch_size: int, length: int
+        self,
+        config: ConfigDict,
+        split: str,
+        tokenizer: Tokenizer | WordPiece,
+        patch_size: int,
+        length: int,
     ):
         self._config = config
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._size = patch_size
         self._length = length
         self._reader = open_split(config.records, split)
-        self.tags = tag_vocabulary(config.records)
+        self.tags = chosen_tags(config)
         self.corrupt: dict[int, str] = {}
         self.unreadable: set[int] = set()
         photo_ids = self._reader.photo_ids
@@ -81,8 +88,8 @@ class PatchData:
             batch_size: patches B of the global batch.
 
         Returns:
-            image uint8 [T x P, S, S, 3], tokens int32 [T, L], token_mask bool [T, L] and text_id
-            uint32 [T] of T texts with P patches each.
+            image uint8 [T x P, S, S, 3], tokens int32 [T, L], token_mask bool [T, L], text_id and
+            photo_id uint32 [T] of T texts with P patches each.
 
         Raises:
             DataError: more records are damaged than the config allows.
@@ -101,7 +108,7 @@ class PatchData:
                 photo, saved, np.random.default_rng([c.seed, step * per_batch + slot, 1])
             )
             if found is not None:
-                return self._collate(*found)
+                return self._collate(*found, [photo] * c.texts_per_photo)
             others = photos_of_step(self.num_photos, per_batch, c.seed, later)
             photo = int(others[slot]) if others[slot] not in photos else photo
         raise DataError(f"{c.records}: no photo is readable: {[*self.corrupt.values()][:1]}")
@@ -115,6 +122,7 @@ class PatchData:
             "tokens": np.zeros((texts, self._length), np.int32),
             "token_mask": np.zeros((texts, self._length), bool),
             "text_id": np.zeros(texts, np.uint32),
+            "photo_id": np.zeros(texts, np.uint32),
         }
 
     def batch(
@@ -129,8 +137,8 @@ class PatchData:
 
         Returns:
             image uint8 [b, S, S, 3], tokens int32 [g, L], token_mask bool [g, L], text_id uint32
-            [g], equal where the whole texts are; b/g patches to a text, in order. All processes'
-            rows, one after the other, are the rows of a single process.
+            [g], equal where the whole texts are, and photo_id uint32 [g]; b/g patches to a text,
+            in order. All processes' rows, one after the other, are the rows of a single process.
         """
         slots = process_slots(self.photos_per_batch(batch_size), process, processes)
         return concatenate([self.sample(step, slot, batch_size) for slot in slots])
@@ -149,16 +157,25 @@ class PatchData:
                 continue
             region, record = found
             images.append(centre_crop(region, self._size))
-            texts.append(exif.to_text(select_tags(record.exif, self.tags)))
-        return self._collate(images, texts, texts)
+            texts.append(self._text(select_tags(record.exif, self.tags)))
+        return self._collate(images, texts, texts, photos)
 
-    def _collate(self, images, texts, whole_texts) -> dict[str, np.ndarray]:
-        tokens, token_mask = self._tokenizer.encode(texts, self._length)
+    def exif_of(self, photo: int) -> dict[str, str]:
+        """The tags of the vocabulary that a photo has; {} where none of its records is readable."""
+        found = self._readable(photo, 0)
+        return select_tags(found[1].exif, self.tags) if found else {}
+
+    def _text(self, tags: dict[str, str]) -> str:
+        return exif.to_text(tags, self._config.tag_names)
+
+    def _collate(self, images, texts, whole_texts, photos) -> dict[str, np.ndarray]:
+        tokens, token_mask = self.tokenizer.encode(texts, self._length)
         return {
             "image": np.stack(images),
             "tokens": tokens,
             "token_mask": token_mask,
             "text_id": np.array([zlib.crc32(text.encode()) for text in whole_texts], np.uint32),
+            "photo_id": np.array(photos, np.uint32),
         }
 
     def _draw(self, photo: int, saved: Any, rng: np.random.Generator):
@@ -183,7 +200,7 @@ class PatchData:
             if c.shuffle_tags:
                 rng.shuffle(names)
             # What was done comes first: a text that is too long is cut at its end.
-            texts.append(exif.to_text(history.tags() | {name: tags[name] for name in names}))
+            texts.append(self._text(history.tags() | {name: tags[name] for name in names}))
             whole_texts.append(exif.to_text(history.tags() | tags))
         return images, texts, whole_texts
 
@@ -282,6 +299,18 @@ def tag_vocabulary(records: str) -> tuple[str, ...]:
         raise DataError(
             f"{path}: no tag vocabulary ({e}); run `python -m data_prep.photos` again"
         ) from e
+
+
+def chosen_tags(config: ConfigDict) -> tuple[str, ...]:
+    """The vocabulary, or those of its tags that `config.tags` names."""
+    vocabulary = tag_vocabulary(config.records)
+    unknown = sorted(set(config.tags) - set(vocabulary))
+    if unknown:
+        raise DataError(
+            f"config.data.tags names {', '.join(unknown)}, which the texts of {config.records} do "
+            f"not have; they have {', '.join(vocabulary)}"
+        )
+    return tuple(tag for tag in vocabulary if tag in config.tags) if config.tags else vocabulary
 
 
 def load_tokenizer(records: str) -> Tokenizer:

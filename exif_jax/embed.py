@@ -21,9 +21,11 @@ _BATCH = 64
 def embed_exif(photos: Sequence[Mapping[str, str]], model: Model) -> np.ndarray:
     """Canonical EXIF of N photos to unit rows, float32 [N, D].
 
-    Only tags of the model's vocabulary are read, in its order.
+    Only tags of the model's vocabulary are read, in its order, and with their names unless the
+    model was trained without.
     """
-    texts = [to_text({t: photo[t] for t in model.tags if t in photo}) for photo in photos]
+    names = model.provenance.get("config", {}).get("data", {}).get("tag_names", True)
+    texts = [to_text({t: photo[t] for t in model.tags if t in photo}, names) for photo in photos]
     tokens, mask = model.tokenizer.encode(texts, model.config.text.max_length)
     padding = -len(texts) % _BATCH
     tokens, mask = (np.pad(x, ((0, padding), (0, 0))) for x in (tokens, mask))

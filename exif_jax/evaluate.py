@@ -53,7 +53,8 @@ def evaluate(
     rows, baselines = [], {name: [] for name in BASELINES}
     for sample in samples:
         try:
-            row, photo, found, base = _one(sample, localizer)
+            row, photo, mask, found = score_sample(sample, localizer)
+            base = {name: pixel_metrics(f(photo.pixels), mask) for name, f in BASELINES.items()}
             if keep:
                 keep(sample, photo, found)
         except (DatasetError, PhotoError) as e:
@@ -75,7 +76,10 @@ def evaluate(
     }
 
 
-def _one(sample: Sample, localizer: Localizer):
+def score_sample(
+    sample: Sample, localizer: Localizer
+) -> tuple[dict[str, Any], Photo, np.ndarray, Localization]:
+    """One spliced photo: its row of figures, the photo, the mask and what was found in it."""
     photo = read_photo(sample.image)
     mask = read_mask(sample.mask, photo.pixels.shape[:2])
     found = localizer(photo.pixels)
@@ -85,8 +89,7 @@ def _one(sample: Sample, localizer: Localizer):
     row["pristine_score"] = (
         localizer(read_photo(sample.pristine).pixels).score if sample.pristine else None
     )
-    base = {name: pixel_metrics(f(photo.pixels), mask) for name, f in BASELINES.items()}
-    return row, photo, found, base
+    return row, photo, mask, found
 
 
 def _means(rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:

@@ -239,6 +239,7 @@ def checked(tags: object) -> dict[str, str]:
     }
 
 
-def to_text(tags: Mapping[str, str]) -> str:
-    """The canonical mapping as one line: "Make: Canon, Model: Canon EOS 5D, ..."."""
-    return ", ".join(f"{name}: {value}" for name, value in tags.items())
+def to_text(tags: Mapping[str, str], names: bool = True) -> str:
+    """The canonical mapping as one line: "Make: Canon, Model: Canon EOS 5D, ..."; without names
+    "Canon, Canon EOS 5D, ..."."""
+    return ", ".join(f"{name}: {value}" if names else value for name, value in tags.items())

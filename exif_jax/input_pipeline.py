@@ -21,7 +21,7 @@ import numpy as np
 from exif_jax.data import DataError, PatchData, concatenate, process_slots
 
 READERS = ("auto", "tf.data", "threads")
-FIELDS = ("image", "tokens", "token_mask", "text_id")
+FIELDS = ("image", "tokens", "token_mask", "text_id", "photo_id")
 
 
 def choose_reader(reader: str) -> str:
@@ -114,7 +114,7 @@ def _tf_batches(
             sample = data.blank_sample()
         return tuple(sample[name] for name in FIELDS)
 
-    dtypes = (tf.uint8, tf.int32, tf.bool, tf.uint32)
+    dtypes = (tf.uint8, tf.int32, tf.bool, tf.uint32, tf.uint32)
     dataset = (
         tf.data.Dataset.range(steps.start * len(slots), steps.stop * len(slots))
         .map(

@@ -40,9 +40,8 @@ def infonce(
         The loss in nats (mean of both directions; with one patch per text log B when nothing is
         known) and the share of patches that pick a right text, in [0, 1]; float32 scalars.
     """
-    positive_BxG, seen_BxG = _pairs(
-        *(of_patches(x, len(z_img)) for x in (text_id, photo_id)), text_id, photo_id
-    )
+    patch_ids = of_patches(text_id, len(z_img)), of_patches(photo_id, len(z_img))
+    positive_BxG, seen_BxG = _pairs(patch_ids, (text_id, photo_id))
     logits_BxG = scale * jnp.matmul(z_img, z_txt.T, precision="highest")
     logits_BxG = jnp.where(seen_BxG, logits_BxG, NEVER)
     loss = (_pick(logits_BxG, positive_BxG) + _pick(logits_BxG.T, positive_BxG.T)) / 2
@@ -70,9 +69,8 @@ def sigmoid(
         The loss in nats, summed over texts and averaged over patches, and the accuracy as in
         `infonce`; float32 scalars.
     """
-    positive_BxG, seen_BxG = _pairs(
-        *(of_patches(x, len(z_img)) for x in (text_id, photo_id)), text_id, photo_id
-    )
+    patch_ids = of_patches(text_id, len(z_img)), of_patches(photo_id, len(z_img))
+    positive_BxG, seen_BxG = _pairs(patch_ids, (text_id, photo_id))
     logits_BxG = scale * jnp.matmul(z_img, z_txt.T, precision="highest") + bias
     nats_BxG = -jax.nn.log_sigmoid(jnp.where(positive_BxG, logits_BxG, -logits_BxG))
     loss = jnp.where(seen_BxG, nats_BxG, 0.0).sum() / len(z_img)
@@ -95,8 +93,8 @@ def image_infonce(
         float32 scalar, the mean over the patches that have a partner; 0 where none has.
     """
     B = len(z_img)
-    label_B, photo_B = (of_patches(x, B) for x in (text_id, photo_id))
-    positive_BxB, seen_BxB = _pairs(label_B, photo_B, label_B, photo_B)
+    ids = of_patches(text_id, B), of_patches(photo_id, B)
+    positive_BxB, seen_BxB = _pairs(ids, ids)
     others_BxB = ~jnp.eye(B, dtype=bool)
     logits_BxB = scale * jnp.matmul(z_img, z_img.T, precision="highest")
     return _pick(jnp.where(seen_BxB & others_BxB, logits_BxB, NEVER), positive_BxB & others_BxB)
@@ -107,8 +105,9 @@ def of_patches(ids: jax.Array | None, num_patches: int) -> jax.Array | None:
     return None if ids is None else jnp.repeat(ids, num_patches // len(ids))
 
 
-def _pairs(row_text, row_photo, column_text, column_photo) -> tuple[jax.Array, jax.Array]:
-    """[N, M] booleans: which pairs say the same, and which pairs count at all."""
+def _pairs(row_ids, column_ids) -> tuple[jax.Array, jax.Array]:
+    """[N, M] booleans of ids (text, photo or None): which pairs say the same, which count."""
+    (row_text, row_photo), (column_text, column_photo) = row_ids, column_ids
     same_NxM = row_text[:, None] == column_text[None, :]
     if row_photo is None:
         return same_NxM, jnp.ones_like(same_NxM)
@@ -278,7 +277,7 @@ def _cut(columns_MxD: jax.Array, ids, chunk: int):
 def _chunk_of(rows_NxD: jax.Array, row_ids, piece):
     """Logits of a piece of the columns, which of them say the same, and which count."""
     columns_CxD, ids, _, exists_C = piece
-    same_NxC, seen_NxC = _pairs(*row_ids, *ids)
+    same_NxC, seen_NxC = _pairs(row_ids, ids)
     logits_NxC = jnp.matmul(rows_NxD, columns_CxD.T, precision="highest")
     return logits_NxC, same_NxC & exists_C[None], seen_NxC & exists_C[None]
 
@@ -306,6 +305,4 @@ def _gather(arrays, mesh: Mesh):
 def _over(mesh: Mesh, local):
     """`local` on every device's rows of z_img, z_txt and the ids; two scalars come back."""
     rows = P(mesh.axis_names)
-    return jax.shard_map(
-        local, mesh=mesh, in_specs=(rows, rows, P(), rows), out_specs=(P(), P())
-    )
+    return jax.shard_map(local, mesh=mesh, in_specs=(rows, rows, P(), rows), out_specs=(P(), P()))

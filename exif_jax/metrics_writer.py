@@ -1,12 +1,20 @@
-"""Metrics to the console, to a JSONL file and, where tensorboardX is installed, to TensorBoard."""
+"""Metrics to the console, a JSONL file, TensorBoard (by tensorboardX) and Weights & Biases."""
 
 from __future__ import annotations
 
 import json
 import pathlib
 import sys
+from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from exif_jax.atomic import write_bytes
+
+
+class MetricsError(Exception):
+    """What was asked for is not installed; the message says what to install."""
 
 
 class MetricsWriter:
@@ -19,12 +27,28 @@ class MetricsWriter:
         first_step: a resumed run starts here. Rows that a killed run wrote for later steps are
             dropped, and what it measured at this step is not written again, so that the file
             holds every row once.
+        silent: of a process that is not the first.
+        wandb_project: of Weights & Biases, which a run then reports to as well; "" for none. The
+            run's name there is kept in WORKDIR/wandb_run, so that a resumed run goes on in it.
+        settings: the run's config, for Weights & Biases.
+
+    Raises:
+        MetricsError: wandb is asked for and not installed.
     """
 
-    def __init__(self, workdir: pathlib.Path, first_step: int, silent: bool = False):
-        self._silent, self._board = silent, None
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        first_step: int,
+        silent: bool = False,
+        wandb_project: str = "",
+        settings: dict[str, Any] | None = None,
+    ):
+        self._silent, self._board, self._wandb = silent, None, None
         if silent:
             return
+        if wandb_project:
+            self._wandb = _begin_wandb(workdir, wandb_project, settings)
         path = workdir / "metrics.jsonl"
         self._written = _keep_rows_up_to(path, first_step)
         self._file = path.open("a", encoding="utf-8")
@@ -46,14 +70,50 @@ class MetricsWriter:
             if self._board:
                 for name, value in metrics.items():
                     self._board.add_scalar(name, value, step)
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+            if self._wandb:
+                self._wandb.log(metrics | {"step": step})
+        # Single tags ("validation/tag_accuracy/Make") are for the files.
+        told = {name: value for name, value in metrics.items() if name.count("/") < 2}
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in told.items())
         print(f"step {step:>7}  {shown}  {note}".rstrip(), file=sys.stderr, flush=True)
+
+    def picture(self, step: int, name: str, picture: Image.Image) -> None:
+        """Shows a picture under `step`, where there is something to show it in."""
+        if self._board:
+            self._board.add_image(name, np.asarray(picture), step, dataformats="HWC")
+        if self._wandb:
+            import wandb  # type: ignore[reportMissingImports]
+
+            self._wandb.log({name: wandb.Image(picture), "step": step})
 
     def close(self) -> None:
         if not self._silent:
             self._file.close()
         if self._board:
             self._board.close()
+        if self._wandb:
+            self._wandb.finish()
+
+
+def _begin_wandb(workdir: pathlib.Path, project: str, settings: dict[str, Any] | None):
+    try:
+        import wandb  # type: ignore[reportMissingImports]
+    except ImportError as e:
+        raise MetricsError(
+            f"config.train.wandb_project is {project!r} and Weights & Biases is not installed: "
+            "pip install wandb, or leave the project out"
+        ) from e
+    kept = workdir / "wandb_run"
+    run = wandb.init(
+        project=project,
+        dir=str(workdir),
+        config=settings,
+        id=kept.read_text().strip() if kept.exists() else None,
+        resume="allow",
+    )
+    write_bytes(kept, f"{run.id}\n".encode())
+    run.define_metric("*", step_metric="step")
+    return run
 
 
 def _keep_rows_up_to(path: pathlib.Path, last_step: int) -> set[tuple]:

@@ -21,6 +21,7 @@ import struct
 import sys
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -38,6 +39,8 @@ from exif_jax.wordpiece import WordPiece
 PRETRAINED = pathlib.Path(__file__).parent / "pretrained" / "vit_ti_128.safetensors"
 FORMAT = "exif-jax"
 FORMAT_VERSION = 1
+DTYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
+_STORED = {"F16": np.float16, "BF16": ml_dtypes.bfloat16, "F32": np.float32}
 
 
 class ReleaseError(Exception):
@@ -79,7 +82,8 @@ def save_model(model: Model, path: str | os.PathLike, dtype: str = "float16") ->
     Args:
         model: what to write.
         path: where to.
-        dtype: "float16" (half the size; weights lie well within its range) or "float32".
+        dtype: "float16" (half the size; weights lie well within its range), "bfloat16" (half the
+            size, any range, an eighth of the precision) or "float32".
 
     Raises:
         ReleaseError: a weight does not fit the dtype, or is not a finite number.
@@ -89,11 +93,13 @@ def save_model(model: Model, path: str | os.PathLike, dtype: str = "float16") ->
         tensors = {
             # The variances of batch norms span more than float16 holds.
             # safetensors writes the bytes of a transposed view as they lie.
-            name: np.array(x, "float32" if name.split("/")[-1] in RUNNING else dtype, order="C")
+            name: np.array(
+                x, np.float32 if name.split("/")[-1] in RUNNING else DTYPES[dtype], order="C"
+            )
             for name, x in flatten(model.params).items()
         }
     for name, x in tensors.items():
-        if not np.isfinite(x).all():
+        if not np.isfinite(x.astype(np.float32)).all():
             raise ReleaseError(f"{path}: {name} holds values that {dtype} cannot hold")
     header = {
         **({"tokenizer_kind": "wordpiece"} if isinstance(model.tokenizer, WordPiece) else {}),
@@ -124,7 +130,7 @@ def load_model(path: str | os.PathLike = PRETRAINED) -> Model:
         reason = getattr(e, "strerror", None) or e
         raise ReleaseError(f"{path}: cannot read the model file ({reason})") from e
     try:
-        flat = safetensors.numpy.load(data)
+        flat = {name: _as_array(found) for name, found in safetensors.deserialize(data)}
         (length,) = struct.unpack("<Q", data[:8])
         meta = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
         if meta.get("format") != FORMAT or int(meta["format_version"]) != FORMAT_VERSION:
@@ -196,9 +202,12 @@ def config_dict(config: DualEncoderConfig) -> dict[str, Any]:
 
 
 def _check_field(name: str, value: Any) -> None:
-    kind = {"pool": str, "features": str, "remat": bool, "init_temperature": float}
+    kind = {"pool": str, "features": str, "remat": bool}
+    kind |= {"init_temperature": float, "init_bias": float}
     if type(value) is not kind.get(name, int):
         raise TypeError(f"{name} is {value!r}, not of type {kind.get(name, int).__name__}")
+    if name == "init_bias" and math.isfinite(value):
+        return
     if type(value) in (int, float) and not 0 < value < math.inf:
         raise ValueError(f"{name} is {value}; it must be positive and finite")
 
@@ -218,9 +227,16 @@ def _as_tags(tags: Any) -> tuple[str, ...]:
     return tuple(tags)
 
 
+def _as_array(found: dict[str, Any]) -> np.ndarray:
+    """A tensor of `safetensors.deserialize`, whose reader for NumPy knows no bfloat16."""
+    if found["dtype"] not in _STORED:
+        raise ValueError(f"a tensor of type {found['dtype']}, not of {', '.join(_STORED)}")
+    return np.frombuffer(found["data"], _STORED[found["dtype"]]).reshape(found["shape"])
+
+
 def _as_float32(name: str, x: np.ndarray) -> np.ndarray:
-    if x.dtype not in (np.float16, np.float32) or not np.isfinite(x).all():
-        raise ValueError(f"{name} is not made of finite float16 or float32 numbers")
+    if x.dtype not in DTYPES.values() or not np.isfinite(x.astype(np.float32)).all():
+        raise ValueError(f"{name} is not made of finite {', '.join(DTYPES)} numbers")
     return x.astype(np.float32)
 
 
@@ -261,54 +277,29 @@ def unflatten(flat: dict[str, np.ndarray]) -> Params:
     return tree
 
 
-def from_workdir(workdir: pathlib.Path) -> Model:
-    """The model at the newest checkpoint of a training run's work folder.
-
-    Raises:
-        ReleaseError: the folder holds no run, or no checkpoint.
-    """
-    import functools
-
-    import jax
-    from ml_collections import ConfigDict
-
-    from exif_jax import optim, sharding, train_state
-    from exif_jax.checkpoint import CheckpointError, Checkpoints
-
-    untrained = load_model(workdir / "untrained.safetensors")
-    config = ConfigDict(untrained.provenance["config"])
-    tx = optim.make_optimizer(config.optim, config.train.num_steps)
-    init = functools.partial(train_state.init, untrained.config, tx)
-    shapes = jax.eval_shape(init, jax.random.key(0))
-    with Checkpoints(workdir / "checkpoints", keep=None) as checkpoints:
-        if checkpoints.latest_step() is None:
-            raise ReleaseError(f"{workdir}: no checkpoint yet; wait for config.train.save_every")
-        places = sharding.state_sharding(sharding.make_mesh(-1, 1), shapes)
-        try:
-            state = checkpoints.restore(shapes, places)
-        except CheckpointError as e:
-            raise ReleaseError(str(e)) from e
-    return dataclasses.replace(
-        untrained,
-        params=jax.device_get(state.params),
-        provenance={"config": config.to_dict(), "steps": int(state.step)},
-    )
-
-
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m exif_jax.release",
-        description="Writes the newest checkpoint of a training run as a release file.",
+        description="Writes the newest checkpoint of a training run as a release file and prints "
+        "its model card.",
         epilog="exit status: 0 written, 1 no checkpoint or cannot write, 2 wrong usage",
     )
     parser.add_argument("workdir", type=pathlib.Path, help="--workdir of exif_jax.train")
     parser.add_argument("out", type=pathlib.Path, help="the file to write, NAME.safetensors")
-    parser.add_argument("--dtype", choices=("float16", "float32"), default="float16")
+    parser.add_argument("--dtype", choices=tuple(DTYPES), default="float16")
+    parser.add_argument(
+        "--weights",
+        choices=("averaged", "last"),
+        help="the moving average (train.ema) or the last step's (default: averaged if there are)",
+    )
     args = parser.parse_args(argv)
     logging.set_verbosity(logging.ERROR)  # orbax warns of what reading only implies
     try:
-        model = from_workdir(args.workdir)
+        from exif_jax.workdir import from_workdir, model_card
+
+        averaged = None if args.weights is None else args.weights == "averaged"
+        model = from_workdir(args.workdir, averaged)
         save_model(model, args.out, args.dtype)
     except ReleaseError as e:
         print(f"error: {e}", file=sys.stderr)
@@ -316,8 +307,8 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as e:
         print(f"error: {args.out}: {e.strerror or e}; choose another OUT", file=sys.stderr)
         return 1
-    size = sum(x.size for x in flatten(model.params).values())
-    print(f"{args.out}: {size:,} parameters of step {model.provenance['steps']}")
+    print(f"{args.out}: step {model.provenance['steps']}\n")
+    print(model_card(load_model(args.out)))
     return 0
 
 

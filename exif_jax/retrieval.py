@@ -1,32 +1,17 @@
-"""Retrieval between patches and EXIF texts: does the right text rank first among all?"""
+"""What the shared space knows, from embeddings alone: retrieval, tags, and how it is spread out.
+
+NumPy on small arrays. Shape letters: N photos, D embedding width.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-
-def embed_all(embed: Callable, data, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Embeds one patch and the full text of every photo of a split.
-
-    Args:
-        embed: batch -> (z_img, z_txt), each [batch_size, D], of numbered rows.
-        data: a `data.PatchData`.
-        batch_size: rows a call; the last batch is filled up with its first photo again.
-
-    Returns:
-        z_img and z_txt, float32 [N, D], N = data.num_photos less those that are unreadable.
-    """
-    z_img, z_txt = [], []
-    for start in range(0, data.num_photos, batch_size):
-        real = min(batch_size, data.num_photos - start)
-        photos = [start + i if i < real else start for i in range(batch_size)]
-        a, b = embed(data.eval_batch(photos))
-        read = [i for i in range(real) if photos[i] not in data.unreadable]
-        z_img.append(np.asarray(a)[read])
-        z_txt.append(np.asarray(b)[read])
-    return np.concatenate(z_img), np.concatenate(z_txt)
+from exif_jax.bank import coarse
+from exif_jax.splice_metrics import average_precision
 
 
 def recall(z_query: np.ndarray, z_target: np.ndarray, ks: tuple[int, ...]) -> dict[int, float]:
@@ -69,3 +54,119 @@ def median_rank(z_query: np.ndarray, z_target: np.ndarray) -> float:
     tied_N = (sims_NxN == own_N).sum(axis=1)
     rank_N = np.where(tied_N > 0, better_N + (tied_N + 1) / 2, len(sims_NxN))
     return float(np.median(rank_N))
+
+
+def alignment_and_uniformity(z_img: np.ndarray, z_txt: np.ndarray) -> dict[str, float]:
+    """How near pairs lie and how evenly all lie on the sphere (Wang and Isola, ICML 2020).
+
+    Args:
+        z_img, z_txt: float32 [N, D], unit rows, pairs by row.
+
+    Returns:
+        alignment: mean squared distance of pairs, 0 (together) to 4. image_uniformity and
+        text_uniformity: log mean exp(-2 squared distance) over distinct rows, 0 (all in one place)
+        down to about -4; 0 of a single row.
+    """
+
+    def uniformity(z: np.ndarray) -> float:
+        squared = np.clip(2.0 - 2.0 * (z @ z.T).astype(np.float64), 0.0, 4.0)
+        pairs = squared[np.triu_indices(len(z), 1)]
+        return float(np.log(np.exp(-2.0 * pairs).mean())) if pairs.size else 0.0
+
+    return {
+        "alignment": float(np.square(z_img - z_txt).sum(axis=1).mean()),
+        "image_uniformity": uniformity(z_img),
+        "text_uniformity": uniformity(z_txt),
+    }
+
+
+# --- one tag at a time ----------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class TagQuestion:
+    """What one tag asks of N photos.
+
+    Attributes:
+        tag: its name.
+        values: V value texts as photos have them, of C classes.
+        class_of_value: int [V].
+        class_of_photo: int [N], -1 where a photo lacks the tag.
+    """
+
+    tag: str
+    values: tuple[str, ...]
+    class_of_value: np.ndarray
+    class_of_photo: np.ndarray
+
+
+def tag_questions(photos: Sequence[Mapping[str, str]], least: int = 2) -> list[TagQuestion]:
+    """A question for each tag that has at least two classes, by name.
+
+    Numbers like ISO and Focal Length are classes by size (`bank.coarse`); a class with fewer than
+    `least` photos is not asked for.
+    """
+    asked = []
+    for tag in sorted({tag for photo in photos for tag in photo}):
+        classes = [coarse(tag, photo[tag]) if tag in photo else None for photo in photos]
+        known = sorted({c for c in classes if c is not None and classes.count(c) >= least})
+        if len(known) < 2:
+            continue
+        number = {name: k for k, name in enumerate(known)}
+        class_of = {
+            photo[tag]: number[name]
+            for photo, name in zip(photos, classes, strict=True)
+            if name in number
+        }
+        values = tuple(sorted(class_of))
+        asked.append(
+            TagQuestion(
+                tag,
+                values,
+                np.array([class_of[value] for value in values]),
+                np.array([-1 if name is None else number.get(name, -1) for name in classes]),
+            )
+        )
+    return asked
+
+
+def tag_metrics(
+    z_img: np.ndarray, z_values: np.ndarray, asked: Sequence[TagQuestion]
+) -> dict[str, float]:
+    """Which value does a patch have, and which patches have a value?
+
+    A class is the mean of the embeddings of its values' texts ("Make: Canon").
+
+    Args:
+        z_img: float32 [N, D], unit rows.
+        z_values: float32 [sum of V, D], the values' texts, question by question.
+        asked: of these N photos.
+
+    Returns:
+        By tag, and their means over tags under the bare name: tag_accuracy, how often a patch's
+        nearest class is its own (zero-shot classification); tag_chance, the share of the most
+        frequent class; tag_retrieval, the mean over classes of the average precision with which
+        patches are found for one; tag_prevalence, what that is for a random order, nearly.
+    """
+    found: dict[str, float] = {}
+    start = 0
+    for question in asked:
+        z = z_values[start : start + len(question.values)]
+        start += len(question.values)
+        classes = question.class_of_value.max() + 1
+        z_classes = np.stack([z[question.class_of_value == c].mean(axis=0) for c in range(classes)])
+        z_classes /= np.maximum(np.linalg.norm(z_classes, axis=1, keepdims=True), 1e-12)
+        asks = question.class_of_photo >= 0
+        own = question.class_of_photo[asks]
+        sims = np.nan_to_num(z_img[asks] @ z_classes.T)  # of a model that is no number: chance
+        shares = np.bincount(own, minlength=classes) / len(own)
+        precisions = [average_precision(sims[:, c], own == c) for c in range(classes)]
+        found[f"tag_accuracy/{question.tag}"] = float((sims.argmax(axis=1) == own).mean())
+        found[f"tag_chance/{question.tag}"] = float(shares.max())
+        found[f"tag_retrieval/{question.tag}"] = float(np.mean(precisions))
+        found[f"tag_prevalence/{question.tag}"] = float(shares.mean())
+    for kind in ("tag_accuracy", "tag_chance", "tag_retrieval", "tag_prevalence"):
+        of_tags = [value for name, value in found.items() if name.startswith(f"{kind}/")]
+        if of_tags:
+            found[kind] = float(np.mean(of_tags))
+    return found

@@ -1,4 +1,4 @@
-"""Image encoders that others trained on ImageNet, as starting points of training."""
+"""Where training begins: image encoders that others trained on ImageNet, or a model of ours."""
 
 from __future__ import annotations
 
@@ -18,6 +18,37 @@ from exif_jax.torch_file import read_torch
 
 class StartError(Exception):
     """A file that is no start for the image encoder; the message names it and the cause."""
+
+
+def begin_from(params: Params, model: release.Model, parts: tuple[str, ...], path: str) -> Params:
+    """Fresh parameters with those of a trained model in their place.
+
+    Args:
+        params: nested arrays or shapes.
+        model: whose weights to take.
+        parts: top-level names ("image", "text", "text_projection", ...); () for all that both have.
+        path: of the model, for messages.
+
+    Raises:
+        StartError: a part is missing, or is of another shape.
+    """
+    wanted = parts or tuple(name for name in params if name in model.params)
+    missing = [name for name in wanted if name not in params or name not in model.params]
+    if missing:
+        raise StartError(
+            f"{path}: config.train.init_parts names {', '.join(missing)}; it has "
+            f"{', '.join(sorted(model.params))}, and the config's model {', '.join(sorted(params))}"
+        )
+    taken = {name: model.params[name] for name in wanted}
+    ours = {k: x.shape for k, x in release.flatten({n: params[n] for n in wanted}).items()}
+    theirs = {k: x.shape for k, x in release.flatten(taken).items()}
+    wrong = sorted(k for k in ours | theirs if ours.get(k) != theirs.get(k))
+    if wrong:
+        raise StartError(
+            f"{path}: its weights do not fit config.model; missing, unexpected or of another "
+            f"shape: {', '.join(wrong[:6])}"
+        )
+    return params | taken
 
 
 def read_image_encoder(path: str | os.PathLike, config: ViTConfig | ResNetConfig) -> Params:

@@ -28,21 +28,30 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from exif_jax import processes, release, sharding, train_state
+from exif_jax import processes, release, sharding, train_state, validation
+from exif_jax.atomic import write_bytes
 from exif_jax.checkpoint import CheckpointError, Checkpoints
 from exif_jax.data import DataError, PatchData, load_tokenizer, patches_per_photo
+from exif_jax.forensic_datasets import DatasetError
 from exif_jax.input_pipeline import batches, choose_reader, prefetch
-from exif_jax.metrics_writer import MetricsWriter
+from exif_jax.localization import LocalizeError
+from exif_jax.metrics_writer import MetricsError, MetricsWriter
 from exif_jax.models import dual_encoder
-from exif_jax.optim import learning_rate, make_optimizer
+from exif_jax.optim import learning_rate
+from exif_jax.photo import PhotoError
 from exif_jax.records import RecordError
-from exif_jax.retrieval import embed_all, retrieval_metrics
-from exif_jax.starting_points import StartError, read_image_encoder
+from exif_jax.report import png_bytes
+from exif_jax.starting_points import StartError, begin_from, read_image_encoder
 from exif_jax.tokenizer import TokenizerError
 from exif_jax.torch_file import TorchFileError
-from exif_jax.train_config import TrainError, check_config, make_model_config, prepare_workdir
+from exif_jax.train_config import (
+    TrainError,
+    check_config,
+    make_model_config,
+    make_recipe,
+    prepare_workdir,
+)
 
-EVAL_BATCH = 64
 PROFILE_AFTER = 5  # steps of a start that a trace leaves out: compilation is not what one looks for
 
 
@@ -64,7 +73,12 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
     batch_size, num_steps = config.train.batch_size, config.train.num_steps
     sharding.check_batch(mesh, batch_size // config.data.patches_per_text)
-    tokenizer = load_tokenizer(config.data.records)
+    start = release.load_model(config.train.init_model) if config.train.init_model else None
+    # Weights of a text encoder are nothing without the tokenizer that they were trained with.
+    if start and ("text" in config.train.init_parts or not config.train.init_parts):
+        tokenizer = start.tokenizer
+    else:
+        tokenizer = load_tokenizer(config.data.records)
     model_config = make_model_config(config, tokenizer.vocab_size)
     make_data = functools.partial(
         PatchData,
@@ -80,22 +94,33 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
             f"batch_size {batch_size} takes {num_photos} photos, and {config.data.records} has "
             f"{train_data.num_photos} to train on: a batch holds a photo once; choose a smaller one"
         )
+    recipe = make_recipe(config, model_config, mesh)
+    if start:
+        fresh = dual_encoder.param_shapes(model_config)
+        begin_from(fresh, start, config.train.init_parts, config.train.init_model)
+    splices = validation.read_splices(config.eval.splices)
     with processes.first_goes_ahead("workdir") as first:
         if first:
             prepare_workdir(workdir, config)
     tell = functools.partial(print, file=sys.stderr if first else io.StringIO())
 
     # --- State, placed on the mesh ----------------------------------------------------------------
-    tx = make_optimizer(config.optim, num_steps)
-    init = functools.partial(train_state.init, model_config, tx)
+    init = functools.partial(train_state.init, recipe)
     key = jax.random.key(config.train.seed)
     shapes = jax.eval_shape(init, key)
     state_sharding = sharding.state_sharding(mesh, shapes)
     state = jax.jit(init, out_shardings=state_sharding)(key)
-    if config.train.init_image:
-        start = read_image_encoder(config.train.init_image, model_config.image)
-        image = jax.device_put({**state.params["image"], **start}, state_sharding.params["image"])
-        state = state._replace(params={**state.params, "image": image})
+    if start or config.train.init_image:
+        params = processes.fetch(mesh, state.params)
+        if start:
+            params = begin_from(params, start, config.train.init_parts, config.train.init_model)
+        if config.train.init_image:
+            image = read_image_encoder(config.train.init_image, model_config.image)
+            params = params | {"image": params["image"] | image}
+        params = jax.device_put(params, state_sharding.params)
+        state = jax.jit(functools.partial(train_state.begin, recipe), out_shardings=state_sharding)(
+            params
+        )
     tell(
         f"{sum(x.size for x in jax.tree.leaves(state.params)):,} parameters, "
         f"{train_data.num_photos:,} + {validation_data.num_photos:,} photos, "
@@ -105,40 +130,42 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
 
     # --- Steps ------------------------------------------------------------------------------------
     step_fn = jax.jit(
-        functools.partial(
-            train_state.train_step,
-            *(model_config, tx, config.train.dtype, config.train.image_weight),
-            chunks=(mesh, config.train.loss_chunk) if config.train.loss_chunk else None,
-        ),
+        functools.partial(train_state.train_step, recipe),
         in_shardings=(state_sharding, sharding.batch_sharding(mesh)),
         out_shardings=(state_sharding, sharding.replicated(mesh)),
         donate_argnums=0,
     )
-    embed_fn = jax.jit(
-        functools.partial(embed_pairs, model_config), out_shardings=sharding.replicated(mesh)
-    )
+    validate = validation.make_validation(config, validation_data, model_config, mesh)
 
-    def evaluate(params) -> dict[str, float]:
-        return retrieval_metrics(
-            *embed_all(functools.partial(embed_fn, params), validation_data, EVAL_BATCH)
-        )
-
-    def write_release(step: int, state, results: dict[str, float], name: str) -> None:
-        params = processes.fetch(mesh, state.params)
-        if not first:
-            return
-        # Paths say nothing about the weights and may name a person.
-        settings = config.to_dict()
-        settings["data"]["records"] = ""
-        settings["train"]["init_image"] = pathlib.Path(config.train.init_image).name
-        model = release.Model(
+    def model_of(state, results: dict[str, float]) -> release.Model:
+        """What would be released at this step: the averaged weights where there are any."""
+        return release.Model(
             config=model_config,
-            params=params,
+            params=processes.fetch(mesh, state.ema or state.params),
             tokenizer=tokenizer,
             tags=train_data.tags,
-            provenance={"config": settings, "steps": step, "validation": results},
+            provenance={
+                "config": settings_to_publish(config),
+                "steps": int(state.step),
+                "weights": "averaged" if state.ema else "last",
+                "validation": results,
+            },
         )
-        release.save_model(model, workdir / name)
+
+    def evaluate(state, writer: MetricsWriter) -> dict[str, float]:
+        results = validate(state.ema or state.params)
+        if splices or config.eval.probe:
+            model = model_of(state, {})
+            found = validation.splice_metrics(splices, model)
+            results |= {f"splice_{name}": value for name, value in found.items()}
+        step = int(state.step)
+        writer.write(step, {f"validation/{name}": value for name, value in results.items()})
+        if config.eval.probe and first:
+            (workdir / "probe").mkdir(exist_ok=True)
+            picture = validation.probe_picture(pathlib.Path(config.eval.probe), model)
+            write_bytes(workdir / "probe" / f"{step:08d}.png", png_bytes(picture))
+            writer.picture(step, "probe", picture)
+        return results
 
     def due(done: int, every: int) -> bool:
         return done % every == 0 or done == num_steps
@@ -152,12 +179,15 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
             state = checkpoints.restore(shapes, state_sharding)
         first_step = int(state.step)
         told_to_stop = stack.enter_context(processes.told_to_stop())
-        writer = MetricsWriter(workdir, first_step, silent=not first)
+        project = config.train.wandb_project
+        settings = settings_to_publish(config)
+        writer = MetricsWriter(workdir, first_step, not first, project, settings)
         stack.enter_context(contextlib.closing(writer))
-        results = evaluate(state.params)
-        writer.write(first_step, {f"validation/{k}": v for k, v in results.items()})
+        results = evaluate(state, writer)
         if first_step == 0:
-            write_release(0, state, results, "untrained.safetensors")
+            model = model_of(state, results)
+            if first:
+                release.save_model(model, workdir / "untrained.safetensors")
         last_log, log_time, waited = first_step, time.monotonic(), 0.0
 
         steps = range(first_step, num_steps)
@@ -199,32 +229,36 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
                 last_log, log_time, waited = done, now, 0.0
                 writer.write(done, metrics, f"({minutes_left:.0f} min left)")
             if due(done, config.train.eval_every):
-                results = evaluate(state.params)
-                writer.write(done, {f"validation/{k}": v for k, v in results.items()})
+                results = evaluate(state, writer)
             stop = told_to_stop(done)
             if stop or due(done, config.train.save_every):
                 checkpoints.save(done, state)
             if stop and done < num_steps:
                 raise processes.Preempted(f"stopped by SIGTERM; step {done} is saved")
 
-    write_release(num_steps, state, results, "model.safetensors")
+    model = model_of(state, results)
+    if first:
+        release.save_model(model, workdir / "model.safetensors")
     tell(f"wrote {workdir / 'model.safetensors'}")
     return results
 
 
-def embed_pairs(model_config, params, batch) -> tuple[jax.Array, jax.Array]:
-    """A batch to z_img and z_txt, float32 [B, D] each."""
-    z_img, z_txt, _ = dual_encoder.apply(
-        model_config, params, batch["image"], batch["tokens"], batch["token_mask"]
-    )
-    assert z_img is not None and z_txt is not None
-    return z_img, z_txt
+def settings_to_publish(config: ConfigDict) -> dict:
+    """The config without paths, which say nothing about the weights and may name a person."""
+    settings = config.to_dict()
+    for group, name in (
+        *(("data", "records"), ("eval", "splices"), ("eval", "probe")),
+        *(("train", "init_image"), ("train", "init_model")),
+    ):
+        settings[group][name] = pathlib.PurePath(settings[group][name]).name
+    settings["data"]["records"] = settings["train"]["wandb_project"] = ""
+    return settings
 
 
 EXPECTED = (
-    *(TrainError, DataError, CheckpointError, RecordError, TokenizerError),
-    *(sharding.MeshError, release.ReleaseError, StartError, TorchFileError),
-    processes.JoinError,
+    *(TrainError, DataError, CheckpointError, RecordError, TokenizerError, DatasetError),
+    *(sharding.MeshError, release.ReleaseError, StartError, TorchFileError, MetricsError),
+    *(processes.JoinError, PhotoError, LocalizeError),
 )
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/vit_b.py.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, metrics and the model.")

@@ -9,16 +9,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
-from exif_jax.losses import (
-    image_infonce,
-    image_infonce_in_chunks,
-    infonce,
-    infonce_in_chunks,
-)
+from exif_jax import losses
 from exif_jax.models import dual_encoder
 from exif_jax.models.dual_encoder import DualEncoderConfig, Params
+from exif_jax.optim import is_frozen
 
 # CLIP's bound: cosines are never multiplied by more than 100.
 MAX_LOG_SCALE = math.log(100.0)
@@ -31,6 +28,7 @@ class TrainState(NamedTuple):
         step: int32 scalar, steps done.
         params: float32 nested dict.
         opt_state: the optimiser's own.
+        ema: a moving average of the parameters; {} where the recipe has none.
         skipped, skipped_in_row: int32 scalars, steps without a finite loss and gradient, which
             changed nothing but these: of all, and since the last that had them.
     """
@@ -38,88 +36,228 @@ class TrainState(NamedTuple):
     step: jax.Array
     params: Params
     opt_state: Any
+    ema: Params
     skipped: jax.Array
     skipped_in_row: jax.Array
 
 
-def init(config: DualEncoderConfig, tx: optax.GradientTransformation, key: jax.Array) -> TrainState:
-    """A fresh state; pure, so that it can be made sharded under `jax.jit`."""
-    params = dual_encoder.init_params(config, key)
-    zero = jnp.zeros((), jnp.int32)
-    return TrainState(zero, params, tx.init(params), zero, zero)
+class Recipe(NamedTuple):
+    """What a training step is made of; all of it is static under `jax.jit`.
 
-
-def loss_fn(
-    config: DualEncoderConfig,
-    dtype: str,
-    image_weight: float,
-    params: Params,
-    batch: dict[str, jax.Array],
-    chunks: tuple[Mesh, int] | None = None,
-) -> tuple[jax.Array, tuple[dict[str, jax.Array], Params]]:
-    """The loss of one global batch, what to log of it, and the running statistics after it.
-
-    It is `losses.infonce` and, where `image_weight` is not 0, that times `losses.image_infonce`;
-    with `chunks`, a mesh and a number of columns, their forms without the matrix of logits.
+    Attributes:
+        model: the shapes.
+        tx: the optimiser.
+        mesh: the devices; needed by `loss_chunk` and `micro_batch`.
+        dtype: of matrix products.
+        loss: "infonce" or "sigmoid".
+        image_weight: of the loss among patches, beside that of patches and texts.
+        same_photo_negatives: other texts of a patch's photo are wrong for it, not left out.
+        loss_chunk: columns of logits at a time; 0: all at once.
+        micro_batch: patches that are encoded at a time, over all devices; 0: the whole batch.
+        ema: share of the old average that stays at each step; 0: no average.
+        frozen: paths in the tree of parameters ("text", "image/embed") that do not move.
     """
-    (z_img, z_txt, extras), running = dual_encoder.apply_training(
-        config, params, batch["image"], batch["tokens"], batch["token_mask"], dtype
-    )
-    text_id = batch["text_id"]
-    if chunks:
-        loss, accuracy = infonce_in_chunks(z_img, z_txt, extras["scale"], text_id, *chunks)
-    else:
-        loss, accuracy = infonce(z_img, z_txt, extras["scale"], text_id)
-    metrics = {"text_loss": loss, "accuracy": accuracy, **extras}
-    if image_weight:
-        among = functools.partial(image_infonce, z_img, extras["image_scale"], text_id)
-        if chunks:
-            among = functools.partial(image_infonce_in_chunks, *among.args, *chunks)
-        metrics["image_loss"] = among()
-        loss = loss + image_weight * metrics["image_loss"]
-    return loss, (metrics, running)
+
+    model: DualEncoderConfig
+    tx: optax.GradientTransformation
+    mesh: Mesh | None = None
+    dtype: str = "float32"
+    loss: str = "infonce"
+    image_weight: float = 0.0
+    same_photo_negatives: bool = True
+    loss_chunk: int = 0
+    micro_batch: int = 0
+    ema: float = 0.0
+    frozen: tuple[str, ...] = ()
+
+
+def init(recipe: Recipe, key: jax.Array) -> TrainState:
+    """A fresh state; pure, so that it can be made sharded under `jax.jit`."""
+    return begin(recipe, dual_encoder.init_params(recipe.model, key))
+
+
+def begin(recipe: Recipe, params: Params) -> TrainState:
+    """The state of step 0 with these parameters."""
+    # Numbers of their own: a step donates each buffer.
+    step, skipped, in_row = (jnp.zeros((), jnp.int32) for _ in range(3))
+    ema = jax.tree.map(jnp.copy, params) if recipe.ema else {}
+    return TrainState(step, params, recipe.tx.init(params), ema, skipped, in_row)
 
 
 def train_step(
-    config: DualEncoderConfig,
-    tx: optax.GradientTransformation,
-    dtype: str,
-    image_weight: float,
-    state: TrainState,
-    batch: dict[str, jax.Array],
-    chunks: tuple[Mesh, int] | None = None,
+    recipe: Recipe, state: TrainState, batch: dict[str, jax.Array]
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One optimiser step.
 
     Args:
-        config, tx, dtype, image_weight: static; bind them with `functools.partial` before
-            `jax.jit`.
+        recipe: static; bind it with `functools.partial` before `jax.jit`.
         state: the state at step k.
-        batch: image uint8 [B, S, S, 3], tokens int32 [G, L], token_mask bool [G, L],
-            text_id uint32 [G]; B/G patches to a text, in order.
-        chunks: as for `loss_fn`; static.
+        batch: image uint8 [B, S, S, 3], tokens int32 [G, L], token_mask bool [G, L], text_id and
+            photo_id uint32 [G]; B/G patches to a text, in order.
 
     Returns:
         The state at step k + 1 and float32 scalars measured on the state at step k.
     """
-    objective = functools.partial(loss_fn, config, dtype, image_weight, chunks=chunks)
-    (loss, (metrics, running)), grads = jax.value_and_grad(objective, has_aux=True)(
-        state.params, batch
-    )
-    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    gradient = cached_gradient if recipe.micro_batch else whole_gradient
+    loss, metrics, grads, running = gradient(recipe, state.params, batch)
+    updates, opt_state = recipe.tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     params = dual_encoder.update_running(params, running)
     for name in ("log_scale", "log_image_scale"):
         params[name] = jnp.clip(params[name], 0.0, MAX_LOG_SCALE)
     grad_norm = optax.tree.norm(grads)
     usable = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-    params, opt_state = jax.tree.map(
+    ema = average(recipe.ema, state.step, state.ema, params)
+    params, opt_state, ema = jax.tree.map(
         lambda new, old: jnp.where(usable, new, old),
-        (params, opt_state),
-        (state.params, state.opt_state),
+        (params, opt_state, ema),
+        (state.params, state.opt_state, state.ema),
     )
     skipped = state.skipped + ~usable
     in_row = jnp.where(usable, 0, state.skipped_in_row + 1)
     metrics |= {"loss": loss, "grad_norm": grad_norm, "param_norm": optax.tree.norm(state.params)}
     metrics |= {"skipped": skipped, "skipped_in_row": in_row}
-    return TrainState(state.step + 1, params, opt_state, skipped, in_row), metrics
+    return TrainState(state.step + 1, params, opt_state, ema, skipped, in_row), metrics
+
+
+def average(decay: float, step: jax.Array, ema: Params, params: Params) -> Params:
+    """The moving average after a step; the first steps count more, so that it forgets the start.
+
+    The share that stays is min(decay, (1 + step) / (10 + step)).
+    """
+    stays = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda a, x: stays * a + (1.0 - stays) * x, ema, params) if ema else ema
+
+
+# --- the loss of embeddings, and its gradient -----------------------------------------------------
+
+
+def objective(
+    recipe: Recipe,
+    scales: dict[str, jax.Array],
+    z_img: jax.Array,
+    z_txt: jax.Array,
+    batch: dict[str, jax.Array],
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The loss of a global batch's embeddings and what to log of it.
+
+    Args:
+        recipe: which losses.
+        scales: what `dual_encoder.scales` gives.
+        z_img, z_txt: float32 [B, D] and [G, D], unit rows.
+        batch: text_id and photo_id, uint32 [G].
+    """
+    infonce, sigmoid, among = losses.infonce, losses.sigmoid, losses.image_infonce
+    ids = {
+        "text_id": batch["text_id"],
+        "photo_id": None if recipe.same_photo_negatives else batch["photo_id"],
+    }
+    if recipe.loss_chunk:
+        how: dict[str, Any] = {"mesh": recipe.mesh, "chunk": recipe.loss_chunk}
+        infonce = functools.partial(losses.infonce_in_chunks, **how)
+        sigmoid = functools.partial(losses.sigmoid_in_chunks, **how)
+        among = functools.partial(losses.image_infonce_in_chunks, **how)
+    if recipe.loss == "sigmoid":
+        loss, accuracy = sigmoid(z_img, z_txt, scales["scale"], scales["bias"], **ids)
+    else:
+        loss, accuracy = infonce(z_img, z_txt, scales["scale"], **ids)
+    metrics = {"text_loss": loss, "accuracy": accuracy, **scales}
+    if recipe.image_weight:
+        metrics["image_loss"] = among(z_img, scales["image_scale"], **ids)
+        loss = loss + recipe.image_weight * metrics["image_loss"]
+    return loss, metrics
+
+
+def whole_gradient(recipe: Recipe, params: Params, batch: dict[str, jax.Array]):
+    """Loss, metrics, gradient and running statistics, all activations kept at once."""
+
+    def loss_fn(params):
+        (z_img, z_txt, scales), running = dual_encoder.apply_training(
+            recipe.model,
+            _without_gradient(params, recipe.frozen),
+            batch["image"],
+            batch["tokens"],
+            batch["token_mask"],
+            recipe.dtype,
+        )
+        loss, metrics = objective(recipe, scales, z_img, z_txt, batch)
+        return loss, (metrics, running)
+
+    (loss, (metrics, running)), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
+    return loss, metrics, grads, running
+
+
+def cached_gradient(recipe: Recipe, params: Params, batch: dict[str, jax.Array]):
+    """The same by gradient caching (Gao et al. 2021, https://arxiv.org/abs/2101.06983).
+
+    The batch is encoded piece by piece without keeping activations; the loss of all embeddings
+    gives the gradient in each; then each piece is encoded again, and its gradient carried back.
+    Every patch meets every text of the whole batch, at one more forward pass. It needs an encoder
+    without batch norms: theirs would be the statistics of a piece.
+    """
+    pieces = len(batch["image"]) // recipe.micro_batch
+    mesh = recipe.mesh
+    names = ("image", "tokens", "token_mask")
+    cut = {name: split_rows(batch[name], pieces, mesh) for name in names}
+
+    def encode(params, piece):
+        z_img, z_txt, _ = dual_encoder.apply(
+            recipe.model,
+            _without_gradient(params, recipe.frozen),
+            piece["image"],
+            piece["tokens"],
+            piece["token_mask"],
+            recipe.dtype,
+        )
+        return z_img, z_txt
+
+    scalars = {name: params[name] for name in dual_encoder.SCALARS if name in params}
+    z = jax.lax.map(functools.partial(encode, params), cut)
+    z_img, z_txt = (join_rows(x, mesh) for x in z)
+
+    def loss_fn(scalars, z_img, z_txt):
+        scales = dual_encoder.scales(_without_gradient(scalars, recipe.frozen))
+        return objective(recipe, scales, z_img, z_txt, batch)
+
+    (loss, metrics), (d_scalars, *d_z) = jax.value_and_grad(loss_fn, (0, 1, 2), has_aux=True)(
+        scalars, z_img, z_txt
+    )
+    d_cut = tuple(split_rows(x, pieces, mesh) for x in d_z)
+
+    def carry_back(total, piece_and_gradient):
+        piece, gradient = piece_and_gradient
+        _, back = jax.vjp(lambda p: encode(p, piece), params)
+        return jax.tree.map(jnp.add, total, back(gradient)[0]), None
+
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    grads, _ = jax.lax.scan(carry_back, zeros, (cut, d_cut))
+    return loss, metrics, grads | d_scalars, {}
+
+
+def split_rows(x: jax.Array, pieces: int, mesh: Mesh | None) -> jax.Array:
+    """[B, ...] to [pieces, B / pieces, ...] such that every device keeps the rows it has."""
+    shards = mesh.size if mesh else 1
+    x = x.reshape(shards, pieces, -1, *x.shape[1:]).swapaxes(0, 1)
+    x = x.reshape(pieces, -1, *x.shape[3:])
+    return _on_mesh(x, mesh, P(None, mesh.axis_names)) if mesh else x
+
+
+def join_rows(x: jax.Array, mesh: Mesh | None) -> jax.Array:
+    """Undoes `split_rows`."""
+    shards = mesh.size if mesh else 1
+    x = x.reshape(len(x), shards, -1, *x.shape[2:]).swapaxes(0, 1)
+    x = x.reshape(-1, *x.shape[3:])
+    return _on_mesh(x, mesh, P(mesh.axis_names)) if mesh else x
+
+
+def _on_mesh(x: jax.Array, mesh: Mesh, spec: P) -> jax.Array:
+    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
+
+
+def _without_gradient(params: Params, frozen: tuple[str, ...]) -> Params:
+    """The parameters, of which no gradient reaches the frozen ones."""
+    if not frozen:
+        return params
+    return jax.tree_util.tree_map_with_path(
+        lambda path, x: jax.lax.stop_gradient(x) if is_frozen(path, frozen) else x, params
+    )

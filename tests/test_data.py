@@ -78,6 +78,8 @@ def make(records, **changes) -> PatchData:
         "denoise": 0.5,
         "keep_tag": 0.8,
         "shuffle_tags": True,
+        "tag_names": True,
+        "tags": (),
         "cache_regions": 4,
         "corrupt_share": 0.0,
     }
@@ -97,7 +99,7 @@ PLAIN = {
 
 
 def texts_of(dataset: PatchData, batch) -> list[str]:
-    pieces = dataset._tokenizer._processor
+    pieces = dataset.tokenizer._processor
     rows = zip(batch["tokens"], batch["token_mask"], strict=True)
     return [pieces.decode(tokens[mask].tolist()) for tokens, mask in rows]
 

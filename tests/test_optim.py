@@ -6,7 +6,8 @@ import pytest
 from ml_collections import ConfigDict
 from tiny_model import random_params, tiny_config
 
-from exif_jax.optim import _decays, learning_rate, make_optimizer
+from exif_jax.optim import _decays, learning_rate, make_optimizer, slow_down
+from exif_jax.release import make_config
 
 OPTIM = ConfigDict(
     {
@@ -18,6 +19,9 @@ OPTIM = ConfigDict(
         "eps": 1e-6,
         "weight_decay": 0.1,
         "clip_norm": 1.0,
+        "decay": "decoupled",
+        "layer_decay": 1.0,
+        "frozen": (),
     }
 )
 
@@ -75,3 +79,61 @@ def test_a_long_gradient_is_cut_to_the_clip_norm():
     short, long = ({"bias": np.array([0.6, 0.8], np.float32) * k} for k in (1, 1000))
     (a, _), (b, _) = (tx.update(g, tx.init(params), params) for g in (short, long))
     np.testing.assert_allclose(a["bias"], b["bias"], rtol=1e-5)
+
+
+def test_adam_with_the_decay_in_the_gradient_equals_pytorch():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    start, *grads = rng.normal(size=(6, 4, 3)).astype(np.float32)
+    optim = {**OPTIM, "decay": "l2", "clip_norm": 0.0, "warmup_steps": 0, "end_lr": 1e-2}
+    tx = make_optimizer(ConfigDict(optim), 100)
+    params = {"bias": start}  # everything decays
+    state = tx.init(params)
+    weight = torch.nn.Parameter(torch.tensor(start))
+    adam = torch.optim.Adam([weight], lr=1e-2, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.1)
+    for g in grads:
+        updates, state = tx.update({"bias": g}, state, params)
+        params = jax.tree.map(np.add, params, updates)
+        weight.grad = torch.tensor(g)
+        adam.step()
+    np.testing.assert_allclose(params["bias"], weight.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def names_and_rates(config, decay: float) -> dict[str, np.ndarray]:
+    ones = jax.tree.map(np.ones_like, random_params(config))
+    slowed = jax.tree.map(np.asarray, slow_down(decay, ones))
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): x
+        for path, x in jax.tree_util.tree_leaves_with_path(slowed)
+    }
+
+
+def test_lower_layers_move_more_slowly():
+    rates = names_and_rates(tiny_config(image={"depth": 3}, text={"depth": 2}), 0.5)
+    kernel = rates["image/stack/blocks/mlp1/kernel"]
+    np.testing.assert_array_equal(kernel[:, 0, 0], [0.25, 0.5, 1])
+    np.testing.assert_array_equal(rates["text/stack/blocks/norm1/scale"][:, 0], [0.5, 1])
+    assert np.all(rates["image/embed/kernel"] == 0.125) and np.all(rates["image/position"] == 0.125)
+    assert np.all(rates["text/embed/embedding"] == 0.25)
+    for name in ("image/stack/norm/scale", "image_projection/kernel", "log_scale"):
+        assert np.all(rates[name] == 1), name
+
+
+def test_stages_of_a_resnet_count_as_layers():
+    config = make_config(
+        {
+            "image": {"image_size": 16, "width": 4, "stages": (1, 2)},
+            "text": {
+                **{"kind": "distilbert", "vocab_size": 9, "max_length": 4, "width": 8},
+                **{"depth": 2, "heads": 1, "mlp_dim": 8},
+            },
+            "embed_dim": 8,
+        }
+    )
+    rates = names_and_rates(config, 0.5)
+    assert np.all(rates["image/stem/kernel"] == 0.25) and np.all(rates["image/fc/kernel"] == 1)
+    assert np.all(rates["image/stage0_block0/conv1/kernel"] == 0.5)
+    assert np.all(rates["image/stage1_block1/conv1/kernel"] == 1)
+    for name in ("text/embed/embedding", "text/norm/scale"):
+        assert np.all(rates[name] == 0.25)
+    np.testing.assert_array_equal(rates["text/blocks/mlp1/kernel"][:, 0, 0], [0.5, 1])

@@ -173,15 +173,17 @@ def test_running_statistics_have_no_gradient():
 @pytest.mark.skipif(jax.device_count() < 8, reason="needs 8 devices")
 def test_batch_norm_sees_the_batch_of_all_devices():
     tx = optax.sgd(0.1)
-    state = train_state.init(CONFIG, tx, jax.random.key(0))
+    recipe = train_state.Recipe(CONFIG, tx)
+    state = train_state.init(recipe, jax.random.key(0))
     rng = np.random.default_rng(5)
     batch = {
         "image": images(16),
         "tokens": rng.integers(2, 50, (16, 4)).astype(np.int32),
         "token_mask": np.ones((16, 4), bool),
         "text_id": np.arange(16, dtype=np.uint32),
+        "photo_id": np.arange(16, dtype=np.uint32),
     }
-    step = functools.partial(train_state.train_step, CONFIG, tx, "float32", 0.0)
+    step = functools.partial(train_state.train_step, recipe)
     alone, metrics = jax.jit(step)(state, batch)
     mesh = sharding.make_mesh(4, 2)
     places = sharding.state_sharding(mesh, jax.eval_shape(lambda: state))

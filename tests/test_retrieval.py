@@ -1,11 +1,16 @@
-"""Recall against counting by hand, ties, collapsed models, and a last batch that is not full."""
-
-import types
+"""Recall, tags and spread against counting by hand, with ties and collapsed models."""
 
 import numpy as np
 import pytest
 
-from exif_jax.retrieval import embed_all, median_rank, recall, retrieval_metrics
+from exif_jax.retrieval import (
+    alignment_and_uniformity,
+    median_rank,
+    recall,
+    retrieval_metrics,
+    tag_metrics,
+    tag_questions,
+)
 
 
 def brute_force(z_query, z_target, k: int) -> float:
@@ -71,23 +76,6 @@ def test_a_collapsed_model_scores_chance():
     )
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 4, 10, 11, 64])
-def test_every_photo_is_embedded_once_whatever_the_batch(batch_size):
-    seen = []
-
-    def embed(photos):
-        assert len(photos) == batch_size  # one shape, so one compilation
-        seen.extend(photos)
-        rows = np.asarray(photos, np.float32)[:, None]
-        return rows, -rows
-
-    data = types.SimpleNamespace(num_photos=10, eval_batch=lambda photos: photos, unreadable=set())
-    z_img, z_txt = embed_all(embed, data, batch_size)
-    np.testing.assert_array_equal(z_img[:, 0], np.arange(10))
-    np.testing.assert_array_equal(z_txt[:, 0], -np.arange(10))
-    assert set(seen) == set(range(10))
-
-
 def test_embeddings_that_are_no_numbers_are_not_found():
     z_img = np.eye(4, dtype=np.float32)
     z_txt = z_img.copy()
@@ -104,3 +92,57 @@ def test_the_median_rank_against_sorting(seed):
     ranks = [1 + int(np.flatnonzero(row == k)[0]) for k, row in enumerate(order)]
     assert median_rank(z_img, z_txt) == np.median(ranks)
     assert median_rank(np.full((4, 2), np.nan), np.full((4, 2), np.nan)) == 4
+
+
+def test_alignment_and_uniformity_by_their_definitions():
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(2, 9, 4))
+    z_img, z_txt = (z / np.linalg.norm(z, axis=2, keepdims=True)).astype(np.float32)
+    found = alignment_and_uniformity(z_img, z_txt)
+    squared = [[np.sum((a - b) ** 2) for b in z_img] for a in z_img]
+    pairs = [np.exp(-2 * squared[i][j]) for i in range(9) for j in range(i)]
+    assert found["image_uniformity"] == pytest.approx(np.log(np.mean(pairs)), abs=1e-5)
+    assert found["alignment"] == pytest.approx(np.mean(((z_img - z_txt) ** 2).sum(1)), rel=1e-5)
+    one = np.tile(z_img[:1], (5, 1))
+    assert alignment_and_uniformity(one, one) == pytest.approx(
+        {"alignment": 0, "image_uniformity": 0, "text_uniformity": 0}, abs=1e-5
+    )
+    assert alignment_and_uniformity(z_img[:1], z_txt[:1])["image_uniformity"] == 0
+
+
+PHOTOS = [
+    {"Make": "Canon", "ISO": "100"},
+    {"Make": "Canon", "ISO": "110"},
+    {"Make": "NIKON", "ISO": "1600"},
+    {"Make": "NIKON", "ISO": "1500"},
+    {"Make": "NIKON", "Flash": "Fired"},
+    {"Make": "Leica", "Flash": "Fired", "ISO": "100"},
+]
+
+
+def test_questions_are_asked_of_classes_that_several_photos_share():
+    iso, make = tag_questions(PHOTOS)
+    # Flash has one class only, Leica one photo; ISO counts by size.
+    assert (iso.tag, make.tag) == ("ISO", "Make")
+    assert make.values == ("Canon", "NIKON")
+    assert make.class_of_photo.tolist() == [0, 0, 1, 1, 1, -1]
+    assert iso.values == ("100", "110", "1500", "1600")
+    assert iso.class_of_value.tolist() == [0, 0, 1, 1]
+    assert iso.class_of_photo.tolist() == [0, 0, 1, 1, -1, 0]
+    assert tag_questions([]) == [] and tag_questions([{"Make": "Canon"}] * 5) == []
+
+
+def test_tags_are_told_by_the_nearest_class():
+    asked = tag_questions(PHOTOS)
+    a, b = np.eye(2, dtype=np.float32)
+    z_values = np.stack([a, a, b, b, a, b])  # 100, 110, 1500, 1600; Canon, NIKON
+    z_img = np.stack([a, a, b, b, a, b])  # photo 4 looks like a Canon, photo 5 like ISO 1600
+    found = tag_metrics(z_img, z_values, asked)
+    assert found["tag_accuracy/Make"] == 4 / 5 and found["tag_accuracy/ISO"] == 4 / 5
+    assert found["tag_chance/Make"] == found["tag_chance/ISO"] == 3 / 5
+    assert found["tag_accuracy"] == 4 / 5 and found["tag_prevalence/Make"] == 1 / 2
+    # Canon: three tie at the top, two of them right; NIKON: two right ones, then two of three.
+    assert found["tag_retrieval/Make"] == pytest.approx((2 / 3 + (2 * 1 + 3 / 5) / 3) / 2)
+    chance = tag_metrics(np.tile(a, (6, 1)), z_values, asked)
+    assert chance["tag_retrieval/Make"] == pytest.approx(chance["tag_prevalence/Make"])
+    assert np.isfinite([*tag_metrics(z_img * np.nan, z_values, asked).values()]).all()

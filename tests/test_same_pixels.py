@@ -73,7 +73,7 @@ def test_training_and_localisation_read_the_same_pixels(photos, tmp_path, monkey
     config = ConfigDict(
         {
             **{"records": str(out), "seed": 0, "texts_per_photo": 1, "patches_per_text": 1},
-            **{"cache_regions": 4, "corrupt_share": 0.0},
+            **{"cache_regions": 4, "corrupt_share": 0.0, "tag_names": True, "tags": ()},
             **PLAIN,
         }
     )

@@ -19,6 +19,8 @@ from configs import demo, resnet50_paper
 from data_prep import photos, simulate, train_tokenizer
 from exif_jax import release, train
 from exif_jax.data import DataError
+from exif_jax.forensic_datasets import DatasetError
+from exif_jax.release import ReleaseError
 from exif_jax.sharding import MeshError
 from exif_jax.starting_points import StartError
 
@@ -297,8 +299,17 @@ def test_bad_settings_are_refused_in_one_sentence(records, tmp_path):
     refuses(train.TrainError, "image_weight is 1.0; .*patches_per_text", data__patches_per_text=1)
     refuses(train.TrainError, "image_weight is -1.0", train__image_weight=-1.0)
     refuses(train.TrainError, "positive", train__num_steps=0)
-    refuses(train.TrainError, "probability", data__keep_tag=1.5)
+    refuses(train.TrainError, "a share, 0 to 1", data__keep_tag=1.5)
     refuses(train.TrainError, "float32 or bfloat16", train__dtype="float16")
+    refuses(train.TrainError, "infonce or sigmoid", train__loss="softmax")
+    refuses(train.TrainError, "decoupled or l2", optim__decay="L2")
+    refuses(train.TrainError, "train.ema is 1.5", train__ema=1.5)
+    refuses(train.TrainError, "needs config.model.init_bias", train__loss="sigmoid")
+    refuses(train.TrainError, "not a multiple of .*micro_batch 6", train__micro_batch=6)
+    refuses(train.TrainError, "no such parameters; it has .*text", optim__frozen=("txt",))
+    refuses(DataError, "names Colour, which the texts", data__tags=("Make", "Colour"))
+    refuses(DatasetError, "neither manifest.jsonl nor", eval__splices="/no/such/folder")
+    refuses(ReleaseError, "cannot read the model file", train__init_model="/no/such/model")
     refuses(MeshError, "does not fit the .* device", mesh__fsdp=3)
     if jax.device_count() > 1:
         refuses(MeshError, "does not divide over", train__batch_size=4)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from tiny_model import CONFIG, compiled, copied, random_batch, random_params
+from tiny_model import CONFIG, compiled, copied, random_batch, random_params, tiny_config
 
 from exif_jax import sharding, train_state
 from exif_jax.losses import image_infonce, infonce
@@ -27,24 +27,24 @@ OPTIM = ConfigDict(
         "eps": 1e-3,
         "weight_decay": 0.1,
         "clip_norm": 0.5,
+        "decay": "decoupled",
+        "layer_decay": 1.0,
+        "frozen": (),
     }
 )
 STEPS = 3
+DEVICES = jax.device_count()
 IMAGE_WEIGHT = 0.5
 TX = make_optimizer(OPTIM, 100)
+RECIPE = train_state.Recipe(CONFIG, TX, image_weight=IMAGE_WEIGHT)
 
 
 def state_of(params) -> TrainState:
-    params = copied(params)
-    # Numbers of their own: the step donates each buffer.
-    zeros = [jnp.zeros((), jnp.int32) for _ in range(3)]
-    return TrainState(zeros[0], params, TX.init(params), *zeros[1:])
+    return train_state.begin(RECIPE, copied(params))
 
 
 # Donated: every test gives it a state of its own.
-step = compiled(
-    functools.partial(train_state.train_step, CONFIG, TX, "float32", IMAGE_WEIGHT), donate_argnums=0
-)
+step = compiled(functools.partial(train_state.train_step, RECIPE), donate_argnums=0)
 
 
 def batches(steps=STEPS):
@@ -142,7 +142,7 @@ def test_a_sharded_step_equals_one_device(after_three_steps, fsdp, monkeypatch):
     kernel = state.params["image"]["embed"]["kernel"]
     assert kernel.addressable_shards[0].data.size == kernel.size // fsdp
     sharded_step = compiled(
-        functools.partial(train_state.train_step, CONFIG, TX, "float32", IMAGE_WEIGHT),
+        functools.partial(train_state.train_step, RECIPE),
         in_shardings=(places, sharding.batch_sharding(mesh)),
         out_shardings=(places, sharding.replicated(mesh)),
         donate_argnums=0,
@@ -165,7 +165,8 @@ def test_the_temperatures_stay_within_their_bounds(name, start, end):
 
 
 def test_without_a_weight_there_is_no_loss_between_patches():
-    plain = compiled(functools.partial(train_state.train_step, CONFIG, TX, "float32", 0.0))
+    recipe = RECIPE._replace(image_weight=0.0)
+    plain = compiled(functools.partial(train_state.train_step, recipe))
     state, metrics = plain(state_of(random_params()), batches()[0])
     assert "image_loss" not in metrics and metrics["loss"] == metrics["text_loss"]
     assert state.params["log_image_scale"] == random_params()["log_image_scale"]
@@ -189,7 +190,7 @@ def test_a_small_batch_can_be_learned_by_heart():
 
 
 def test_a_fresh_state_begins_at_step_zero():
-    shapes = jax.eval_shape(functools.partial(train_state.init, CONFIG, TX), jax.random.key(0))
+    shapes = jax.eval_shape(functools.partial(train_state.init, RECIPE), jax.random.key(0))
     assert shapes.step.dtype == np.int32 and shapes.step.shape == ()
     assert {x.dtype for x in jax.tree.leaves(shapes.params)} == {np.dtype("float32")}
     expected = jax.eval_shape(TX.init, random_params())
@@ -211,3 +212,87 @@ def test_a_step_that_is_no_number_changes_nothing_and_is_counted(after_three_ste
     state, metrics = step(healed, batches()[2])
     assert np.isfinite(metrics["loss"])
     assert (int(state.step), int(state.skipped), int(state.skipped_in_row)) == (3, 2, 0)
+
+
+# --- the batch in pieces --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("micro_batch", [8, 16])
+@pytest.mark.parametrize("loss", ["infonce", "sigmoid"])
+@pytest.mark.parametrize("chunk", [0, 3])
+def test_a_cached_gradient_is_that_of_the_whole_batch(micro_batch, loss, chunk):
+    """Sums in another order only: float32 rounding, of embeddings near length 1."""
+    devices = math.gcd(jax.device_count(), 4)
+    mesh = jax.sharding.Mesh(
+        np.array(jax.devices()[:devices]).reshape(devices, 1), ("data", "fsdp")
+    )
+    config = tiny_config(init_bias=-3.0)
+    recipe = RECIPE._replace(model=config, mesh=mesh, loss=loss, loss_chunk=chunk)
+    params, batch = random_params(config), random_batch(seed=3, rows=16, patches=2)
+    rows = sharding.to_device(mesh, batch)
+
+    def run(function, recipe):
+        return compiled(lambda p, b: function(recipe, p, b)[:3])(params, rows)
+
+    expected = run(train_state.whole_gradient, recipe)
+    found = run(train_state.cached_gradient, recipe._replace(micro_batch=micro_batch))
+    assert set(found[1]) == set(expected[1])
+    assert_close(found[:2], expected[:2])
+    norm = max(float(np.abs(g).max()) for g in jax.tree.leaves(expected[2]))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6 * norm),
+        *(found[2], expected[2]),
+    )
+
+
+def test_pieces_hold_each_devices_own_rows_and_are_joined_again():
+    mesh = sharding.make_mesh(-1, 1)
+    x = sharding.to_device(mesh, {"x": np.arange(8 * DEVICES)})["x"]
+    pieces = jax.jit(lambda x: train_state.split_rows(x, 4, mesh))(x)
+    assert pieces.shape == (4, 2 * DEVICES)
+    for before, after in zip(x.addressable_shards, pieces.addressable_shards, strict=True):
+        assert before.device == after.device
+        np.testing.assert_array_equal(np.ravel(after.data), np.asarray(before.data))
+    again = jax.jit(lambda x: train_state.join_rows(x, mesh))(pieces)
+    np.testing.assert_array_equal(again, np.arange(8 * DEVICES))
+    text = jax.jit(lambda x: train_state.split_rows(x, 4, mesh)).lower(x).compile().as_text()
+    assert not any(f" {kind}" in text for kind in ("all-to-all(", "all-gather(", "collective-perm"))
+
+
+# --- what moves, and what is averaged -------------------------------------------------------------
+
+
+def test_the_average_follows_its_definition():
+    recipe = RECIPE._replace(ema=0.9)
+    averaging = compiled(functools.partial(train_state.train_step, recipe))
+    state = train_state.begin(recipe, copied(random_params()))
+    expected = jax.tree.map(np.float64, random_params())
+    for k, batch in enumerate(batches()):
+        state, _ = averaging(state, batch)
+        stays = min(0.9, (1 + k) / (10 + k))
+        expected = jax.tree.map(
+            lambda a, x, stays=stays: stays * a + (1 - stays) * np.asarray(x, np.float64),
+            *(expected, state.params),
+        )
+    assert_close(state.ema, expected)
+    assert float(train_state.average(0.9, jnp.int32(10**6), {"x": 1.0}, {"x": 0.0})["x"]) == (
+        pytest.approx(0.9)
+    )
+    assert train_state.begin(RECIPE, random_params()).ema == {}
+
+
+def test_what_is_frozen_does_not_move_and_the_rest_does():
+    frozen = ("text", "image/stack", "log_scale")
+    optim = ConfigDict({**OPTIM, "frozen": frozen})
+    recipe = RECIPE._replace(tx=make_optimizer(optim, 100), frozen=frozen)
+    before = random_params()
+    state, _ = compiled(functools.partial(train_state.train_step, recipe))(
+        train_state.begin(recipe, copied(before)), batches()[0]
+    )
+    state, _ = compiled(functools.partial(train_state.train_step, recipe))(state, batches()[1])
+    for (path, x), y in zip(
+        jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(state.params), strict=True
+    ):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        still = name == "log_scale" or name.startswith(("text/", "image/stack/"))
+        assert (np.abs(x - y).max() == 0) == still, name

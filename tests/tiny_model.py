@@ -73,6 +73,7 @@ def random_batch(config=CONFIG, rows: int = 16, seed: int = 0, patches: int = 1)
         "tokens": np.where(mask, tokens, 0).astype(np.int32),
         "token_mask": mask,
         "text_id": np.arange(rows, dtype=np.uint32),
+        "photo_id": np.arange(rows, dtype=np.uint32) // 2,
     }
 
 

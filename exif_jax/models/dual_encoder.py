@@ -22,6 +22,7 @@ from exif_jax.models.vit import ViT, ViTConfig, log_spectrum
 
 Params = dict[str, Any]
 RUNNING = ("mean", "var")  # names of leaves that batch norms set, and no gradient
+SCALARS = ("log_scale", "log_image_scale", "bias")  # parameters of the losses, not the encoders
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +33,14 @@ class DualEncoderConfig:
         image, text: the encoders; ResNetConfig and DistilBertConfig are the paper's.
         embed_dim: D. The paper's text encoder has no projection: D is its width.
         init_temperature: tau at initialisation; logits are cosines / tau (CLIP: 0.07).
+        init_bias: of the logits at initialisation, for the sigmoid loss (SigLIP: -10); 0: none.
     """
 
     image: ViTConfig | ResNetConfig
     text: TextConfig | DistilBertConfig
     embed_dim: int = 512
     init_temperature: float = 0.07
+    init_bias: float = 0.0
 
     def __post_init__(self):
         if isinstance(self.text, DistilBertConfig) and self.embed_dim != self.text.width:
@@ -71,6 +74,8 @@ class DualEncoder(nnx.Module):
         scale = jnp.asarray(-math.log(config.init_temperature), jnp.float32)
         self.log_scale = nnx.Param(scale)
         self.log_image_scale = nnx.Param(scale)
+        if config.init_bias:
+            self.bias = nnx.Param(jnp.asarray(config.init_bias, jnp.float32))
 
     def __call__(
         self,
@@ -89,7 +94,7 @@ class DualEncoder(nnx.Module):
 
         Returns:
             z_img and z_txt, float32 [B, D] with unit rows (None where the input was None), and
-            {"scale", "image_scale"}: 1 / temperature between patches and texts, and among patches.
+            what `scales` gives.
         """
         z_img = z_txt = None
         if images is not None:
@@ -104,11 +109,15 @@ class DualEncoder(nnx.Module):
             if not isinstance(self.text, DistilBert):
                 features = self.text_projection(features)
             z_txt = unit(features)
-        scales = {
-            "scale": jnp.exp(self.log_scale[...]),
-            "image_scale": jnp.exp(self.log_image_scale[...]),
-        }
-        return z_img, z_txt, scales
+        return z_img, z_txt, scales({n: getattr(self, n)[...] for n in SCALARS if hasattr(self, n)})
+
+
+def scales(params: Params) -> dict[str, jax.Array]:
+    """Of the parameters in SCALARS: 1 / temperature between patches and texts as "scale" and among
+    patches as "image_scale", and the "bias" where there is one; float32 scalars."""
+    found = {"scale": jnp.exp(params["log_scale"])}
+    found["image_scale"] = jnp.exp(params["log_image_scale"])
+    return found | ({"bias": params["bias"]} if "bias" in params else {})
 
 
 def unit(x_BxD: jax.Array) -> jax.Array:

@@ -1,0 +1,188 @@
+"""What a run measures on cameras that it does not train on: retrieval, tags, splices, a picture.
+
+Every process embeds its own rows and localises its own photos; all of them then hold all results.
+"""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+from PIL import Image
+
+from exif_jax import sharding
+from exif_jax.data import PatchData
+from exif_jax.evaluate import score_sample
+from exif_jax.exif import to_text
+from exif_jax.forensic_datasets import DatasetError, Sample, read_folder
+from exif_jax.localization import Localization, LocalizeError
+from exif_jax.localize import localize
+from exif_jax.models import dual_encoder
+from exif_jax.photo import PhotoError, read_photo
+from exif_jax.release import Model
+from exif_jax.report import colorize
+from exif_jax.retrieval import (
+    TagQuestion,
+    alignment_and_uniformity,
+    retrieval_metrics,
+    tag_metrics,
+    tag_questions,
+)
+from exif_jax.splice_metrics import METRICS, detection_auc
+
+ROWS_AT_ONCE = 64
+PROBE_SIDE = 320  # pixels of each panel of the picture
+
+
+def make_validation(
+    config: ConfigDict, data: PatchData, model_config: dual_encoder.DualEncoderConfig, mesh: Mesh
+) -> Callable[[Any], dict[str, float]]:
+    """A function from parameters (on the mesh) to metrics; all processes must call it together.
+
+    Args:
+        config: the run's; `data.tag_names` says how texts are written.
+        data: the validation split.
+        model_config, mesh: of the run.
+
+    Returns:
+        params -> what `retrieval_metrics`, `alignment_and_uniformity` and `tag_metrics` give.
+    """
+    rows = -(-ROWS_AT_ONCE // mesh.size) * mesh.size
+    whole = sharding.replicated(mesh)
+    length = model_config.text.max_length
+
+    @functools.partial(jax.jit, out_shardings=whole)
+    def embed_pairs(params, batch):
+        z_img, z_txt, _ = dual_encoder.apply(
+            model_config, params, batch["image"], batch["tokens"], batch["token_mask"]
+        )
+        return z_img, z_txt, batch["readable"]
+
+    @functools.partial(jax.jit, out_shardings=whole)
+    def embed_texts(params, batch):
+        return dual_encoder.embed_texts(model_config, params, batch["tokens"], batch["token_mask"])
+
+    def mine(start: int, number: int) -> list[int]:
+        """Row numbers of this process in the batch from `start` on; past the end the first one."""
+        share = rows // jax.process_count()
+        first = start + share * jax.process_index()
+        return [k if k < number else 0 for k in range(first, first + share)]
+
+    def embed_all(params, number: int, read: Callable, embed: Callable) -> Any:
+        """What `embed` gives of rows 0 .. number - 1 that `read` reads, without those added."""
+        parts = []
+        for start in range(0, number, rows):
+            batch = sharding.to_device(mesh, read(mine(start, number)))
+            found = jax.device_get(embed(params, batch))
+            parts.append(jax.tree.map(lambda x, start=start: x[: number - start], found))
+        return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+    def read_photos(numbers: list[int]) -> dict[str, np.ndarray]:
+        batch = data.eval_batch(numbers)
+        return batch | {"readable": np.array([k not in data.unreadable for k in numbers])}
+
+    def validate(params) -> dict[str, float]:
+        z_img, z_txt, readable = embed_all(params, data.num_photos, read_photos, embed_pairs)
+        z_img, z_txt = z_img[readable], z_txt[readable]
+        asked, texts = questions(tuple(np.flatnonzero(readable)))
+        z_tags = embed_all(
+            params,
+            len(texts),
+            lambda numbers: dict(
+                zip(
+                    ("tokens", "token_mask"),
+                    data.tokenizer.encode([texts[k] for k in numbers], length),
+                    strict=True,
+                )
+            ),
+            embed_texts,
+        )
+        metrics = retrieval_metrics(z_img, z_txt) | alignment_and_uniformity(z_img, z_txt)
+        return metrics | tag_metrics(z_img, z_tags, asked)
+
+    @functools.lru_cache(1)
+    def questions(numbers: tuple[int, ...]) -> tuple[list[TagQuestion], list[str]]:
+        asked = tag_questions([data.exif_of(int(k)) for k in numbers])
+        pairs = [{question.tag: value} for question in asked for value in question.values]
+        return asked, [to_text(pair, config.data.tag_names) for pair in pairs]
+
+    return validate
+
+
+def read_splices(root: str) -> list[Sample]:
+    """The samples of `config.eval.splices`; raises DatasetError."""
+    return read_folder(root) if root else []
+
+
+def splice_metrics(samples: list[Sample], model: Model) -> dict[str, float]:
+    """Means over spliced photos, as `exif_jax.evaluate` measures them; each process takes a share.
+
+    A photo that cannot be read is named on stderr and left out.
+    """
+    names = (*METRICS, "score", "pristine_score")
+    table = np.full((len(samples), len(names)), np.nan)
+    for k in range(jax.process_index(), len(samples), jax.process_count()):
+        try:
+            row, *_ = score_sample(samples[k], lambda image: localize(image, model))
+        except (DatasetError, PhotoError, LocalizeError) as e:
+            print(f"{samples[k].image}: left out of the validation: {e}", file=sys.stderr)
+            continue
+        table[k] = [np.nan if row[name] is None else row[name] for name in names]
+    if jax.process_count() > 1:
+        tables = multihost_utils.process_allgather(table)
+        table = np.where(np.isnan(tables), 0.0, tables).sum(0) + np.where(
+            np.isnan(tables).all(0), np.nan, 0.0
+        )
+    read = table[~np.isnan(table[:, 0])]
+    if not len(read):
+        return {}
+    means = read[:, : len(METRICS)].mean(axis=0)
+    found: dict[str, float] = {name: float(x) for name, x in zip(METRICS, means, strict=True)}
+    spliced, pristine = read[:, -2], read[:, -1]
+    pristine = pristine[~np.isnan(pristine)]
+    if len(pristine):
+        found["detection_auc"] = detection_auc(spliced, pristine)
+    return found
+
+
+def probe_picture(photo: pathlib.Path, model: Model) -> Image.Image:
+    """What the model makes of one photo: the photo with its middle patch marked, that patch's
+    affinity to all others, and the affinities of all pairs; cosines -1 to 1 as colours.
+
+    Raises:
+        PhotoError, LocalizeError: the photo cannot be used.
+    """
+    pixels = read_photo(photo).pixels
+    found: Localization = localize(pixels, model)
+    grid = found.grid
+    middle = grid.rows // 2 * grid.columns + grid.columns // 2
+    y, x = grid.origins()[middle]
+    marked = pixels.copy()
+    side, line = model.patch_size, max(2, max(pixels.shape) // 300)
+    frame = np.ones((side, side), bool)
+    frame[line:-line, line:-line] = False
+    marked[y : y + side, x : x + side][frame] = 255
+    row = colorize((found.affinity[middle].reshape(grid.rows, grid.columns) + 1) / 2)
+    pairs = colorize((found.affinity + 1) / 2)
+    height, width = pixels.shape[:2]
+    wide = min(3 * PROBE_SIDE, max(PROBE_SIDE // 3, round(PROBE_SIDE * width / height)))
+    shapes = [(wide, PROBE_SIDE), (wide, PROBE_SIDE), (PROBE_SIDE, PROBE_SIDE)]
+    filters = [Image.Resampling.BOX, Image.Resampling.NEAREST, Image.Resampling.NEAREST]
+    panels = [
+        Image.fromarray(part).resize(shape, how)
+        for part, shape, how in zip((marked, row, pairs), shapes, filters, strict=True)
+    ]
+    picture = Image.new("RGB", (2 * wide + PROBE_SIDE + 20, PROBE_SIDE), "white")
+    left = 0
+    for panel in panels:
+        picture.paste(panel, (left, 0))
+        left += panel.width + 10
+    return picture
