@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 
 import jax
@@ -68,3 +69,12 @@ def _resnet_flops(c: ResNetConfig) -> float:
             macs += side**2 * inputs * 4 * width * (j == 0)
             inputs = 4 * width
     return 2.0 * macs
+
+
+def load_config(path: str):
+    """The config of a file."""
+    spec = importlib.util.spec_from_file_location("config", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()

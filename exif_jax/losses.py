@@ -130,100 +130,64 @@ def _pick(logits_NxM: jax.Array, positive_NxM: jax.Array) -> jax.Array:
 # --- the same, without the whole matrix of logits -------------------------------------------------
 
 
-def infonce_in_chunks(
+def in_chunks(
     z_img: jax.Array,
     z_txt: jax.Array,
-    scale: jax.Array,
+    scales: dict[str, jax.Array],
     text_id: jax.Array,
     photo_id: jax.Array | None,
     mesh: Mesh,
     chunk: int,
-) -> tuple[jax.Array, jax.Array]:
-    """`infonce` of a batch that is split over a mesh, of which no device holds all logits.
+    pairs: str = "infonce",
+    among: bool = True,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The losses of a batch that is split over a mesh, of which no device holds all logits.
 
-    Every device gathers all embeddings once and goes over them `chunk` at a time with an online
-    softmax (Milakov and Gimelshein 2018, https://arxiv.org/abs/1805.02867), which the backward
-    pass does again: memory is B / devices x chunk logits instead of B x G.
+    Every device gathers all embeddings once and goes over them `chunk` at a time (InfoNCE with an
+    online softmax: Milakov and Gimelshein 2018, https://arxiv.org/abs/1805.02867), which the
+    backward pass does again: memory is B / devices x chunk logits instead of B x G.
 
     Args:
-        z_img, z_txt, scale, text_id, photo_id: as for `infonce`, their first axes split over all
-            of `mesh`.
+        z_img, z_txt, text_id, photo_id: as for `infonce`, the first axes split over all of `mesh`.
+        scales: scalars "scale" and "image_scale" and, for the sigmoid loss, "bias".
         mesh: the devices.
         chunk: columns at a time; cut to what there is.
+        pairs: "infonce" or "sigmoid".
+        among: whether to compute `image_infonce` too.
 
     Returns:
-        As `infonce`.
+        Loss and accuracy as of `infonce` or `sigmoid`, and `image_infonce` or 0.
     """
 
-    def local(z_img, z_txt, scale, ids):
-        patch_ids = jax.tree.map(lambda x: of_patches(x, len(z_img)), ids)
-        all_img, all_txt, all_patch_ids, all_ids = _gather((z_img, z_txt, patch_ids, ids), mesh)
-        across = _pick_in_chunks(scale * z_img, all_txt, patch_ids, all_ids, chunk)
-        down = _pick_in_chunks(scale * z_txt, all_img, ids, all_patch_ids, chunk)
-        loss = (
-            _mean_over(across.nats, across.count, mesh) + _mean_over(down.nats, down.count, mesh)
-        ) / 2
-        right = jax.lax.psum(across.right.sum(), mesh.axis_names)
-        return loss, right / len(all_img)
-
-    return _over(mesh, local)(z_img, z_txt, scale, (text_id, photo_id))
-
-
-def image_infonce_in_chunks(
-    z_img: jax.Array,
-    scale: jax.Array,
-    text_id: jax.Array,
-    photo_id: jax.Array | None,
-    mesh: Mesh,
-    chunk: int,
-) -> jax.Array:
-    """`image_infonce` likewise; arguments as there and in `infonce_in_chunks`."""
-
-    def local(z_img, _, scale, ids):
-        ids = jax.tree.map(lambda x: of_patches(x, len(z_img)), ids)
-        all_img, all_ids = _gather((z_img, ids), mesh)
-        itself = len(z_img) * jax.lax.axis_index(mesh.axis_names) + jnp.arange(len(z_img))
-        found = _pick_in_chunks(scale * z_img, all_img, ids, all_ids, chunk, itself)
-        return _mean_over(found.nats, found.count, mesh), 0.0
-
-    return _over(mesh, local)(z_img, z_img, scale, (text_id, photo_id))[0]
-
-
-def sigmoid_in_chunks(
-    z_img: jax.Array,
-    z_txt: jax.Array,
-    scale: jax.Array,
-    bias: jax.Array,
-    text_id: jax.Array,
-    photo_id: jax.Array | None,
-    mesh: Mesh,
-    chunk: int,
-) -> tuple[jax.Array, jax.Array]:
-    """`sigmoid` likewise; arguments as there and in `infonce_in_chunks`."""
-
     def local(z_img, z_txt, scales, ids):
-        scale, bias = scales
         patch_ids = jax.tree.map(lambda x: of_patches(x, len(z_img)), ids)
-        all_txt, all_ids = _gather((z_txt, ids), mesh)
-        rows_NxD = scale * z_img
+        # Once for all terms, so that their gradients are summed before they travel back.
+        all_img, all_txt, all_patch_ids, all_ids = jax.tree.map(
+            lambda x: jax.lax.all_gather(x, mesh.axis_names, tiled=True),
+            (z_img, z_txt, patch_ids, ids),
+        )
+        scaled = scales["scale"] * z_img
+        if pairs == "sigmoid":
+            nats, right = _sigmoid_in_chunks(
+                scaled, all_txt, scales["bias"], patch_ids, all_ids, chunk
+            )
+            loss = _sum_over(nats, mesh) / len(all_img)
+        else:
+            across = _pick_in_chunks(scaled, all_txt, patch_ids, all_ids, chunk)
+            down = _pick_in_chunks(scales["scale"] * z_txt, all_img, ids, all_patch_ids, chunk)
+            loss, right = (_mean_over(across, mesh) + _mean_over(down, mesh)) / 2, across.right
+        among_patches = jnp.zeros(())
+        if among:
+            itself = len(z_img) * jax.lax.axis_index(mesh.axis_names) + jnp.arange(len(z_img))
+            rows = scales["image_scale"] * z_img
+            found = _pick_in_chunks(rows, all_img, patch_ids, all_patch_ids, chunk, itself)
+            among_patches = _mean_over(found, mesh)
+        return loss, _sum_over(right, mesh) / len(all_img), among_patches
 
-        @jax.checkpoint
-        def step(carry, piece):
-            total_N, best = carry
-            logits_NxC, same_NxC, seen_NxC = _chunk_of(rows_NxD, patch_ids, piece)
-            logits_NxC = logits_NxC + bias
-            nats_NxC = -jax.nn.log_sigmoid(jnp.where(same_NxC, logits_NxC, -logits_NxC))
-            total_N = total_N + jnp.where(seen_NxC, nats_NxC, 0.0).sum(axis=1)
-            return (total_N, _better(best, jnp.where(seen_NxC, logits_NxC, NEVER), same_NxC)), None
-
-        zero_N = jax.lax.stop_gradient(rows_NxD[:, 0] * 0.0)
-        start = (zero_N, (zero_N + 2 * NEVER, zero_N > 0))
-        (total_N, (_, right_N)), _ = jax.lax.scan(step, start, _cut(all_txt, all_ids, chunk))
-        sums = jax.lax.psum((total_N.sum(), right_N.sum()), mesh.axis_names)
-        patches = len(z_img) * mesh.size
-        return sums[0] / patches, sums[1] / patches
-
-    return _over(mesh, local)(z_img, z_txt, (scale, bias), (text_id, photo_id))
+    rows = P(mesh.axis_names)
+    return jax.shard_map(
+        local, mesh=mesh, in_specs=(rows, rows, P(), rows), out_specs=(P(), P(), P())
+    )(z_img, z_txt, scales, (text_id, photo_id))
 
 
 class _Choice(NamedTuple):
@@ -262,6 +226,25 @@ def _pick_in_chunks(rows_NxD, columns_MxD, row_ids, column_ids, chunk, itself_N=
     return _Choice(jnp.where(count_N > 0, nats_N, 0.0), count_N, right_N)
 
 
+def _sigmoid_in_chunks(rows_NxD, columns_MxD, bias, row_ids, column_ids, chunk):
+    """Of each row: the nats of its pairs, and whether the highest is a right one."""
+
+    @jax.checkpoint
+    def step(carry, piece):
+        total_N, best = carry
+        logits_NxC, same_NxC, seen_NxC = _chunk_of(rows_NxD, row_ids, piece)
+        logits_NxC = logits_NxC + bias
+        nats_NxC = -jax.nn.log_sigmoid(jnp.where(same_NxC, logits_NxC, -logits_NxC))
+        total_N = total_N + jnp.where(seen_NxC, nats_NxC, 0.0).sum(axis=1)
+        return (total_N, _better(best, jnp.where(seen_NxC, logits_NxC, NEVER), same_NxC)), None
+
+    zero_N = jax.lax.stop_gradient(rows_NxD[:, 0] * 0.0)
+    start = (zero_N, (zero_N + 2 * NEVER, zero_N > 0))
+    pieces = _cut(columns_MxD, column_ids, chunk)
+    (total_N, (_, right_N)), _ = jax.lax.scan(step, start, pieces)
+    return total_N, right_N
+
+
 def _cut(columns_MxD: jax.Array, ids, chunk: int):
     """Columns, their ids, numbers and whether they exist, in pieces of `chunk`."""
     M = len(columns_MxD)
@@ -292,17 +275,10 @@ def _better(best, logits_NxC: jax.Array, same_NxC: jax.Array):
     return jnp.maximum(top_N, here_N), jnp.where(here_N > top_N, right_here_N, right_N)
 
 
-def _mean_over(nats_N: jax.Array, count_N: jax.Array, mesh: Mesh) -> jax.Array:
+def _sum_over(values_N: jax.Array, mesh: Mesh) -> jax.Array:
+    return jax.lax.psum(values_N.sum(), mesh.axis_names)
+
+
+def _mean_over(found: _Choice, mesh: Mesh) -> jax.Array:
     """The mean over the rows of all devices that have a positive."""
-    total = jax.lax.psum(nats_N.sum(), mesh.axis_names)
-    return total / jnp.maximum(jax.lax.psum((count_N > 0).sum(), mesh.axis_names), 1)
-
-
-def _gather(arrays, mesh: Mesh):
-    return jax.tree.map(lambda x: jax.lax.all_gather(x, mesh.axis_names, tiled=True), arrays)
-
-
-def _over(mesh: Mesh, local):
-    """`local` on every device's rows of z_img, z_txt and the ids; two scalars come back."""
-    rows = P(mesh.axis_names)
-    return jax.shard_map(local, mesh=mesh, in_specs=(rows, rows, P(), rows), out_specs=(P(), P()))
+    return _sum_over(found.nats, mesh) / jnp.maximum(_sum_over(found.count > 0, mesh), 1)

@@ -1,15 +1,27 @@
 """One mesh, the rules that place arrays on it, and the way from a host's batch to the devices.
 
 Everything runs under `jax.jit` with `NamedSharding`: the compiler inserts the collectives. The
-mesh has two axes. Both split the batch; "fsdp" also splits parameters and optimiser state.
+rules, all of them:
+
+| array                                                | along "data"  | along "fsdp"              |
+|------------------------------------------------------|---------------|---------------------------|
+| batch: patches, tokens, ids                          | first axis    | first axis                |
+| parameters, their average, the optimiser's moments:  |               |                           |
+| of at least MIN_SHARDED_SIZE elements                | copied        | largest axis that divides |
+| smaller, or with no axis that divides                | copied        | copied                    |
+| metrics                                              | copied        | copied                    |
+
+There is no axis for tensor parallelism: docs/scaling.md has the arithmetic why it would not pay.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -21,20 +33,42 @@ class MeshError(ValueError):
     """The mesh or the batch does not fit the devices that are there."""
 
 
-def make_mesh(data: int, fsdp: int) -> Mesh:
+def make_mesh(data: int, fsdp: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A mesh of data x fsdp devices; data = -1 takes all devices that fsdp leaves.
+
+    Neighbours along "fsdp", which talk the most, are neighbours in the machine. Where devices form
+    several slices of a TPU, or several hosts of GPUs, "fsdp" stays within one and only "data"
+    crosses the slower network between them.
+
+    Args:
+        data, fsdp: sizes of the axes.
+        devices: those of this program where None.
 
     Raises:
         MeshError: the devices do not divide so.
     """
-    devices = jax.device_count()
-    if fsdp < 1 or devices % fsdp or data not in (-1, devices // fsdp):
+    devices = jax.devices() if devices is None else devices
+    number = len(devices)
+    if fsdp < 1 or number % fsdp or data not in (-1, number // fsdp):
         raise MeshError(
-            f"mesh data={data}, fsdp={fsdp} does not fit the {devices} device(s) found: "
-            f"their product must be {devices}; data=-1 takes what fsdp leaves"
+            f"mesh data={data}, fsdp={fsdp} does not fit the {number} device(s) found: "
+            f"their product must be {number}; data=-1 takes what fsdp leaves"
         )
-    shape = (devices // fsdp, fsdp)
-    return jax.make_mesh(shape, ("data", "fsdp"), axis_types=(AxisType.Auto, AxisType.Auto))
+    data = number // fsdp
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    if slices > 1:
+        if data % slices:
+            raise MeshError(
+                f"mesh data={data}, fsdp={fsdp}: fsdp would cross the network between the {slices} "
+                f"slices of {number // slices} devices; choose an fsdp that divides "
+                f"{number // slices}"
+            )
+        grid = mesh_utils.create_hybrid_device_mesh(
+            (data // slices, fsdp), (slices, 1), devices, allow_split_physical_axes=True
+        )
+    else:
+        grid = mesh_utils.create_device_mesh((data, fsdp), devices, allow_split_physical_axes=True)
+    return Mesh(grid, ("data", "fsdp"), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

@@ -16,6 +16,7 @@ from exif_jax import losses
 from exif_jax.models import dual_encoder
 from exif_jax.models.dual_encoder import DualEncoderConfig, Params
 from exif_jax.optim import is_frozen
+from exif_jax.sharding import replicated, state_sharding
 
 # CLIP's bound: cosines are never multiplied by more than 100.
 MAX_LOG_SCALE = math.log(100.0)
@@ -147,25 +148,51 @@ def objective(
         z_img, z_txt: float32 [B, D] and [G, D], unit rows.
         batch: text_id and photo_id, uint32 [G].
     """
-    infonce, sigmoid, among = losses.infonce, losses.sigmoid, losses.image_infonce
-    ids = {
-        "text_id": batch["text_id"],
-        "photo_id": None if recipe.same_photo_negatives else batch["photo_id"],
-    }
+    ids = batch["text_id"], None if recipe.same_photo_negatives else batch["photo_id"]
+    weight = recipe.image_weight
+    among = jnp.zeros(())
     if recipe.loss_chunk:
-        how: dict[str, Any] = {"mesh": recipe.mesh, "chunk": recipe.loss_chunk}
-        infonce = functools.partial(losses.infonce_in_chunks, **how)
-        sigmoid = functools.partial(losses.sigmoid_in_chunks, **how)
-        among = functools.partial(losses.image_infonce_in_chunks, **how)
-    if recipe.loss == "sigmoid":
-        loss, accuracy = sigmoid(z_img, z_txt, scales["scale"], scales["bias"], **ids)
+        assert recipe.mesh is not None
+        how = recipe.mesh, recipe.loss_chunk, recipe.loss, weight > 0
+        loss, accuracy, among = losses.in_chunks(z_img, z_txt, scales, *ids, *how)
     else:
-        loss, accuracy = infonce(z_img, z_txt, scales["scale"], **ids)
+        if recipe.loss == "sigmoid":
+            loss, accuracy = losses.sigmoid(z_img, z_txt, scales["scale"], scales["bias"], *ids)
+        else:
+            loss, accuracy = losses.infonce(z_img, z_txt, scales["scale"], *ids)
+        if weight:
+            among = losses.image_infonce(z_img, scales["image_scale"], *ids)
     metrics = {"text_loss": loss, "accuracy": accuracy, **scales}
-    if recipe.image_weight:
-        metrics["image_loss"] = among(z_img, scales["image_scale"], **ids)
-        loss = loss + recipe.image_weight * metrics["image_loss"]
-    return loss, metrics
+    if weight:
+        metrics["image_loss"] = among
+    return loss + weight * among, metrics
+
+
+def gather_parameters(recipe: Recipe, params: Params) -> Params:
+    """The parameters as the encoders use them: whole on every device, matrices in `recipe.dtype`.
+
+    Said outright, since the compiler left alone would rather gather activations, which are larger.
+    Their gradient comes back as the parameters lie: summed and split in one go.
+    """
+    if recipe.mesh is None or recipe.mesh.shape["fsdp"] == 1:
+        return params
+    mesh, whole = recipe.mesh, replicated(recipe.mesh)
+
+    def gather(path, x, place):
+        travels = jnp.dtype(recipe.dtype) if path[-1].key in ("kernel", "embedding") else x.dtype
+
+        @jax.custom_vjp
+        def gathered(x):
+            x = jax.lax.with_sharding_constraint(x.astype(travels), place)
+            return jax.lax.with_sharding_constraint(x, whole)
+
+        def back(_, g):
+            return (jax.lax.with_sharding_constraint(g.astype(x.dtype), place),)
+
+        gathered.defvjp(lambda x: (gathered(x), None), back)
+        return gathered(x)
+
+    return jax.tree_util.tree_map_with_path(gather, params, state_sharding(mesh, params))
 
 
 def whole_gradient(recipe: Recipe, params: Params, batch: dict[str, jax.Array]):
@@ -174,7 +201,7 @@ def whole_gradient(recipe: Recipe, params: Params, batch: dict[str, jax.Array]):
     def loss_fn(params):
         (z_img, z_txt, scales), running = dual_encoder.apply_training(
             recipe.model,
-            _without_gradient(params, recipe.frozen),
+            gather_parameters(recipe, _without_gradient(params, recipe.frozen)),
             batch["image"],
             batch["tokens"],
             batch["token_mask"],
@@ -203,7 +230,7 @@ def cached_gradient(recipe: Recipe, params: Params, batch: dict[str, jax.Array])
     def encode(params, piece):
         z_img, z_txt, _ = dual_encoder.apply(
             recipe.model,
-            _without_gradient(params, recipe.frozen),
+            gather_parameters(recipe, _without_gradient(params, recipe.frozen)),
             piece["image"],
             piece["tokens"],
             piece["token_mask"],

@@ -8,11 +8,9 @@ from jax.sharding import AxisType
 
 from exif_jax.losses import (
     image_infonce,
-    image_infonce_in_chunks,
+    in_chunks,
     infonce,
-    infonce_in_chunks,
     sigmoid,
-    sigmoid_in_chunks,
 )
 from exif_jax.sharding import batch_sharding, make_mesh, replicated
 
@@ -256,15 +254,15 @@ def test_chunks_give_the_value_and_gradient_of_the_whole_in_float64(fsdp, chunk,
             among = image_infonce(z_img, scale, ids, photos)
             return loss + 2 * pairs + 3 * among, (accuracy, pair_accuracy)
 
-        def in_chunks(z_img, z_txt, scale, bias):
-            how = ids, photos, mesh, chunk
-            loss, accuracy = infonce_in_chunks(z_img, z_txt, scale, *how)
-            pairs, pair_accuracy = sigmoid_in_chunks(z_img, z_txt, scale, bias, *how)
-            among = image_infonce_in_chunks(z_img, scale, *how)
-            return loss + 2 * pairs + 3 * among, (accuracy, pair_accuracy)
+        def cut(z_img, z_txt, scale, bias):
+            scales = {"scale": scale, "image_scale": scale, "bias": bias}
+            how = z_img, z_txt, scales, ids, photos, mesh, chunk
+            loss, accuracy, among = in_chunks(*how)
+            pairs, pair_accuracy, none = in_chunks(*how, "sigmoid", among=False)
+            return loss + 2 * pairs + 3 * among + none, (accuracy, pair_accuracy)
 
         found = []
-        for function in (whole, in_chunks):
+        for function in (whole, cut):
             grad = jax.jit(jax.value_and_grad(function, (0, 1, 2, 3), has_aux=True))
             found.append(grad(z_img, z_txt, 7.0, -3.0))
         for x, y in zip(*map(jax.tree.leaves, found), strict=True):
@@ -284,7 +282,11 @@ def test_in_chunks_no_device_holds_all_its_logits():
         return grad.lower(rows, rows, ids).compile().as_text()
 
     whole = compiled(infonce)
-    chunked = compiled(lambda *args: infonce_in_chunks(*args, None, mesh, 8))
+    chunked = compiled(
+        lambda z_img, z_txt, scale, ids: in_chunks(
+            *(z_img, z_txt, {"scale": scale, "image_scale": scale}, ids, None, mesh, 8)
+        )
+    )
     shapes = [f"f32[32,{texts}]", f"f32[{texts},32]"]
     assert any(shape in whole for shape in shapes)
     assert not any(shape in chunked for shape in shapes)

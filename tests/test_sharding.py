@@ -38,6 +38,39 @@ def test_an_impossible_mesh_is_explained(data, fsdp):
     assert f"must be {DEVICES}" in str(error.value)
 
 
+class Chip:
+    """A device of a slice, as far as laying out a mesh needs to know it."""
+
+    platform, device_kind = "gpu", "made up"
+
+    def __init__(self, number: int, slices: int, of: int):
+        self.id, self.slice_index = number, number * slices // of
+        self.process_index = self.slice_index
+
+    def __repr__(self):
+        return f"{self.id}@{self.slice_index}"
+
+
+@pytest.mark.parametrize("fsdp", [1, 2, 4])
+def test_only_the_data_axis_crosses_between_slices(fsdp, monkeypatch):
+    chips = [Chip(k, 2, 8) for k in np.random.default_rng(fsdp).permutation(8)]
+    monkeypatch.setattr(sharding, "Mesh", lambda grid, names, axis_types: grid)
+    grid = sharding.make_mesh(-1, fsdp, chips)
+    assert grid.shape == (8 // fsdp, fsdp)
+    assert sorted(chip.id for chip in grid.flat) == list(range(8))
+    for row in grid:
+        assert len({chip.slice_index for chip in row}) == 1
+    # Half of the rows on each slice, in one stretch.
+    order = [row[0].slice_index for row in grid]
+    assert order == sorted(order) and order.count(0) == len(order) / 2
+
+
+def test_an_fsdp_axis_that_crosses_between_slices_is_refused():
+    chips = [Chip(k, 2, 8) for k in range(8)]
+    with pytest.raises(sharding.MeshError, match="cross the network between the 2 slices of 4"):
+        sharding.make_mesh(-1, 8, chips)
+
+
 @pytest.mark.parametrize("batch_size", [0, -DEVICES, DEVICES + 1, 2 * DEVICES - 1])
 def test_a_batch_that_does_not_divide_is_explained(batch_size):
     if batch_size > 0 and DEVICES == 1:
