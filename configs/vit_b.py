@@ -37,14 +37,14 @@ def get_config() -> ConfigDict:
     c.model.image.mlp_dim = 3072
     c.model.image.pool = "mean_std"  # or "mean", "cls"
     c.model.image.features = "spectrum"  # log |DCT|; or "pixels", or "texture": less their mean
-    c.model.image.remat = False  # recompute activations in the backward pass to save memory
+    c.model.image.remat = ""  # save memory: "dots" keeps only matrix products, "all" nothing
     c.model.text = ConfigDict()
     c.model.text.max_length = 256  # pieces; longer texts are cut
     c.model.text.width = 512
     c.model.text.depth = 6
     c.model.text.heads = 8
     c.model.text.mlp_dim = 2048
-    c.model.text.remat = False
+    c.model.text.remat = ""
 
     c.optim = ConfigDict()
     c.optim.lr = 1e-3  # peak learning rate

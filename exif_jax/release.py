@@ -130,7 +130,7 @@ def load_model(path: str | os.PathLike = PRETRAINED) -> Model:
         reason = getattr(e, "strerror", None) or e
         raise ReleaseError(f"{path}: cannot read the model file ({reason})") from e
     try:
-        flat = {name: _as_array(found) for name, found in safetensors.deserialize(data)}
+        flat = {name: _as_array(name, found) for name, found in safetensors.deserialize(data)}
         (length,) = struct.unpack("<Q", data[:8])
         meta = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
         if meta.get("format") != FORMAT or int(meta["format_version"]) != FORMAT_VERSION:
@@ -178,6 +178,9 @@ def make_config(config: dict[str, Any]) -> DualEncoderConfig:
     """
     rest = {k: v for k, v in config.items() if k not in ("image", "text")}
     image, text = dict(config["image"]), dict(config["text"])
+    for tower in (image, text):
+        if isinstance(tower.get("remat"), bool):  # of files that an earlier version wrote
+            tower["remat"] = "all" if tower["remat"] else ""
     if "stages" in image:  # the field that tells a ResNet from a ViT
         image["stages"] = tuple(image["stages"])
         for blocks in image["stages"]:
@@ -202,7 +205,7 @@ def config_dict(config: DualEncoderConfig) -> dict[str, Any]:
 
 
 def _check_field(name: str, value: Any) -> None:
-    kind = {"pool": str, "features": str, "remat": bool}
+    kind = {"pool": str, "features": str, "remat": str}
     kind |= {"init_temperature": float, "init_bias": float}
     if type(value) is not kind.get(name, int):
         raise TypeError(f"{name} is {value!r}, not of type {kind.get(name, int).__name__}")
@@ -227,10 +230,10 @@ def _as_tags(tags: Any) -> tuple[str, ...]:
     return tuple(tags)
 
 
-def _as_array(found: dict[str, Any]) -> np.ndarray:
+def _as_array(name: str, found: dict[str, Any]) -> np.ndarray:
     """A tensor of `safetensors.deserialize`, whose reader for NumPy knows no bfloat16."""
     if found["dtype"] not in _STORED:
-        raise ValueError(f"a tensor of type {found['dtype']}, not of {', '.join(_STORED)}")
+        raise ValueError(f"{name} is of type {found['dtype']}, not of {', '.join(_STORED)}")
     return np.frombuffer(found["data"], _STORED[found["dtype"]]).reshape(found["shape"])
 
 

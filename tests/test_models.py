@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 from flax import nnx
 from tiny_model import (
     CONFIG,
@@ -27,7 +28,7 @@ from tiny_model import (
 
 from configs import vit_b, vit_s
 from exif_jax.models import dual_encoder
-from exif_jax.models.transformer import UNROLL_UP_TO, Block, Stack
+from exif_jax.models.transformer import UNROLL_UP_TO, Block, Stack, attend
 from exif_jax.models.vit import log_spectrum
 from exif_jax.release import make_config
 
@@ -87,26 +88,27 @@ def test_the_stack_equals_its_blocks_one_by_one(depth):
     np.testing.assert_allclose(out, stack.norm(expected), rtol=1e-4, atol=1e-5)
 
 
-def test_remat_changes_no_gradient():
+@pytest.mark.parametrize("remat", ["dots", "all"])
+def test_remat_changes_no_gradient(remat):
     x = jax.random.normal(jax.random.key(5), (2, 6, 16))
 
     def gradients(remat):
         make = lambda: Stack(1, 16, 2, 24, remat, jnp.dtype("float32"), nnx.Rngs(0))  # noqa: E731
         graphdef, state = nnx.split(nnx_with(make, seed=4)[0])
         gradient = jax.grad(lambda state: nnx.merge(graphdef, state)(x)[0].sum())
-        assert ("remat" in str(jax.make_jaxpr(gradient)(state))) is remat
+        assert ("remat" in str(jax.make_jaxpr(gradient)(state))) is bool(remat)
         return nnx.to_pure_dict(compiled(gradient)(state))
 
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
-        gradients(False),
-        gradients(True),
+        gradients(""),
+        gradients(remat),
     )
 
 
 @pytest.mark.parametrize("tower", ["image", "text"])
 def test_remat_is_a_setting_of_each_tower(tower):
-    config = tiny_config(**{tower: {"remat": True}})
+    config = tiny_config(**{tower: {"remat": "dots"}})
     params, batch = random_params(), random_batch(rows=2)
     inputs = images_of(batch) if tower == "image" else texts_of(batch)
     for setting, expected in ((config, True), (CONFIG, False)):
@@ -285,6 +287,29 @@ def test_impossible_shapes_are_refused(image, words):
 def test_wrong_fields_are_refused(image):
     with pytest.raises(TypeError, match=next(iter(image))):
         tiny_config(image=image)
+
+
+@pytest.mark.parametrize(("old", "new"), [(False, ""), (True, "all")])
+def test_remat_of_an_earlier_version_is_understood(old, new):
+    assert tiny_config(image={"remat": old}).image.remat == new
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 2, 8), (2, 5, 2, 8), (2, 6, 2, 4)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_falls_back_where_there_is_no_fused_kernel(shape, masked, monkeypatch):
+    """As on a GPU without cuDNN: here there is none either, so the fused path must give way."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    rng = np.random.default_rng(0)
+    q, k, v = (jnp.asarray(rng.normal(size=shape), jnp.bfloat16) for _ in range(3))
+    mask = jnp.arange(shape[1])[None] < jnp.array([[3], [5]]) if masked else None
+    found = attend(q, k, v, mask)
+    q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
+    logits = np.einsum("bthk,bshk->bhts", q, k) / np.sqrt(shape[3])
+    if mask is not None:
+        logits = np.where(np.asarray(mask)[:, None, None], logits, -1e30)
+    weights = scipy.special.softmax(logits, axis=-1)
+    expected = np.einsum("bhts,bshk->bthk", weights, v)
+    np.testing.assert_allclose(np.asarray(found, np.float64), expected, atol=0.03)
 
 
 def test_heads_must_divide_the_width():

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from exif_jax.models.transformer import Stack
+from exif_jax.models.transformer import REMAT, Stack
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +19,8 @@ class TextConfig:
         vocab_size: number of pieces of the tokenizer.
         max_length: L, the longest text in pieces; longer texts are cut by the tokenizer.
         width, depth, heads, mlp_dim: the transformer.
-        remat: keep no activations inside the blocks.
+        remat: what the backward pass computes again instead of keeping it: "" nothing, "dots" all
+            but matrix products, "all" everything inside the blocks.
     """
 
     vocab_size: int = 4096
@@ -28,11 +29,13 @@ class TextConfig:
     depth: int = 6
     heads: int = 8
     mlp_dim: int = 2048
-    remat: bool = False
+    remat: str = ""
 
     def __post_init__(self):
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of {self.heads} heads")
+        if self.remat not in REMAT:
+            raise ValueError(f"remat is {self.remat!r}, not '', 'dots' or 'all'")
 
 
 class TextTransformer(nnx.Module):

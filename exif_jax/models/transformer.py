@@ -15,6 +15,13 @@ LAYER_NORM_EPSILON = 1e-6
 # Stacks no deeper than this are unrolled. On a busy CPU one trial of 4 blocks ran faster so than as
 # a loop; it has not been measured with care. So few blocks compile fast anyway.
 UNROLL_UP_TO = 6
+# What the blocks keep for the backward pass, which computes the rest again: everything, the results
+# of their linear layers (attention is then computed again), or their inputs alone.
+REMAT = {
+    "": None,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "all": jax.checkpoint_policies.nothing_saveable,
+}
 
 
 def layer_norm(width: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
@@ -41,12 +48,25 @@ class Attention(nnx.Module):
     def __call__(self, x_BxTxD: jax.Array, mask_BxT: jax.Array | None = None) -> jax.Array:
         B, T, D = x_BxTxD.shape
         qkv = self.qkv(x_BxTxD).reshape(B, T, 3, self.heads, D // self.heads)
-        # Softmax runs in float32 inside; the backend's fused kernel is used where there is one.
-        mask = None if mask_BxT is None else mask_BxT[:, None, None, :]
-        y_BxTxHxK = jax.nn.dot_product_attention(
-            qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2], mask=mask
-        )
+        y_BxTxHxK = attend(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2], mask_BxT)
         return self.out(y_BxTxHxK.reshape(B, T, D))
+
+
+def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask_BxT: jax.Array | None) -> jax.Array:
+    """Softmax attention of [B, T, H, K] each, with a float32 softmax.
+
+    On a GPU in 16 bits, where cuDNN's fused kernel takes the shape (its backward pass wants even T
+    and K a multiple of 8 up to 128), no scores [B, H, T, T] are written to memory.
+    """
+    T, K = q.shape[1], q.shape[3]
+    fits = q.dtype.itemsize == 2 and mask_BxT is None and T % 2 == 0 and K % 8 == 0 and K <= 128
+    if jax.default_backend() == "gpu" and fits:
+        try:
+            return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
+        except (RuntimeError, NotImplementedError, ValueError):
+            pass  # no cuDNN, or one that is too old for this device
+    mask = None if mask_BxT is None else mask_BxT[:, None, None, :]
+    return jax.nn.dot_product_attention(q, k, v, mask=mask)
 
 
 class Block(nnx.Module):
@@ -74,8 +94,7 @@ class Block(nnx.Module):
 class Stack(nnx.Module):
     """`depth` blocks whose parameters carry a leading axis N, applied by `jax.lax.scan`.
 
-    A deep stack compiles its block once. With `remat` its activations are
-    computed again in the backward pass instead of being kept.
+    A deep stack compiles its block once. `remat` is a key of REMAT.
     """
 
     def __init__(
@@ -84,7 +103,7 @@ class Stack(nnx.Module):
         width: int,
         heads: int,
         mlp_dim: int,
-        remat: bool,
+        remat: str,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
@@ -104,6 +123,6 @@ class Stack(nnx.Module):
         def body(x_BxTxD, block_state):
             return nnx.merge(graphdef, block_state)(x_BxTxD, mask_BxT), None
 
-        body = jax.checkpoint(body) if self.remat else body
+        body = jax.checkpoint(body, policy=REMAT[self.remat]) if self.remat else body
         x_BxTxD, _ = jax.lax.scan(body, x_BxTxD, state, unroll=self.unroll)
         return self.norm(x_BxTxD)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from exif_jax.models.transformer import Stack
+from exif_jax.models.transformer import REMAT, Stack
 
 BLOCK = 8  # pixels: side of a DCT block, as in JPEG
 
@@ -33,7 +33,8 @@ class ViTConfig:
             that the encoder sees what a camera leaves and not the scene's brightness and hue; or
             "spectrum", the log magnitudes of its 8 x 8 DCT blocks (see `log_spectrum`), where
             compression, resampling, denoising and demosaicing leave their traces in the open.
-        remat: keep no activations inside the blocks.
+        remat: what the backward pass computes again instead of keeping it: "" nothing, "dots" all
+            but matrix products, "all" everything inside the blocks.
     """
 
     image_size: int = 224
@@ -44,7 +45,7 @@ class ViTConfig:
     mlp_dim: int = 3072
     pool: Literal["mean", "mean_std", "cls"] = "mean"
     features: Literal["pixels", "texture", "spectrum"] = "pixels"
-    remat: bool = False
+    remat: str = ""
 
     def __post_init__(self):
         if self.image_size % self.token_size:
@@ -53,6 +54,8 @@ class ViTConfig:
             )
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of {self.heads} heads")
+        if self.remat not in REMAT:
+            raise ValueError(f"remat is {self.remat!r}, not '', 'dots' or 'all'")
         if self.pool not in ("mean", "mean_std", "cls"):
             raise ValueError(f"pool is {self.pool!r}, not 'mean', 'mean_std' or 'cls'")
         if self.features not in ("pixels", "texture", "spectrum"):

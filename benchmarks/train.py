@@ -1,0 +1,198 @@
+"""How fast training runs here, beside what the device can do.
+
+    python -m benchmarks.train                                        # two CPU cores: minutes
+    python -m benchmarks.train --configs configs/vit_ti.py,configs/vit_s.py,configs/vit_b.py \\
+        --batches 256,512,1024 --records records --torch --json train.json       # a GPU
+
+MFU is the share of the matrix-product peak that is measured in the same run, and counts the model's
+own products only: 2 for a multiplication and addition, three times for forward and backward, no
+recomputation. With --records the training loop's own input pipeline feeds the steps, and the share
+of time that the loop waits for it is told. With --torch an equal step in PyTorch runs beside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import pathlib
+import time
+
+import jax
+import numpy as np
+
+from benchmarks.machine import image_flops, load_config, matmul_peak, median_seconds, text_flops
+from exif_jax import sharding, train_state
+from exif_jax.atomic import write_bytes
+from exif_jax.data import PatchData, load_tokenizer
+from exif_jax.input_pipeline import batches, prefetch
+from exif_jax.train_config import make_model_config, make_recipe
+
+COLUMNS = (
+    "config",
+    "batch",
+    "compile s",
+    "step ms",
+    "pairs/s",
+    "TFLOP/s",
+    "MFU",
+    "memory GiB",
+    "fused attention",
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--configs", default="configs/vit_ti_cpu.py,configs/vit_ti.py")
+    parser.add_argument("--batches", help="patches a step: 256,512 (default: 128)", default="128")
+    parser.add_argument("--dtype", help="default: bfloat16 on an accelerator, float32 on a CPU")
+    parser.add_argument("--image-size", type=int, help="side of a patch (default: the config's)")
+    parser.add_argument("--micro-batch", type=int, default=0, help="gradient caching; 0: none")
+    parser.add_argument("--loss-chunk", type=int, default=0, help="columns of logits; 0: all")
+    parser.add_argument("--remat", choices=("", "dots", "all"), default="", help="see vit_b.py")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--records", help="also with this folder's input pipeline")
+    parser.add_argument("--torch", action="store_true", help="also the same step in PyTorch")
+    parser.add_argument("--json", type=pathlib.Path, help="file for the figures")
+    args = parser.parse_args()
+    cpu = jax.default_backend() == "cpu"
+    dtype = args.dtype or ("float32" if cpu else "bfloat16")
+    peak = matmul_peak(dtype)
+    device = jax.devices()[0].device_kind
+    print(f"{jax.device_count()} x {device}, {dtype}, jax {jax.__version__}")
+    print(f"matmul peak of one: {peak / 1e12:.3f} TFLOP/s (4096 x 4096 x 4096)")
+    extra = ("with input: pairs/s", "wait") if args.records else ()
+    extra += ("PyTorch: pairs/s",) if args.torch else ()
+    print(" | ".join((*COLUMNS, *extra)))
+    rows = []
+    for name in args.configs.split(","):
+        for batch_size in map(int, args.batches.split(",")):
+            config = load_config(name)
+            config.train.update(
+                batch_size=batch_size,
+                dtype=dtype,
+                micro_batch=args.micro_batch,
+                loss_chunk=args.loss_chunk,
+            )
+            config.model.image.image_size = args.image_size or config.model.image.image_size
+            config.model.image.remat = config.model.text.remat = args.remat
+            row = {"config": pathlib.Path(name).stem, "batch": batch_size}
+            row |= measure(config, peak, args)
+            rows.append(row)
+            print(" | ".join(_shown(value) for value in row.values()), flush=True)
+            if args.json:
+                found = {"device": device, "dtype": dtype, "matmul_peak": peak, "rows": rows}
+                write_bytes(args.json, json.dumps(found, indent=1).encode())
+
+
+def measure(config, peak: float, args) -> dict:
+    """The figures of one config and batch size."""
+    mesh = sharding.make_mesh(-1, config.mesh.fsdp if jax.device_count() > 1 else 1)
+    tokenizer = load_tokenizer(args.records) if args.records else None
+    model = make_model_config(config, tokenizer.vocab_size if tokenizer else 2048)
+    recipe = make_recipe(config, model, mesh)
+    init = functools.partial(train_state.init, recipe)
+    places = sharding.state_sharding(mesh, jax.eval_shape(init, jax.random.key(0)))
+    state = jax.jit(init, out_shardings=places)(jax.random.key(0))
+    host = random_batch(model, config.train.batch_size, config.data.patches_per_text)
+    batch = sharding.to_device(mesh, host)
+    step = jax.jit(
+        functools.partial(train_state.train_step, recipe),
+        in_shardings=(places, sharding.batch_sharding(mesh)),
+        out_shardings=(places, sharding.replicated(mesh)),
+        donate_argnums=0,
+    )
+    started = time.perf_counter()
+    compiled = step.lower(state, batch).compile()
+    compile_seconds = time.perf_counter() - started
+
+    def run():
+        nonlocal state
+        state, metrics = compiled(state, batch)
+        return metrics
+
+    seconds = median_seconds(run, args.repeats)
+    B = config.train.batch_size
+    flops = B * model_flops(model, config.data.patches_per_text)
+    row = {
+        "compile_seconds": compile_seconds,
+        "step_ms": 1e3 * seconds,
+        "pairs_per_second": B / seconds,
+        "tflops": flops / seconds / 1e12,
+        "mfu": flops / seconds / peak / jax.device_count(),
+        "memory_gib": peak_memory(compiled) / 2**30,
+        "fused_attention": "yes" if "fmha" in compiled.as_text() else "no",
+    }
+    if args.records:
+        row |= with_input(config, args.records, model, tokenizer, mesh, state, step, args.repeats)
+    if args.torch:
+        from benchmarks.torch_step import seconds_a_step
+
+        del state
+        weight = config.train.image_weight
+        each = seconds_a_step(model, host, config.train.dtype, weight, args.repeats)
+        row["torch_pairs_per_second"] = B / each
+    return row
+
+
+def with_input(config, records, model, tokenizer, mesh, state, step, repeats: int) -> dict:
+    """Steps as the training loop takes them, fed from records."""
+    config.data.records = records
+    data = PatchData(config.data, "train", tokenizer, model.image.image_size, model.text.max_length)
+    warm, steps = 3, max(20, repeats)
+    loaded = batches(data, config.train.batch_size, range(warm + steps), config.data.reader)
+    placed = prefetch(sharding.to_device(mesh, batch) for batch in loaded)
+    waited, started, metrics = 0.0, 0.0, None
+    for k, _ in enumerate(range(warm + steps)):
+        if k == warm:
+            jax.block_until_ready(metrics)
+            started, waited = time.perf_counter(), 0.0
+        asked = time.perf_counter()
+        batch = next(placed)
+        waited += time.perf_counter() - asked
+        state, metrics = step(state, batch)
+    jax.block_until_ready(metrics)
+    seconds = time.perf_counter() - started
+    return {
+        "input_pairs_per_second": steps * config.train.batch_size / seconds,
+        "input_wait": waited / seconds,
+    }
+
+
+def random_batch(model, batch_size: int, patches_per_text: int) -> dict[str, np.ndarray]:
+    S, L, G = model.image.image_size, model.text.max_length, batch_size // patches_per_text
+    rng = np.random.default_rng(0)
+    return {
+        "image": rng.integers(0, 256, (batch_size, S, S, 3), dtype=np.uint8),
+        "tokens": rng.integers(2, model.text.vocab_size, (G, L)).astype(np.int32),
+        "token_mask": np.ones((G, L), bool),
+        "text_id": np.arange(G, dtype=np.uint32),
+        "photo_id": np.arange(G, dtype=np.uint32) // 2,
+    }
+
+
+def model_flops(model, patches_per_text: int) -> float:
+    """Forward and backward FLOPs of a patch and its share of a text."""
+    return 3.0 * (image_flops(model.image) + text_flops(model.text) / patches_per_text)
+
+
+def peak_memory(compiled) -> float:
+    """Bytes on one device: the most so far where it keeps count, else what the compiler planned."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    planned = compiled.memory_analysis()
+    plan = planned.argument_size_in_bytes + planned.temp_size_in_bytes
+    return float(stats.get("peak_bytes_in_use", plan))
+
+
+def _shown(value) -> str:
+    return (
+        f"{value:.3g}"
+        if isinstance(value, float) and value < 100
+        else str(round(value) if isinstance(value, float) else value)
+    )
+
+
+if __name__ == "__main__":
+    main()
