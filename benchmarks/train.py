@@ -28,17 +28,7 @@ from exif_jax.data import PatchData, load_tokenizer
 from exif_jax.input_pipeline import batches, prefetch
 from exif_jax.train_config import make_model_config, make_recipe
 
-COLUMNS = (
-    "config",
-    "batch",
-    "compile s",
-    "step ms",
-    "pairs/s",
-    "TFLOP/s",
-    "MFU",
-    "memory GiB",
-    "fused attention",
-)
+COLUMNS = "config, batch, compile s, step ms, pairs/s, TFLOP/s, MFU, memory GiB, fused attention"
 
 
 def main() -> None:
@@ -63,9 +53,9 @@ def main() -> None:
     device = jax.devices()[0].device_kind
     print(f"{jax.device_count()} x {device}, {dtype}, jax {jax.__version__}")
     print(f"matmul peak of one: {peak / 1e12:.3f} TFLOP/s (4096 x 4096 x 4096)")
-    extra = ("with input: pairs/s", "wait") if args.records else ()
-    extra += ("PyTorch: pairs/s",) if args.torch else ()
-    print(" | ".join((*COLUMNS, *extra)))
+    extra = ["with input: pairs/s", "wait"] if args.records else []
+    extra += ["PyTorch: pairs/s"] if args.torch else []
+    print(" | ".join([*COLUMNS.split(", "), *extra]))
     rows = []
     for name in args.configs.split(","):
         for batch_size in map(int, args.batches.split(",")):
