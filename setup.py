@@ -58,6 +58,7 @@ setup(
         "data": DATA,
         "eval": EVAL,
         "download": DOWNLOAD,
+        "wandb": ["wandb>=0.19"],
         "heif": ["pillow-heif>=0.20"],
         # Beam holds protobuf and numpy back: an environment of its own (`make test-beam`).
         "beam": sorted({*DATA, "apache-beam>=2.70"}),

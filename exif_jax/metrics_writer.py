@@ -101,7 +101,7 @@ def _begin_wandb(workdir: pathlib.Path, project: str, settings: dict[str, Any] |
     except ImportError as e:
         raise MetricsError(
             f"config.train.wandb_project is {project!r} and Weights & Biases is not installed: "
-            "pip install wandb, or leave the project out"
+            "pip install 'exif-jax[wandb]', or leave the project out"
         ) from e
     kept = workdir / "wandb_run"
     run = wandb.init(

@@ -2,10 +2,12 @@
 
 import json
 import sys
+import types
 
 import pytest
+from PIL import Image
 
-from exif_jax.metrics_writer import MetricsWriter
+from exif_jax.metrics_writer import MetricsError, MetricsWriter
 
 
 def rows(folder) -> list[dict]:
@@ -117,3 +119,60 @@ def test_without_tensorboardx_the_file_is_still_written(tmp_path, monkeypatch):
     write(tmp_path, 0, [1])
     assert rows(tmp_path) == expected(1)
     assert not (tmp_path / "tensorboard").exists()
+
+
+class StandInRun:
+    """What we use of a Weights & Biases run; the package itself is not among the tests' needs."""
+
+    def __init__(self, name):
+        self.id, self.logged, self.finished = name, [], False
+
+    def log(self, row):
+        self.logged.append(row)
+
+    def define_metric(self, *_, **__):
+        pass
+
+    def finish(self):
+        self.finished = True
+
+
+def test_weights_and_biases_get_every_row_and_a_resumed_run_goes_on_in_its_own(
+    tmp_path, monkeypatch
+):
+    runs = []
+
+    def init(project, dir, config, id, resume):
+        assert (project, config, resume) == ("forensics", {"seed": 0}, "allow")
+        runs.append(StandInRun(id or "made-up"))
+        return runs[-1]
+
+    wandb = types.SimpleNamespace(init=init, Image=lambda picture: ("image", picture.size))
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    for first in (0, 1):
+        writer = MetricsWriter(tmp_path, first, False, "forensics", {"seed": 0})
+        writer.write(first + 1, {"loss": 2.0})
+        writer.picture(first + 1, "probe", Image.new("RGB", (3, 2)))
+        writer.close()
+    assert [run.id for run in runs] == ["made-up", "made-up"]
+    assert runs[1].logged == [{"loss": 2.0, "step": 2}, {"probe": ("image", (3, 2)), "step": 2}]
+    assert all(run.finished for run in runs)
+    silent = MetricsWriter(tmp_path, 2, True, "forensics", {"seed": 0})
+    silent.write(3, {"loss": 1.0})
+    silent.close()
+    assert len(runs) == 2
+
+
+def test_weights_and_biases_that_are_not_there_are_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(MetricsError, match="'forensics' and Weights & Biases is not installed"):
+        MetricsWriter(tmp_path, 0, False, "forensics")
+
+
+def test_single_tags_are_written_and_not_printed(tmp_path, capsys):
+    writer = MetricsWriter(tmp_path, 0)
+    writer.write(1, {"validation/tag_accuracy": 0.5, "validation/tag_accuracy/Make": 0.25})
+    writer.close()
+    told = capsys.readouterr().err
+    assert "tag_accuracy 0.5" in told and "Make" not in told
+    assert "Make" in (tmp_path / "metrics.jsonl").read_text()

@@ -95,6 +95,23 @@ def test_sigterm_to_one_process_saves_and_ends_both(records, tmp_path):  # noqa:
     assert all(f"step {step} is saved" in text for text in told)
 
 
+@pytest.mark.slow
+def test_a_process_that_dies_does_not_leave_the_other_waiting(records, tmp_path):  # noqa: F811
+    flags = tiny_flags(records, train__num_steps=2000, train__save_every=5000)
+    flags += ["--config.train.eval_every=5000"]
+    started = start(flags, tmp_path / "run", tmp_path / "log", 2)
+    deadline = time.monotonic() + 250
+    while 3 not in losses(tmp_path / "run"):
+        assert time.monotonic() < deadline and all(p.poll() is None for p in started)
+        time.sleep(0.01)
+    started[1].kill()
+    started[1].wait()
+    # At the latest when the dead one misses its heartbeats.
+    assert started[0].wait(timeout=2 * processes.HEARTBEAT_SECONDS) not in (0, None)
+    told = (tmp_path / "log.0").read_text()
+    assert any(word in told for word in ("heartbeat", "Connection closed", "Gloo", "unhealthy"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -1,0 +1,70 @@
+"""Every config is a run that could begin; every ablation changes what it says."""
+
+import functools
+import importlib
+import pathlib
+
+import jax
+import pytest
+
+from configs import ablations, vit_ti_cpu
+from exif_jax import sharding, train_state
+from exif_jax.train_config import check_config, make_model_config, make_recipe
+
+NAMES = sorted(p.stem for p in (pathlib.Path(__file__).parents[1] / "configs").glob("[!_]*.py"))
+MESH = sharding.make_mesh(-1, 1)
+
+
+def begins(config) -> int:
+    """Checks a config as training does, and gives the number of its parameters."""
+    check_config(config)
+    recipe = make_recipe(config, make_model_config(config, vocab_size=1000), MESH)
+    shapes = jax.eval_shape(functools.partial(train_state.init, recipe), jax.random.key(0))
+    assert bool(shapes.ema) == bool(config.train.ema)
+    return sum(x.size for x in jax.tree.leaves(shapes.params))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "ablations"])
+def test_a_config_begins(name):
+    config = importlib.import_module(f"configs.{name}").get_config()
+    parameters = begins(config)
+    least, most = {"vit_b": (100e6, 120e6), "resnet50_paper": (65e6, 75e6)}.get(name, (1e6, 120e6))
+    assert least < parameters < most
+    # The keys are those that vit_b.py explains.
+    explained = importlib.import_module("configs.vit_b").get_config()
+    for group in ("data", "optim", "train", "eval", "mesh"):
+        assert set(config[group]) == set(explained[group])
+
+
+def test_the_papers_recipe():
+    c = importlib.import_module("configs.resnet50_paper").get_config()
+    assert (c.optim.lr, c.optim.b1, c.optim.b2, c.optim.eps) == (1e-4, 0.9, 0.98, 1e-6)
+    assert c.optim.decay == "l2" and c.train.batch_size == 1024 and "log_scale" in c.optim.frozen
+
+
+@pytest.mark.parametrize(
+    "change",
+    [f"{sweep}={variant}" for sweep, of in ablations.SWEEPS.items() for variant in of],
+)
+def test_an_ablation_changes_what_it_says(change):
+    sweep, variant = change.split("=")
+    config, base = ablations.get_config(change).to_dict(), vit_ti_cpu.get_config().to_dict()
+
+    def flat(tree, prefix=""):
+        for name, value in tree.items():
+            if isinstance(value, dict):
+                yield from flat(value, f"{prefix}{name}.")
+            else:
+                yield prefix + name, value
+
+    before = dict(flat(base))
+    changed = {name: value for name, value in flat(config) if value != before[name]}
+    wanted = ablations.SWEEPS[sweep][variant]
+    assert changed == {name: value for name, value in wanted.items() if value != before[name]}
+    begins(ablations.get_config(change))
+
+
+@pytest.mark.parametrize("change", ["", "tag_names", "tag_names=some", "colour=kept"])
+def test_an_unknown_ablation_is_named(change):
+    with pytest.raises(ValueError, match="choose one of tag_order=shuffled"):
+        ablations.get_config(change)
