@@ -155,7 +155,7 @@ def splice_metrics(samples: list[Sample], model: Model) -> dict[str, float]:
 
 def probe_picture(photo: pathlib.Path, model: Model) -> Image.Image:
     """What the model makes of one photo: the photo with its middle patch marked, that patch's
-    affinity to all others, and the affinities of all pairs; cosines -1 to 1 as colours.
+    affinity to all others, and the affinities of all pairs; cosines 0 to 1 as colours.
 
     Raises:
         PhotoError, LocalizeError: the photo cannot be used.
@@ -170,8 +170,8 @@ def probe_picture(photo: pathlib.Path, model: Model) -> Image.Image:
     frame = np.ones((side, side), bool)
     frame[line:-line, line:-line] = False
     marked[y : y + side, x : x + side][frame] = 255
-    row = colorize((found.affinity[middle].reshape(grid.rows, grid.columns) + 1) / 2)
-    pairs = colorize((found.affinity + 1) / 2)
+    row = colorize(found.affinity[middle].reshape(grid.rows, grid.columns))
+    pairs = colorize(found.affinity)
     height, width = pixels.shape[:2]
     wide = min(3 * PROBE_SIDE, max(PROBE_SIDE // 3, round(PROBE_SIDE * width / height)))
     shapes = [(wide, PROBE_SIDE), (wide, PROBE_SIDE), (PROBE_SIDE, PROBE_SIDE)]
