@@ -246,6 +246,7 @@ def main() -> None:
     parser.add_argument("--fsdp", type=int, help="default: the config's")
     parser.add_argument("--per-device", type=int, help="patches a device; default: the config's")
     parser.add_argument("--loss-chunk", type=int, help="default: the config's")
+    parser.add_argument("--micro-batch", type=int, default=0, help="gradient caching; 0: none")
     parser.add_argument("--largest", action="store_true", help="also print the largest ones")
     parser.add_argument("--json", help="file for the figures")
     args = parser.parse_args()
@@ -260,6 +261,7 @@ def main() -> None:
     config.mesh.fsdp = args.fsdp or config.mesh.fsdp
     if args.loss_chunk is not None:
         config.train.loss_chunk = args.loss_chunk
+    config.train.micro_batch = args.micro_batch
     if args.tpu:
         from jax.experimental import topologies
 
@@ -274,7 +276,9 @@ def main() -> None:
     rows = []
     for devices in groups:
         mesh = sharding.make_mesh(-1, config.mesh.fsdp, devices)
-        batch_size = args.per_device * len(devices) if args.per_device else config.train.batch_size
+        if args.per_device:
+            config.train.batch_size = args.per_device * len(devices)
+        batch_size = config.train.batch_size
         row = measure(config, mesh, batch_size)
         rows.append(row)
         sent, least = sum(row["sent"].values()), sum(row["least"].values())
