@@ -205,7 +205,7 @@ def config_dict(config: DualEncoderConfig) -> dict[str, Any]:
 
 
 def _check_field(name: str, value: Any) -> None:
-    kind = {"pool": str, "features": str, "remat": str}
+    kind: dict[str, type] = {"pool": str, "features": str, "remat": str}
     kind |= {"init_temperature": float, "init_bias": float}
     if type(value) is not kind.get(name, int):
         raise TypeError(f"{name} is {value!r}, not of type {kind.get(name, int).__name__}")

@@ -1,0 +1,67 @@
+"""What is refused before anything is compiled, each in one sentence."""
+
+import jax
+import pytest
+from test_train import records, tiny_config  # noqa: F401
+
+from exif_jax import train
+from exif_jax.data import DataError
+from exif_jax.forensic_datasets import DatasetError
+from exif_jax.release import ReleaseError
+from exif_jax.sharding import MeshError
+
+
+def test_bad_settings_are_refused_in_one_sentence(records, tmp_path):  # noqa: F811
+    def refuses(error, words, **changes):
+        config = tiny_config(records)
+        for name, value in changes.items():
+            group, field = name.split("__")
+            config[group][field] = value
+        with pytest.raises(error, match=words):
+            train.train(config, tmp_path / "never")
+        assert not (tmp_path / "never").exists()
+
+    refuses(DataError, "no such folder.*data_prep.photos", data__records="/no/such/records")
+    refuses(train.TrainError, "takes 1024 photos, and .* to train on", train__batch_size=4096)
+    refuses(train.TrainError, "multiple of data.texts_per_photo", train__batch_size=18)
+    refuses(train.TrainError, "image_weight is 1.0; .*patches_per_text", data__patches_per_text=1)
+    refuses(train.TrainError, "image_weight is -1.0", train__image_weight=-1.0)
+    refuses(train.TrainError, "positive", train__num_steps=0)
+    refuses(train.TrainError, "a share, 0 to 1", data__keep_tag=1.5)
+    refuses(train.TrainError, "float32 or bfloat16", train__dtype="float16")
+    refuses(train.TrainError, "infonce or sigmoid", train__loss="softmax")
+    refuses(train.TrainError, "decoupled or l2", optim__decay="L2")
+    refuses(train.TrainError, "train.ema is 1.5", train__ema=1.5)
+    refuses(train.TrainError, "needs config.model.init_bias", train__loss="sigmoid")
+    refuses(train.TrainError, "not a multiple of .*micro_batch 6", train__micro_batch=6)
+    refuses(train.TrainError, "no such parameters; it has .*text", optim__frozen=("txt",))
+    refuses(DataError, "names Colour, which the texts", data__tags=("Make", "Colour"))
+    refuses(DatasetError, "neither manifest.jsonl nor", eval__splices="/no/such/folder")
+    refuses(ReleaseError, "cannot read the model file", train__init_model="/no/such/model")
+    refuses(MeshError, "does not fit the .* device", mesh__fsdp=3)
+    if jax.device_count() > 1:
+        refuses(MeshError, "does not divide over", train__batch_size=4)
+
+
+def test_an_unknown_model_field_is_named(records, tmp_path):  # noqa: F811
+    config = tiny_config(records)
+    config.model.image.widht = 32
+    with pytest.raises(train.TrainError, match="widht"):
+        train.train(config, tmp_path)
+
+
+def test_a_run_with_tuples_in_its_config_goes_on(records, tmp_path):  # noqa: F811
+    """The work folder's JSON knows lists only."""
+    config = tiny_config(records, num_steps=1)
+    config.optim.frozen = ("text",)
+    train.train(config, tmp_path)
+    config.train.log_every = 2
+    train.train(config, tmp_path)
+
+
+def test_another_runs_folder_is_refused(records, tmp_path):  # noqa: F811
+    config = tiny_config(records, num_steps=2)
+    train.train(config, tmp_path)
+    config.optim.lr = 0.5
+    with pytest.raises(train.TrainError, match=r"other settings \(optim.lr\)"):
+        train.train(config, tmp_path)
