@@ -83,6 +83,7 @@ def get_config() -> ConfigDict:
 
     c.eval = ConfigDict()
     c.eval.splices = ""  # folder of spliced photos, as for `exif_jax.evaluate --dataset folder`
+    c.eval.best = "image_to_exif_r10"  # the validation metric that best.safetensors is best by
     c.eval.probe = ""  # photo whose affinities are pictured in WORKDIR/probe at each validation
 
     c.mesh = ConfigDict()

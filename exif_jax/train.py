@@ -4,8 +4,9 @@ Any field of the config can be changed on the command line: `--config.train.batc
 The same command goes on where a killed run stopped, with the same data in the same order.
 
 WORKDIR holds config.json, metrics.jsonl, tensorboard/, checkpoints/ and, at the end,
-model.safetensors, which `exif_jax.localize` and `exif_jax.evaluate` take as --model. The same
-network before its first step lies beside it as untrained.safetensors, for comparison.
+model.safetensors, which `exif_jax.localize` and `exif_jax.evaluate` take as --model. Beside it lie
+best.safetensors, of the best validation by config.eval.best, and untrained.safetensors, the same
+network before its first step, for comparison.
 
 SIGTERM, which machines on call send before they go, saves the step it finds and ends the run.
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import math
 import pathlib
 import signal
 import sys
@@ -167,6 +169,21 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
             writer.picture(step, "probe", picture)
         return results
 
+    def keep_best(state, results: dict[str, float], best: float) -> float:
+        """Writes best.safetensors where this is the best validation so far; how good that was."""
+        name = config.eval.best
+        if name and name not in results:
+            raise TrainError(
+                f"config.eval.best is {name!r}, which this run does not measure; it measures "
+                f"{', '.join(sorted(k for k in results if '/' not in k))}"
+            )
+        if not name or not results[name] > best:
+            return best
+        model = model_of(state, results)
+        if first:
+            release.save_model(model, workdir / "best.safetensors")
+        return results[name]
+
     def due(done: int, every: int) -> bool:
         return done % every == 0 or done == num_steps
 
@@ -183,11 +200,13 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
         settings = settings_to_publish(config)
         writer = MetricsWriter(workdir, first_step, not first, project, settings)
         stack.enter_context(contextlib.closing(writer))
+        best = best_so_far(workdir / "best.safetensors", config.eval.best)
         results = evaluate(state, writer)
         if first_step == 0:
             model = model_of(state, results)
             if first:
                 release.save_model(model, workdir / "untrained.safetensors")
+            best = keep_best(state, results, best)
         last_log, log_time, waited = first_step, time.monotonic(), 0.0
 
         steps = range(first_step, num_steps)
@@ -230,6 +249,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
                 writer.write(done, metrics, f"({minutes_left:.0f} min left)")
             if due(done, config.train.eval_every):
                 results = evaluate(state, writer)
+                best = keep_best(state, results, best)
             stop = told_to_stop(done)
             if stop or due(done, config.train.save_every):
                 checkpoints.save(done, state)
@@ -241,6 +261,13 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
         release.save_model(model, workdir / "model.safetensors")
     tell(f"wrote {workdir / 'model.safetensors'}")
     return results
+
+
+def best_so_far(path: pathlib.Path, name: str) -> float:
+    """What the best validation of this run's earlier starts was, by the file that it left."""
+    if not name or not path.exists():
+        return -math.inf
+    return float(release.load_model(path).provenance["validation"].get(name, -math.inf))
 
 
 def settings_to_publish(config: ConfigDict) -> dict:

@@ -65,3 +65,10 @@ def test_another_runs_folder_is_refused(records, tmp_path):  # noqa: F811
     config.optim.lr = 0.5
     with pytest.raises(train.TrainError, match=r"other settings \(optim.lr\)"):
         train.train(config, tmp_path)
+
+
+def test_a_best_that_is_not_measured_is_named(records, tmp_path):  # noqa: F811
+    config = tiny_config(records, num_steps=1)
+    config.eval.best = "beauty"
+    with pytest.raises(train.TrainError, match=r"'beauty', which .* it measures alignment"):
+        train.train(config, tmp_path)

@@ -131,6 +131,10 @@ def test_a_run_reports_splices_a_probe_and_its_average(records, splices, tmp_pat
     assert "validation/tag_accuracy/Make" in measured[0]
     names = sorted(path.name for path in (tmp_path / "run" / "probe").iterdir())
     assert names == ["00000000.png", "00000002.png", "00000004.png"]
+    best = release.load_model(tmp_path / "run" / "best.safetensors").provenance
+    values = {row["step"]: row["validation/image_to_exif_r10"] for row in measured}
+    assert best["validation"]["image_to_exif_r10"] == max(values.values())
+    assert best["steps"] == min(k for k, v in values.items() if v == max(values.values()))
     # What is released is the average, unless the last step is asked for.
     out = {}
     for name in ("averaged", "last"):
