@@ -2,12 +2,16 @@
 
 The same layers, widths, losses and optimiser: pre-norm transformers with fused attention, InfoNCE
 both ways and among patches, AdamW, bfloat16 by autocast, torch.compile. It embeds pixels as they
-are, without our log spectra, which is a little less work.
+are, without our log spectra, which is a little less work. A process of its own: PyTorch's compiler
+and JAX in one have crashed.
 """
 
 from __future__ import annotations
 
+import json
+import sys
 import time
+import types
 
 import torch
 from torch import nn
@@ -93,20 +97,24 @@ def loss_of(model, batch, image_weight: float):
     return loss
 
 
-def seconds_a_step(config, batch: dict, dtype: str, image_weight: float, repeats: int) -> float:
-    """Median seconds of a step on `batch` (NumPy arrays), after compiling and warming up."""
+def seconds_a_step(
+    config, batch_size: int, patches_per_text: int, dtype: str, image_weight: float, repeats: int
+) -> float:
+    """Median seconds of a step on a random batch, after compiling and warming up."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_float32_matmul_precision("high" if dtype == "bfloat16" else "highest")
     model = DualEncoder(config).to(device)
     adamw = torch.optim.AdamW(
         model.parameters(), lr=1e-4, betas=(0.9, 0.98), eps=1e-6, fused=device == "cuda"
     )
+    S, L, G = config.image.image_size, config.text.max_length, batch_size // patches_per_text
     batch = {
-        name: torch.tensor(x.astype("int64") if x.dtype.kind == "u" and x.ndim == 1 else x).to(
-            device
-        )
-        for name, x in batch.items()
+        "image": torch.randint(0, 256, (batch_size, S, S, 3), dtype=torch.uint8),
+        "tokens": torch.randint(2, config.text.vocab_size, (G, L)),
+        "token_mask": torch.ones(G, L, dtype=torch.bool),
+        "text_id": torch.arange(G),
     }
+    batch = {name: x.to(device) for name, x in batch.items()}
 
     def step():
         adamw.zero_grad(set_to_none=True)
@@ -117,13 +125,23 @@ def seconds_a_step(config, batch: dict, dtype: str, image_weight: float, repeats
         adamw.step()
         return loss
 
-    run = torch.compile(step) if device == "cuda" else step
+    if device == "cuda":
+        model.compile()
     times = []
     for k in range(repeats + 3):
         started = time.perf_counter()
-        run()
+        step()
         if device == "cuda":
             torch.cuda.synchronize()
         if k >= 3:
             times.append(time.perf_counter() - started)
     return sorted(times)[len(times) // 2]
+
+
+if __name__ == "__main__":
+    # What benchmarks/train.py hands over: the model's widths and how to step.
+    asked = json.loads(sys.argv[1])
+    towers = {name: types.SimpleNamespace(**asked[name]) for name in ("image", "text")}
+    shape = types.SimpleNamespace(**towers, embed_dim=asked["embed_dim"])
+    shape.image.num_tokens = (shape.image.image_size // shape.image.token_size) ** 2
+    print(seconds_a_step(shape, **asked["step"]))

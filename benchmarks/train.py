@@ -15,7 +15,10 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import os
 import pathlib
+import subprocess
+import sys
 import time
 
 import jax
@@ -26,6 +29,7 @@ from exif_jax import sharding, train_state
 from exif_jax.atomic import write_bytes
 from exif_jax.data import PatchData, load_tokenizer
 from exif_jax.input_pipeline import batches, prefetch
+from exif_jax.release import config_dict
 from exif_jax.train_config import make_model_config, make_recipe
 
 COLUMNS = "config, batch, compile s, step ms, pairs/s, TFLOP/s, MFU, memory GiB, fused attention"
@@ -47,6 +51,8 @@ def main() -> None:
     parser.add_argument("--torch", action="store_true", help="also the same step in PyTorch")
     parser.add_argument("--json", type=pathlib.Path, help="file for the figures")
     args = parser.parse_args()
+    if args.torch:  # PyTorch needs a part of the device's memory
+        os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     cpu = jax.default_backend() == "cpu"
     dtype = args.dtype or ("float32" if cpu else "bfloat16")
     peak = matmul_peak(dtype)
@@ -118,12 +124,17 @@ def measure(config, peak: float, args) -> dict:
     if args.records:
         row |= with_input(config, args.records, model, tokenizer, mesh, state, step, args.repeats)
     if args.torch:
-        from benchmarks.torch_step import seconds_a_step
-
-        del state
-        weight = config.train.image_weight
-        each = seconds_a_step(model, host, config.train.dtype, weight, args.repeats)
-        row["torch_pairs_per_second"] = B / each
+        how = {
+            "batch_size": B,
+            "patches_per_text": config.data.patches_per_text,
+            "dtype": config.train.dtype,
+            "image_weight": config.train.image_weight,
+            "repeats": args.repeats,
+        }
+        asked = json.dumps(config_dict(model) | {"step": how})
+        command = [sys.executable, "-m", "benchmarks.torch_step", asked]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        row["torch_pairs_per_second"] = B / float(done.stdout.split()[-1])
     return row
 
 
