@@ -122,6 +122,7 @@ def test_a_batch_has_the_agreed_arrays(records):
         "tokens": ((4, LENGTH), "int32"),
         "token_mask": ((4, LENGTH), "bool"),
         "text_id": ((4,), "uint32"),
+        "photo_id": ((4,), "uint32"),
     }
     grouped = make(records, texts_per_photo=2, patches_per_text=3).batch(0, 12)
     assert grouped["image"].shape == (12, SIZE, SIZE, 3)

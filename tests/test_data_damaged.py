@@ -1,13 +1,11 @@
 """Records that are damaged: passed over, counted, named; the same ones whatever was read before."""
 
-import numpy as np
 import pytest
 from test_data import PHOTOS, PLAIN, assert_same, make, write_folder
 
 from exif_jax import data
 from exif_jax.data import DataError
 from exif_jax.records import read_index, shard_name
-from exif_jax.retrieval import embed_all
 
 
 def damage(folder, numbers: set[int]) -> None:
@@ -68,13 +66,10 @@ def test_evaluation_leaves_out_what_it_cannot_read(tmp_path):
     damage(folder, {0})
     dataset = make(folder, corrupt_share=0.5)
 
-    def embed(batch):
-        rows = batch["image"].reshape(len(batch["image"]), -1)[:, :4].astype(np.float32)
-        return rows, rows
-
-    z_img, _ = embed_all(embed, dataset, 4)
-    assert len(dataset.unreadable) == 1
-    assert len(z_img) == PHOTOS - 1 and len(set(z_img[:, 0].tolist())) == PHOTOS - 1
+    batch = dataset.eval_batch(range(PHOTOS))
+    (gone,) = dataset.unreadable
+    assert dataset.exif_of(gone) == {} and not batch["image"][gone].any()
+    assert all(batch["image"][k].any() and dataset.exif_of(k) for k in range(PHOTOS) if k != gone)
 
 
 def test_no_readable_photo_at_all(tmp_path):

@@ -217,9 +217,9 @@ def test_a_step_that_is_no_number_changes_nothing_and_is_counted(after_three_ste
 # --- the batch in pieces --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("micro_batch", [8, 16])
-@pytest.mark.parametrize("loss", ["infonce", "sigmoid"])
-@pytest.mark.parametrize("chunk", [0, 3])
+@pytest.mark.parametrize(
+    ("micro_batch", "loss", "chunk"), [(8, "infonce", 0), (16, "infonce", 3), (8, "sigmoid", 3)]
+)
 def test_a_cached_gradient_is_that_of_the_whole_batch(micro_batch, loss, chunk):
     """Sums in another order only: float32 rounding, of embeddings near length 1."""
     devices = math.gcd(jax.device_count(), 4)
