@@ -11,5 +11,4 @@ def get_config():
     c.train.num_steps = 20_000
     c.train.ema = 0.999
     c.train.save_every = 500
-    c.mesh.fsdp = 8  # of a host or its neighbours: parameters and optimiser state split in eight
     return c
