@@ -44,7 +44,7 @@ def main() -> None:
         step(number, f"Localising the splices with {name}.safetensors", "exif_jax.evaluate",
              "--dataset", "folder", "--root", out / "splices",
              "--model", out / "run" / f"{name}.safetensors", "--json", out / f"{name}.json",
-             "--overlays", out / f"overlays_{name}")  # fmt: skip
+             "--output", out / f"evaluation_{name}")  # fmt: skip
 
     trained, untrained = (read_json(out / f"{name}.json") for name in ("model", "untrained"))
     rows = [json.loads(line) for line in (out / "run" / "metrics.jsonl").open()]
@@ -59,7 +59,8 @@ def main() -> None:
     }
     write_json(out / "summary.json", summary)
     print(table(summary))
-    print(f"\nPictures: {out / 'overlays_model'}   Figures: {out / 'summary.json'}")
+    sheet = out / "evaluation_model" / "splices.sheet.png"
+    print(f"\nPictures: {sheet}   Figures: {out / 'summary.json'}")
 
 
 def step(number: int, title: str, module: str, *flags) -> None:

@@ -1,4 +1,4 @@
-"""How well a model finds pasted regions: a benchmark folder in, a table and a JSON file out.
+"""How well detectors find pasted regions: datasets and models in, tables and pictures out.
 
 python -m exif_jax.evaluate --dataset folder --root DIR --model PATH --json OUT
 """
@@ -6,161 +6,209 @@ python -m exif_jax.evaluate --dataset folder --root DIR --model PATH --json OUT
 from __future__ import annotations
 
 import argparse
+import json
 import pathlib
+import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-import numpy as np
 from tqdm import tqdm
 
-from exif_jax import report
+from exif_jax import evaluation, evaluation_report, photoholmes, report
 from exif_jax.atomic import write_bytes
 from exif_jax.baselines import BASELINES
+from exif_jax.evaluation import Detector, Finding, Row
 from exif_jax.forensic_datasets import DatasetError, Sample, read_folder, read_mask
-from exif_jax.localization import METHOD_HELP, METHODS, Localization, LocalizeError, Settings
-from exif_jax.localize import localize
-from exif_jax.photo import Photo, PhotoError, read_photo
+from exif_jax.localization import METHOD_HELP, METHODS, Settings
+from exif_jax.photo import read_photo
+from exif_jax.public_datasets import DATASETS, read_public
 from exif_jax.report import printable
-from exif_jax.splice_metrics import METRICS, detection_auc, pixel_metrics
+from exif_jax.splice_metrics import METRICS
 
-Localizer = Callable[[np.ndarray], Localization]
-Keep = Callable[[Sample, Photo, Localization], None]
-
-DATASETS = {"folder": read_folder}
+ROWS = "rows.jsonl"
+NAMES = ("folder", *DATASETS)
 
 
-def evaluate(
-    samples: Iterable[Sample],
-    localizer: Localizer,
-    failed: Callable[[str], None],
-    keep: Keep | None = None,
-) -> dict[str, Any]:
-    """Scores a localiser and the baselines on every sample that can be used.
-
-    Args:
-        samples: spliced photos with masks.
-        localizer: uint8 [H, W, 3] -> Localization.
-        failed: told, in words, of each sample that is skipped.
-        keep: given every result, to write pictures; None for none.
-
-    Returns:
-        {"mean": {metric: value}, "detection_auc": float or None, "baselines": {name: {metric:
-        value}}, "images": [rows]}. A row has image, ap, p_map, f1, auc, score and pristine_score
-        (None without a pristine photo). The means are over the rows, None where there are none.
-        Detection: scores of the spliced photos against those of the pristine ones.
-    """
-    rows, baselines = [], {name: [] for name in BASELINES}
-    for sample in samples:
-        try:
-            row, photo, mask, found = score_sample(sample, localizer)
-            base = {name: pixel_metrics(f(photo.pixels), mask) for name, f in BASELINES.items()}
-            if keep:
-                keep(sample, photo, found)
-        except (DatasetError, PhotoError) as e:
-            failed(printable(e))
-        except LocalizeError as e:
-            failed(f"{printable(sample.image)}: {printable(e)}")
-        else:
-            rows.append(row)
-            for name, metrics in base.items():
-                baselines[name].append(metrics)
-    pristine = [row["pristine_score"] for row in rows if row["pristine_score"] is not None]
-    return {
-        "mean": _means(rows),
-        "detection_auc": detection_auc(np.array([row["score"] for row in rows]), np.array(pristine))
-        if pristine
-        else None,
-        "baselines": {name: _means(metrics) for name, metrics in baselines.items()},
-        "images": rows,
-    }
-
-
-def score_sample(
-    sample: Sample, localizer: Localizer
-) -> tuple[dict[str, Any], Photo, np.ndarray, Localization]:
-    """One spliced photo: its row of figures, the photo, the mask and what was found in it."""
-    photo = read_photo(sample.image)
-    mask = read_mask(sample.mask, photo.pixels.shape[:2])
-    found = localizer(photo.pixels)
-    row: dict[str, Any] = {"image": sample.name}
-    row |= pixel_metrics(found.consistency, mask)
-    row["score"] = found.score
-    row["pristine_score"] = (
-        localizer(read_photo(sample.pristine).pixels).score if sample.pristine else None
-    )
-    return row, photo, mask, found
-
-
-def _means(rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:
-    return {m: float(np.mean([row[m] for row in rows])) if rows else None for m in METRICS}
-
-
-def table(result: dict[str, Any]) -> str:
-    """The means as text: the model, then the baselines."""
-    lines = [("", *METRICS, "detection auc"), _table_row("model", result["mean"])]
-    detection = result["detection_auc"]
-    lines[1] += ("-" if detection is None else f"{detection:.3f}",)
-    lines += [(*_table_row(name, mean), "") for name, mean in result["baselines"].items()]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if at else cell.ljust(width)
-            for at, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
-
-
-def _table_row(name: str, mean: dict[str, float | None]) -> tuple[str, ...]:
-    return (name, *("-" if mean[m] is None else f"{mean[m]:.3f}" for m in METRICS))
+def read_dataset(name: str, root: str, partial: bool = False) -> list[Sample]:
+    """The samples of a dataset by name. Raises DatasetError."""
+    return read_folder(root) if name == "folder" else read_public(name, root, partial)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    args = _parser().parse_args(argv)
-    from exif_jax.release import ReleaseError, load_model
+    parser = _parser()
+    args = parser.parse_args(argv)
+    datasets = args.dataset or ["folder"]
+    if len(datasets) != len(args.root):
+        parser.error(f"{len(datasets)} --dataset need as many --root; there are {len(args.root)}")
+    if not (args.json or args.output):
+        parser.error("give --json FILE, --output DIR or both, or there is nowhere to write to")
+    from exif_jax.release import ReleaseError
 
-    target = pathlib.Path(args.json)
-    overlays = pathlib.Path(args.overlays) if args.overlays else None
+    target = pathlib.Path(args.json) if args.json else None
+    output = pathlib.Path(args.output) if args.output else None
     try:
-        samples = DATASETS[args.dataset](args.root)
-        model = load_model(*filter(None, [args.model]))
-    except (DatasetError, ReleaseError) as e:
+        detectors, about = _detectors(args)
+        sets = [
+            (_title(name, root), read_dataset(name, root, args.partial))
+            for name, root in zip(datasets, args.root, strict=True)
+        ]
+    except (DatasetError, ReleaseError, photoholmes.PhotoHolmesError) as e:
         return _fail(printable(e))
-    for folder in filter(None, [target.absolute().parent, overlays]):
+    for folder in filter(None, [target and target.absolute().parent, output]):
         if problem := report.prepare_folder(folder):
             return _fail(problem)
-    if target.is_dir():
+    if target and target.is_dir():
         return _fail(f"{printable(target)}: is a folder; give --json the path of a file")
 
-    settings = Settings(method=args.method)
-    failures = []
-    names = dict(zip(samples, report.output_names(s.image for s in samples), strict=True))
-    progress = tqdm(samples, unit="image")
-
-    def failed(message: str) -> None:
-        failures.append(message)
-        progress.write(f"error: {message}; skipped", file=sys.stderr)
-
-    def keep(sample: Sample, photo: Photo, found: Localization) -> None:
-        if overlays:
-            facts = report.make_report(photo, printable(sample.name), model.id, settings, found)
-            report.write_outputs(overlays, names[sample], photo, found, facts)
-
+    failures: list[str] = []
     try:
-        result = evaluate(progress, lambda image: localize(image, model, settings), failed, keep)
-        result = {"model": model.id, "method": settings.method} | result
-        write_bytes(target, report.json_bytes(result))
+        rows = _evaluate(sets, detectors, output, failures)
+        summaries = [
+            evaluation.summarize(part)
+            for title, _ in sets
+            for detector in detectors
+            if (part := [r for r in rows if (r["dataset"], r["key"]) == (title, detector.key)])
+        ]
+        table = [evaluation_report.HEADER, *map(evaluation_report.cells, summaries)]
+        if target:
+            write_bytes(target, report.json_bytes(_facts(about, summaries, rows)))
+        if output:
+            _write_output(output, rows, table, sets, detectors[0], argv)
     except OSError as e:
         return _fail(f"cannot write the results ({e.strerror}); make room or choose another place")
-    print(f"{len(result['images'])} images in {printable(args.root)}, model {model.id}")
-    print(table(result))
+    for title, samples in sets:
+        spliced = sum(sample.mask is not None for sample in samples)
+        print(f"{printable(title)}: {spliced} spliced photos, {len(samples) - spliced} untouched")
+    print(f"model {about['model']}")
+    short = [evaluation_report.cells(summary, intervals=False) for summary in summaries]
+    print(evaluation_report.text_table([evaluation_report.HEADER, *short]))
     if failures:
-        return _fail(
-            f"{len(failures)} of {len(samples)} images were skipped; the means leave them out"
-        )
+        total = sum(len(samples) for _, samples in sets)
+        return _fail(f"{len(failures)} failures on {total} photos; the means leave them out")
     return 0
+
+
+def _detectors(args: argparse.Namespace) -> tuple[list[Detector], Row]:
+    """What to measure, and what the JSON says of the first. Raises ReleaseError."""
+    from exif_jax.release import PRETRAINED, load_model
+
+    methods, found = args.method or [METHODS[0]], []
+    about: Row = {}
+    for path in args.model or [str(PRETRAINED)]:
+        model = load_model(path)
+        about = about or {"model": model.id, "method": methods[0]}
+        for method in methods:
+            stem = pathlib.Path(path).stem
+            name = stem if method == METHODS[0] else f"{stem}, {method}"
+            name += f" ({model.id[:6]})" if name in {d.name for d in found} else ""
+            found.append(evaluation.of_model(model, Settings(method=method), name))
+    found += [photoholmes.detector(name) for name in args.photoholmes or []]
+    return found + [evaluation.of_map(name, f) for name, f in BASELINES.items()], about
+
+
+def _title(name: str, root: str) -> str:
+    return pathlib.Path(root).resolve().name if name == "folder" else name
+
+
+def _evaluate(
+    sets: Sequence[tuple[str, list[Sample]]],
+    detectors: Sequence[Detector],
+    output: pathlib.Path | None,
+    failures: list[str],
+) -> list[Row]:
+    """The rows of all datasets; with an output folder each is kept there as soon as it is known."""
+    known = _read_rows(output / ROWS) if output else {}
+    if output:
+        # Whole lines only: what a killed run left behind is dropped here.
+        write_bytes(output / ROWS, b"".join(map(_line, known.values())))
+    rows: list[Row] = []
+    for title, samples in sets:
+        progress = tqdm(samples, unit="photo", desc=printable(title))
+
+        def failed(message: str, progress=progress) -> None:
+            failures.append(message)
+            progress.write(f"error: {message}; skipped", file=sys.stderr)
+
+        if output:
+            with open(output / ROWS, "ab", buffering=0) as file:
+                write: Callable[[Row], object] = lambda row, file=file: file.write(_line(row))  # noqa: E731
+                rows += evaluation.evaluate(progress, title, detectors, failed, known, write)
+        else:
+            rows += evaluation.evaluate(progress, title, detectors, failed)
+    return rows
+
+
+def _line(row: Row) -> bytes:
+    return json.dumps(row, allow_nan=False).encode() + b"\n"
+
+
+def _read_rows(path: pathlib.Path) -> dict[tuple[str, str, str], Row]:
+    """The last row about each dataset, photo and detector; damaged lines are left out."""
+    found = {}
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
+        try:
+            row = json.loads(line)
+            found[evaluation.row_key(row)] = row
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue
+    return found
+
+
+def _facts(about: Row, summaries: Sequence[Row], rows: Sequence[Row]) -> Row:
+    """The JSON: the first model's figures on the first dataset on top, then everything."""
+    first = summaries[0] if summaries else None
+    baselines = {
+        s["detector"]: s["mean"]
+        for s in summaries
+        if first and s["dataset"] == first["dataset"] and s["detector"] in BASELINES
+    }
+    detection = first and first["detection"]
+    return {
+        "schema": "exif-jax/evaluation/2",
+        **about,
+        "mean": first["mean"] if first else dict.fromkeys(METRICS),
+        "detection_auc": detection["auc"] if detection else None,
+        "baselines": baselines,
+        "results": summaries,
+        "images": rows,
+    }
+
+
+def _write_output(
+    output: pathlib.Path,
+    rows: Sequence[Row],
+    table: Sequence[Sequence[str]],
+    sets: Sequence[tuple[str, list[Sample]]],
+    detector: Detector,
+    argv: Sequence[str] | None,
+) -> None:
+    write_bytes(output / "rows.csv", evaluation_report.csv_bytes(rows))
+    words = sys.argv[1:] if argv is None else argv
+    command = f"python -m exif_jax.evaluate {shlex.join(words)}"
+    photos = " ".join(
+        f"{title}: {sum(s.mask is not None for s in samples)} spliced photos, "
+        f"{sum(s.mask is None for s in samples)} untouched."
+        for title, samples in sets
+    )
+    text = evaluation_report.markdown(table, command, photos)
+    write_bytes(output / "table.md", text.encode("utf-8", "replace"))
+    for title, samples in sets:
+        named = {sample.name: sample for sample in samples}
+        of_first = [r for r in rows if r["dataset"] == title and r["key"] == detector.key]
+        cases = []
+        for place, row in evaluation_report.best_median_worst(of_first):
+            sample = named[row["image"]]
+            pixels = read_photo(sample.image).pixels
+            found: Finding = detector.find(pixels, sample.image)
+            assert sample.mask is not None
+            mask = read_mask(sample.mask, pixels.shape[:2])
+            caption = f"{place} {row['image']}: AP {row['ap']:.3f}, score {row['score']:.3f}"
+            cases.append((caption.strip(), pixels, mask, found.map))
+        if cases:
+            name = report.output_names([pathlib.Path(f"{title}.x")])[0]
+            sheet = evaluation_report.contact_sheet(cases)
+            write_bytes(output / f"{name}.sheet.png", report.png_bytes(sheet))
 
 
 def _fail(message: str) -> int:
@@ -171,26 +219,45 @@ def _fail(message: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m exif_jax.evaluate",
-        description="Scores a model on spliced photos with masks, beside four baselines that know "
+        description="Scores models on spliced photos with masks, beside four baselines that know "
         "nothing of cameras. ap, f1 (best threshold) and auc are over pixels and oriented: high "
         "in the map must mean pasted. p_map takes the better of the map and its inverse, photo "
-        "by photo, as the paper does: an oracle. All are means over the spliced photos.",
-        epilog="example:\n"
-        "  python -m exif_jax.evaluate --dataset folder --root splices --model model.safetensors "
-        "--json result.json\n\n"
-        "The folder holds images/, masks/STEM.png (255 = pasted), and optionally pristine/ and\n"
-        "manifest.jsonl.\n\n"
-        "exit codes: 0 all images scored, 1 some or all skipped (the messages say why), "
+        "by photo, as the paper does: an oracle. All are means over the spliced photos. Detection "
+        "sets their scores against those of the untouched photos.",
+        epilog="examples:\n"
+        "  python -m exif_jax.evaluate --root splices --json result.json\n"
+        "  python -m exif_jax.evaluate --dataset columbia --root COLUMBIA --dataset dso-1 \\\n"
+        "      --root tifs-database --model a.safetensors --model b.safetensors \\\n"
+        "      --output results\n\n"
+        "datasets: folder, which holds images/, masks/STEM.png (255 = pasted), and optionally\n"
+        "pristine/ or authentic/ and manifest.jsonl; and copies that you hold of\n"
+        + _wrapped(DATASETS)
+        + "\n\nDIR of --output: rows.jsonl (a photo and detector each, written as they come: the "
+        "same\ncommand goes on where it stopped), rows.csv, table.md, DATASET.sheet.png (best, "
+        "median\nand worst cases: photo, mask, map).\n\n"
+        "exit codes: 0 all photos scored, 1 some or all skipped (the messages say why), "
         "2 wrong usage",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--dataset", choices=sorted(DATASETS), default="folder", help="layout")
-    parser.add_argument("--root", required=True, metavar="DIR", help="where the dataset lies")
-    parser.add_argument("--model", metavar="PATH", help="release file (default: what ships)")
-    parser.add_argument("--json", required=True, metavar="OUT", help="file for the figures")
-    parser.add_argument("--method", choices=METHODS, default=METHODS[0], help=METHOD_HELP)
-    parser.add_argument("--overlays", metavar="DIR", help="also write a picture, map and JSON each")
+    add = parser.add_argument
+    add("--dataset", choices=NAMES, action="append", metavar="NAME",
+        help="layout (default folder); again, with its --root, for more")  # fmt: skip
+    add("--root", required=True, action="append", metavar="DIR", help="where the dataset lies")
+    add("--model", action="append", metavar="PATH",
+        help="release file; again for more (default: what ships)")  # fmt: skip
+    add("--method", choices=METHODS, action="append", help=f"{METHOD_HELP}; again for more")
+    add("--photoholmes", action="append", metavar="METHOD[=CONFIG]",
+        help="a method of PhotoHolmes, where that is installed; CONFIG: its YAML file")  # fmt: skip
+    add("--json", metavar="OUT", help="file for all figures")
+    add("--output", metavar="DIR", help="folder for rows, tables and pictures")
+    add("--partial", action="store_true", help="use a copy of which photos or masks are missing")
     return parser
+
+
+def _wrapped(names: Sequence[str] | dict) -> str:
+    import textwrap
+
+    return textwrap.fill(", ".join(names), 84, initial_indent="  ", subsequent_indent="  ")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Benchmark folders of spliced photos with their masks, read as a list of samples."""
+"""Photos with masks of what was pasted into them, and photos nobody touched, as one list."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import dataclasses
 import json
 import os
 import pathlib
+from collections.abc import Collection
+from typing import Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -18,28 +20,44 @@ class DatasetError(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
+class Mask:
+    """Where the mask of a photo lies, and which of its values mean pasted.
+
+    Attributes:
+        path: an image of the photo's size.
+        pasted: "bright", grey above 127; "marked", grey above 10 (masks with several levels, or
+            saved as JPEG), or above 0 where the whole mask is darker; "dark", grey below 128; or
+            "green", green above red by more than 50 levels (red is the host).
+    """
+
+    path: pathlib.Path
+    pasted: Literal["bright", "marked", "dark", "green"] = "bright"
+
+
+@dataclasses.dataclass(frozen=True)
 class Sample:
-    """One spliced photo.
+    """One photo of a benchmark.
 
     Attributes:
         name: how the row is called: the photo's path below the root, with forward slashes.
-        image: the spliced photo.
-        mask: 8-bit image of the same size, 255 where pasted.
-        pristine: the same photo without the splice, saved the same way; None where unknown.
+        image: the photo.
+        mask: where it was pasted into; None: nobody touched it.
     """
 
     name: str
     image: pathlib.Path
-    mask: pathlib.Path
-    pristine: pathlib.Path | None = None
+    mask: Mask | None = None
 
 
 def read_folder(root: str | os.PathLike) -> list[Sample]:
-    """Lists a folder with images/, masks/STEM.png and optionally pristine/ and manifest.jsonl.
+    """Lists a folder with images/ and masks/STEM.png, and photos nobody touched beside them.
 
-    With a manifest its rows are the samples ("image" and "mask", optional "pristine", relative
-    paths that must stay below the root); without one, every photo in images/, sorted by name,
-    with the mask of its stem and the pristine photo of its name.
+    Those are in pristine/ or authentic/. With a manifest.jsonl its rows are the samples ("image"
+    and "mask", optional "pristine", relative paths that must stay below the root); without one,
+    every photo in images/, sorted by name, with the mask of its stem.
+
+    Returns:
+        The spliced photos, then the untouched ones, each once.
 
     Raises:
         DatasetError: no samples, or a manifest row that is malformed or leads out of the root.
@@ -48,22 +66,41 @@ def read_folder(root: str | os.PathLike) -> list[Sample]:
     root = pathlib.Path(root)
     manifest = root / "manifest.jsonl"
     if manifest.is_file():
-        samples = _from_manifest(root, manifest)
+        spliced, untouched = _from_manifest(root, manifest)
     elif (root / "images").is_dir():
-        samples = _from_folders(root)
+        spliced, untouched = photos_in(root / "images"), photos_in(root / "pristine")
+        spliced = [(path, root / "masks" / f"{path.stem}.png") for path in spliced]
     else:
         raise DatasetError(f"{root}: neither manifest.jsonl nor a folder images/ in it")
-    if not samples:
+    untouched += photos_in(root / "authentic")
+    if not spliced:
         raise DatasetError(f"{root}: no images in it")
-    return samples
+    return [sample(root, image, Mask(mask)) for image, mask in spliced] + [
+        sample(root, image) for image in dict.fromkeys(untouched)
+    ]
 
 
-def _from_manifest(root: pathlib.Path, manifest: pathlib.Path) -> list[Sample]:
+def photos_in(folder: pathlib.Path, suffixes: Collection[str] = EXTENSIONS) -> list[pathlib.Path]:
+    """The photos directly in a folder, sorted by name; none where there is no such folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
+
+
+def sample(root: pathlib.Path, image: pathlib.Path, mask: Mask | None = None) -> Sample:
+    """The sample of a photo below the root."""
+    return Sample(image.relative_to(root).as_posix(), image, mask)
+
+
+def _from_manifest(
+    root: pathlib.Path, manifest: pathlib.Path
+) -> tuple[list[tuple[pathlib.Path, pathlib.Path]], list[pathlib.Path]]:
+    """Pairs of spliced photo and mask, and the untouched photos."""
     try:
         lines = manifest.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as e:
         raise DatasetError(f"{manifest}: cannot be read ({e})") from e
-    samples = []
+    spliced, untouched = [], []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -79,8 +116,10 @@ def _from_manifest(root: pathlib.Path, manifest: pathlib.Path) -> list[Sample]:
             for key in ("image", "mask", "pristine")
         )
         assert image is not None and mask is not None
-        samples.append(Sample(image.relative_to(root).as_posix(), image, mask, pristine))
-    return samples
+        spliced.append((image, mask))
+        if pristine is not None:
+            untouched.append(pristine)
+    return spliced, untouched
 
 
 def _below(
@@ -96,36 +135,20 @@ def _below(
     return path
 
 
-def _from_folders(root: pathlib.Path) -> list[Sample]:
-    samples = []
-    for image in sorted((root / "images").iterdir()):
-        if image.suffix.lower() not in EXTENSIONS:
-            continue
-        pristine = root / "pristine" / image.name
-        samples.append(
-            Sample(
-                name=image.relative_to(root).as_posix(),
-                image=image,
-                mask=root / "masks" / f"{image.stem}.png",
-                pristine=pristine if pristine.is_file() else None,
-            )
-        )
-    return samples
-
-
-def read_mask(path: str | os.PathLike, shape: tuple[int, int]) -> np.ndarray:
+def read_mask(mask: Mask, shape: tuple[int, int]) -> np.ndarray:
     """Reads a mask.
 
     Args:
-        path: an 8-bit or 1-bit image; colour is turned into grey.
+        mask: the file, and what its values mean.
         shape: height and width of the photo it belongs to, in pixels.
 
     Returns:
-        bool [H, W], true where pasted (grey above 127).
+        bool [H, W], true where pasted.
 
     Raises:
         DatasetError: unreadable, of another size, or without both pasted and other pixels.
     """
+    path = mask.path
     try:
         with Image.open(path) as image:
             # Before decoding, so that a huge file in disguise costs nothing.
@@ -134,14 +157,23 @@ def read_mask(path: str | os.PathLike, shape: tuple[int, int]) -> np.ndarray:
                     f"{path}: the mask is {image.width} x {image.height} pixels, "
                     f"its photo {shape[1]} x {shape[0]}"
                 )
-            mask = np.asarray(image.convert("L")) > 127
+            values = np.asarray(image.convert("RGB" if mask.pasted == "green" else "L"))
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as e:
         cause = getattr(e, "strerror", None) or e
         raise DatasetError(f"{path}: the mask cannot be read ({cause})") from e
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
         raise DatasetError(f"{path}: the mask is too large") from e
-    if not mask.any():
-        raise DatasetError(f"{path}: the mask marks no pixel as pasted (255)")
-    if mask.all():
-        raise DatasetError(f"{path}: the mask marks every pixel as pasted")
-    return mask
+    pasted = _pasted(values, mask.pasted)
+    if not pasted.any():
+        raise DatasetError(f"{path}: the mask marks no pixel as pasted ({mask.pasted})")
+    if pasted.all():
+        raise DatasetError(f"{path}: the mask marks every pixel as pasted ({mask.pasted})")
+    return pasted
+
+
+def _pasted(values: np.ndarray, meaning: str) -> np.ndarray:
+    if meaning == "green":
+        return values[..., 1] > values[..., 0].astype(np.int16) + 50
+    if meaning == "marked":
+        return values > (10 if values.max() > 10 else 0)
+    return values < 128 if meaning == "dark" else values > 127

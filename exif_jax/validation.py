@@ -20,10 +20,11 @@ from PIL import Image
 
 from exif_jax import sharding
 from exif_jax.data import PatchData
-from exif_jax.evaluate import score_sample
+from exif_jax.detection_metrics import detection_metrics
+from exif_jax.evaluation import of_model, score_photo
 from exif_jax.exif import to_text
-from exif_jax.forensic_datasets import DatasetError, Sample, read_folder
-from exif_jax.localization import Localization, LocalizeError
+from exif_jax.forensic_datasets import DatasetError, Sample, read_folder, read_mask
+from exif_jax.localization import Localization, LocalizeError, Settings
 from exif_jax.localize import localize
 from exif_jax.models import dual_encoder
 from exif_jax.photo import PhotoError, read_photo
@@ -36,7 +37,7 @@ from exif_jax.retrieval import (
     tag_metrics,
     tag_questions,
 )
-from exif_jax.splice_metrics import METRICS, detection_auc
+from exif_jax.splice_metrics import METRICS
 
 ROWS_AT_ONCE = 64
 PROBE_SIDE = 320  # pixels of each panel of the picture
@@ -127,29 +128,32 @@ def splice_metrics(samples: list[Sample], model: Model) -> dict[str, float]:
 
     A photo that cannot be read is named on stderr and left out.
     """
-    names = (*METRICS, "score", "pristine_score")
-    table = np.full((len(samples), len(names)), np.nan)
+    table = np.full((len(samples), len(METRICS) + 1), np.nan)  # the last column: the score
+    detector = of_model(model, Settings(), "model")
     for k in range(jax.process_index(), len(samples), jax.process_count()):
+        image, mask = samples[k].image, samples[k].mask
         try:
-            row, *_ = score_sample(samples[k], lambda image: localize(image, model))
+            pixels = read_photo(image).pixels
+            pasted = read_mask(mask, pixels.shape[:2]) if mask else None
+            row = score_photo(pixels, pasted, detector, image)
         except (DatasetError, PhotoError, LocalizeError) as e:
-            print(f"{samples[k].image}: left out of the validation: {e}", file=sys.stderr)
+            print(f"{image}: left out of the validation: {e}", file=sys.stderr)
             continue
-        table[k] = [np.nan if row[name] is None else row[name] for name in names]
+        table[k] = [row.get(name, np.nan) for name in (*METRICS, "score")]
     if jax.process_count() > 1:
         tables = multihost_utils.process_allgather(table)
         table = np.where(np.isnan(tables), 0.0, tables).sum(0) + np.where(
             np.isnan(tables).all(0), np.nan, 0.0
         )
-    read = table[~np.isnan(table[:, 0])]
-    if not len(read):
+    is_spliced = np.array([sample.mask is not None for sample in samples], bool)
+    read = ~np.isnan(table[:, -1])
+    spliced, untouched = table[read & is_spliced], table[read & ~is_spliced]
+    if not len(spliced):
         return {}
-    means = read[:, : len(METRICS)].mean(axis=0)
+    means = spliced[:, :-1].mean(axis=0)
     found: dict[str, float] = {name: float(x) for name, x in zip(METRICS, means, strict=True)}
-    spliced, pristine = read[:, -2], read[:, -1]
-    pristine = pristine[~np.isnan(pristine)]
-    if len(pristine):
-        found["detection_auc"] = detection_auc(spliced, pristine)
+    if len(untouched):
+        found["detection_auc"] = detection_metrics(spliced[:, -1], untouched[:, -1])["auc"]
     return found
 
 

@@ -1,114 +1,22 @@
-"""The evaluation of a folder, the baselines, and the command."""
+"""The command: datasets and detectors in, JSON, rows, tables and a contact sheet out."""
 
-import dataclasses
+import csv
+import io
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
-from stand_in import PATCH, FakeModel, roughness, spliced
+from stand_in import FakeModel, spliced
+from test_evaluation import write_splices
 
-from exif_jax import baselines
-from exif_jax.evaluate import evaluate, main, table
-from exif_jax.forensic_datasets import read_folder
-from exif_jax.localization import localize_with
-from exif_jax.splice_metrics import METRICS, pixel_metrics
-
-
-def write_splices(root, count=2, pristine=True):
-    for folder in ("images", "masks", "pristine"):
-        (root / folder).mkdir(parents=True)
-    for i in range(count):
-        image, mask = spliced(seed=i)
-        Image.fromarray(image).save(root / "images" / f"{i}.png")
-        Image.fromarray((mask * 255).astype(np.uint8)).save(root / "masks" / f"{i}.png")
-        if pristine:
-            whole = np.where(mask[..., None], image[:, ::-1], image)
-            Image.fromarray(whole).save(root / "pristine" / f"{i}.png")
-    return root
-
-
-def by_roughness(image):
-    return localize_with(image, roughness, {}, PATCH)
-
-
-# --- the figures ------------------------------------------------------------------------------
-
-
-def test_rows_means_and_detection(tmp_path):
-    samples = read_folder(write_splices(tmp_path))
-    problems = []
-    result = evaluate(samples, by_roughness, problems.append)
-    assert problems == []
-    assert set(result) == {"mean", "detection_auc", "baselines", "images"}
-    for row, sample in zip(result["images"], samples, strict=True):
-        assert set(row) == {"image", *METRICS, "score", "pristine_score"}
-        assert row["image"] == sample.name
-        image, mask = spliced(seed=int(sample.image.stem))
-        found = by_roughness(image)
-        expected = pixel_metrics(found.consistency, mask) | {"score": found.score}
-        assert {name: row[name] for name in expected} == pytest.approx(expected)
-        assert row["score"] > row["pristine_score"]
-    for metric in METRICS:
-        mean = np.mean([row[metric] for row in result["images"]])
-        assert result["mean"][metric] == pytest.approx(mean)
-    assert result["detection_auc"] == 1
-    assert set(result["baselines"]) == set(baselines.BASELINES)
-    share = spliced()[1].mean()
-    assert result["baselines"]["constant"]["ap"] == pytest.approx(share)
-    assert result["baselines"]["constant"]["auc"] == 0.5
-    lines = table(result).splitlines()
-    assert len(lines) == 2 + len(baselines.BASELINES) and lines[1].startswith("model")
-
-
-def test_without_pristine_photos_there_is_no_detection(tmp_path):
-    result = evaluate(read_folder(write_splices(tmp_path, 1, False)), by_roughness, print)
-    assert result["detection_auc"] is None and result["images"][0]["pristine_score"] is None
-    json.dumps(result, allow_nan=False)
-
-
-def test_an_inverted_map_shows_in_all_but_p_map(tmp_path):
-    def inverted(image):
-        found = by_roughness(image)
-        return dataclasses.replace(found, consistency=1 - found.consistency)
-
-    samples = read_folder(write_splices(tmp_path, 1, False))
-    good = evaluate(samples, by_roughness, print)["mean"]
-    bad = evaluate(samples, inverted, print)["mean"]
-    assert bad["auc"] == pytest.approx(1 - good["auc"], abs=1e-6)
-    assert bad["ap"] < 0.2 < good["ap"] == good["p_map"]
-    assert bad["p_map"] == pytest.approx(good["p_map"], abs=1e-3)
-
-
-# --- baselines --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", baselines.BASELINES)
-@pytest.mark.parametrize("size", [(1, 1), (7, 90), (64, 48)])
-def test_baselines_give_finite_maps_of_any_photo(name, size):
-    for image in (
-        np.full((*size, 3), 200, np.uint8),
-        np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8),
-    ):
-        values = baselines.BASELINES[name](image)
-        assert values.shape == size and values.dtype == np.float32
-        assert np.isfinite(values).all()
-
-
-def test_each_baseline_finds_what_it_looks_for():
-    image, mask = spliced()
-    assert pixel_metrics(baselines.error_level(image), mask)["auc"] > 0.9
-    tinted = image.copy()
-    tinted[mask] = tinted[mask] // 2 + np.array([100, 0, 20], np.uint8)
-    assert pixel_metrics(baselines.colour_clusters(tinted), mask)["auc"] > 0.9
-    # The smaller cluster counts, whichever colour it has.
-    assert pixel_metrics(baselines.colour_clusters(255 - tinted), mask)["auc"] > 0.9
-    middle = np.zeros((60, 80), bool)
-    middle[20:40, 30:50] = True
-    assert pixel_metrics(baselines.centre(np.zeros((60, 80, 3), np.uint8)), middle)["auc"] > 0.95
-
-
-# --- the command ------------------------------------------------------------------------------
+from exif_jax import evaluation_report
+from exif_jax.baselines import BASELINES
+from exif_jax.evaluate import main
+from exif_jax.forensic_datasets import read_folder, read_mask
+from exif_jax.splice_metrics import METRICS
 
 
 @pytest.fixture
@@ -116,36 +24,102 @@ def command(tmp_path, monkeypatch):
     monkeypatch.setattr("exif_jax.release.load_model", lambda path: FakeModel)
     root = write_splices(tmp_path / "set", 3)
     target = tmp_path / "out.json"
-    return root, target, ["--root", str(root), "--model", "m", "--json", str(target)]
+    return root, target, ["--root", str(root), "--model", "m.safetensors", "--json", str(target)]
 
 
-def test_command_writes_json_overlays_and_a_table(command, tmp_path, capsys):
+def test_json_and_table(command, capsys):
     _, target, arguments = command
-    assert main([*arguments, "--overlays", str(tmp_path / "pictures")]) == 0
+    assert main(arguments) == 0
     result = json.loads(target.read_text())
-    assert list(result) == ["model", "method", "mean", "detection_auc", "baselines", "images"]
-    assert result["model"] == FakeModel.id and len(result["images"]) == 3
-    assert sorted(p.name for p in (tmp_path / "pictures").glob("*.png")) == [
-        f"{i}.overlay.png" for i in range(3)
+    assert list(result) == [
+        *("schema", "model", "method", "mean", "detection_auc", "baselines", "results", "images")
     ]
-    assert "error level" in capsys.readouterr().out
+    assert result["model"] == FakeModel.id and result["method"] == "cut"
+    assert len(result["results"]) == 1 + len(BASELINES)
+    first = result["results"][0]
+    assert (first["dataset"], first["detector"], first["untouched"]) == ("set", "m", 3)
+    assert first["mean"] == result["mean"] and set(result["baselines"]) == set(BASELINES)
+    assert first["detection"]["auc"] == result["detection_auc"]
+    share = spliced()[1].mean()
+    assert result["baselines"]["constant"]["ap"] == pytest.approx(share)
+    assert len(result["images"]) == 6 * 5
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "set: 3 spliced photos, 3 untouched" and out[1] == f"model {FakeModel.id}"
+    assert len(out) == 3 + 5 and out[3].startswith("set")
+
+
+def test_output_folder(command, tmp_path, capsys):
+    _, _, arguments = command
+    out = tmp_path / "results"
+    assert main([*arguments[:4], "--output", str(out)]) == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("rows.csv", "rows.jsonl", "set.sheet.png", "table.md")
+    ]
+    rows = list(csv.DictReader(io.StringIO((out / "rows.csv").read_text())))
+    assert len(rows) == 30 and float(rows[0]["ap"]) > 0 and rows[-1]["ap"] == ""
+    text = (out / "table.md").read_text()
+    assert "python -m exif_jax.evaluate --root" in text and text.count("| set |") == 5
+    with Image.open(out / "set.sheet.png") as sheet:
+        assert sheet.height == 3 * (160 + 34) + 12  # three cases, one below the other
+        assert len(np.unique(np.asarray(sheet))) > 50
+
+
+def test_a_killed_run_goes_on(command, tmp_path, capsys, monkeypatch):
+    _, target, arguments = command
+    out = tmp_path / "results"
+    assert main([*arguments, "--output", str(out)]) == 0
+    whole = json.loads(target.read_text())
+    lines = (out / "rows.jsonl").read_bytes().splitlines(keepends=True)
+    (out / "rows.jsonl").write_bytes(b"".join(lines[:7]) + lines[7][:40])  # killed while writing
+    done = []
+    from exif_jax import evaluation
+
+    real = evaluation.score_photo
+    monkeypatch.setattr(evaluation, "score_photo", lambda *a: done.append(1) or real(*a))
+    assert main([*arguments, "--output", str(out)]) == 0
+    assert len(done) == 30 - 7
+    again = json.loads(target.read_text())
+    assert [{**r, "seconds": 0} for r in again["images"]] == [
+        {**r, "seconds": 0} for r in whole["images"]
+    ]
+    assert len((out / "rows.jsonl").read_bytes().splitlines()) == 30
+
+
+def test_several_datasets_and_methods(command, tmp_path, capsys):
+    _, target, arguments = command
+    other = write_splices(tmp_path / "other", 1)
+    more = ["--dataset", "folder", "--dataset", "folder", "--root", str(other)]
+    assert main([*arguments, *more, "--method", "cut", "--method", "mean_shift"]) == 0
+    results = json.loads(target.read_text())["results"]
+    assert [(r["dataset"], r["detector"]) for r in results][:2] == [
+        *(("set", "m"), ("set", "m, mean_shift"))
+    ]
+    assert len(results) == 12 and results[6]["dataset"] == "other"
+    with pytest.raises(SystemExit):
+        main([*arguments, "--dataset", "folder", "--dataset", "dso-1"])
+    assert "2 --dataset need as many --root" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(arguments[:4])
+    assert "nowhere to write" in capsys.readouterr().err
 
 
 def test_bad_samples_are_named_and_skipped(command, capsys):
     root, target, arguments = command
     Image.new("L", (224, 160)).save(root / "masks" / "0.png")
     Image.new("L", (20, 20), 255).save(root / "masks" / "1.png")
+    (root / "pristine" / "2.png").unlink()
     assert main(arguments) == 1
     errors = capsys.readouterr().err
     assert "0.png: the mask marks no pixel" in errors and "1.png: the mask is 20 x 20" in errors
-    assert "2 of 3 images were skipped" in errors
-    assert [row["image"] for row in json.loads(target.read_text())["images"]] == ["images/2.png"]
+    assert "2 failures on 5 photos" in errors
+    rows = json.loads(target.read_text())["images"]
+    assert {r["image"] for r in rows} == {"images/2.png", "pristine/0.png", "pristine/1.png"}
 
 
 def test_nothing_usable_still_gives_strict_json(command, capsys):
     root, target, arguments = command
-    for i in range(3):
-        (root / "images" / f"{i}.png").write_bytes(b"no photo")
+    for path in (*(root / "images").iterdir(), *(root / "pristine").iterdir()):
+        path.write_bytes(b"no photo")
     assert main(arguments) == 1
     assert json.loads(target.read_text())["mean"] == dict.fromkeys(METRICS)
 
@@ -158,14 +132,40 @@ def test_bad_targets_and_roots(command, tmp_path, capsys):
     assert "cannot write to the output folder" in capsys.readouterr().err
     assert main(["--root", str(tmp_path / "none"), *arguments[2:]]) == 1
     assert "neither manifest.jsonl" in capsys.readouterr().err
+    assert main([*arguments, "--dataset", "columbia"]) == 1
+    assert "a whole copy of columbia holds" in capsys.readouterr().err
+    assert main([*arguments, "--photoholmes", "splicebuster"]) == 1
+    assert "splicebuster needs PhotoHolmes" in capsys.readouterr().err
+
+
+def test_csv_cells_do_not_run_in_a_spreadsheet():
+    rows = [{"image": "=cmd()|x", "ap": -0.5, "file": [1, 2]}, {"image": "a,b", "other": None}]
+    lines = evaluation_report.csv_bytes(rows).decode().splitlines()
+    assert lines == ["image,ap,file,other", "'=cmd()|x,-0.5,1 2,", '"a,b",,,']
+
+
+def test_best_median_and_worst():
+    rows = [{"spliced": True, "ap": k / 10, "image": k} for k in range(10)]
+    shown = evaluation_report.best_median_worst([*rows, {"spliced": False}])
+    assert [(name, row["image"]) for name, row in shown] == [
+        *(("best", 9), ("best", 8), ("median", 5), ("median", 4), ("worst", 1), ("worst", 0))
+    ]
+
+
+def test_help_names_every_dataset():
+    done = subprocess.run(
+        [sys.executable, "-m", "exif_jax.evaluate", "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    for name in ("columbia", "dso-1", "osn-nist-wechat", "trace-cfa-grid-endo", "--partial"):
+        assert name in done.stdout
 
 
 def test_real_splices_are_all_usable(real_photos):
-    from exif_jax.forensic_datasets import read_mask
-
     samples = read_folder(real_photos / "splices")
-    assert len(samples) == 24 and all(s.pristine and s.pristine.is_file() for s in samples)
-    for sample in samples[:4]:
+    spliced = [sample for sample in samples if sample.mask]
+    assert len(spliced) == len(samples) - len(spliced) == 24
+    for sample in spliced[:4]:
         with Image.open(sample.image) as image:
             mask = read_mask(sample.mask, (image.height, image.width))
         assert 0.02 < mask.mean() < 0.5

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from exif_jax.forensic_datasets import DatasetError, read_folder, read_mask
+from exif_jax.forensic_datasets import DatasetError, Mask, Sample, read_folder, read_mask
 
 
 @pytest.fixture
@@ -26,21 +26,29 @@ def manifest(root, *rows):
 
 
 def test_without_a_manifest(root):
-    a, b = read_folder(root)
-    assert (a.name, a.mask, a.pristine) == (
-        "images/a.png",
-        root / "masks" / "a.png",
-        root / "pristine" / "a.png",
-    )
-    assert (b.name, b.mask, b.pristine) == ("images/b.jpg", root / "masks" / "b.png", None)
+    (root / "authentic").mkdir()
+    Image.new("RGB", (8, 6)).save(root / "authentic" / "c.tif")
+    assert read_folder(root) == [
+        Sample("images/a.png", root / "images" / "a.png", Mask(root / "masks" / "a.png")),
+        Sample("images/b.jpg", root / "images" / "b.jpg", Mask(root / "masks" / "b.png")),
+        Sample("pristine/a.png", root / "pristine" / "a.png"),
+        Sample("authentic/c.tif", root / "authentic" / "c.tif"),
+    ]
 
 
 def test_with_a_manifest_its_order_and_rows_count(root):
     row = {"image": "images/b.jpg", "mask": "masks/other.png", "host_model": "ignored"}
-    manifest(root, row, "", {"image": "images/a.png", "mask": "m.png", "pristine": "images/b.jpg"})
-    b, a = read_folder(str(root))
-    assert (b.name, b.mask, b.pristine) == ("images/b.jpg", root / "masks" / "other.png", None)
-    assert a.pristine == root / "images" / "b.jpg"
+    untouched = {"pristine": "images/b.jpg"}
+    manifest(
+        root, row, "", {"image": "images/a.png", "mask": "m.png", **untouched}, row | untouched
+    )
+    *spliced, pristine = read_folder(str(root))
+    assert [(s.name, s.mask.path) for s in spliced] == [
+        ("images/b.jpg", root / "masks" / "other.png"),
+        ("images/a.png", root / "m.png"),
+        ("images/b.jpg", root / "masks" / "other.png"),
+    ]
+    assert pristine == Sample("images/b.jpg", root / "images" / "b.jpg")  # once
 
 
 @pytest.mark.parametrize(
@@ -75,12 +83,26 @@ def test_nothing_there(root, tmp_path):
         read_folder(root)
 
 
-def test_masks(tmp_path):
-    values = np.array([[0, 127, 128], [255, 1, 0]], np.uint8)
-    Image.fromarray(values).save(tmp_path / "m.png")
-    mask = read_mask(tmp_path / "m.png", (2, 3))
+@pytest.mark.parametrize(
+    ("values", "pasted", "expected"),
+    [
+        ([[0, 127, 128], [255, 1, 0]], "bright", [[0, 0, 1], [1, 0, 0]]),
+        ([[0, 127, 128], [255, 1, 0]], "dark", [[1, 1, 0], [0, 1, 1]]),
+        ([[0, 127, 11], [255, 10, 0]], "marked", [[0, 1, 1], [1, 0, 0]]),
+        ([[0, 1, 0], [10, 0, 0]], "marked", [[0, 1, 0], [1, 0, 0]]),
+        # Columbia: red is the host, green the donor, the edges brighter, all of it JPEG.
+        (
+            [[(200, 3, 0), (3, 200, 2), (255, 0, 0)], [(0, 255, 0), (90, 120, 0), (9, 14, 3)]],
+            "green",
+            [[0, 1, 0], [1, 0, 0]],
+        ),
+    ],
+)
+def test_masks(tmp_path, values, pasted, expected):
+    Image.fromarray(np.array(values, np.uint8)).save(tmp_path / "m.png")
+    mask = read_mask(Mask(tmp_path / "m.png", pasted), (2, 3))
     assert mask.dtype == bool
-    np.testing.assert_array_equal(mask, values > 127)
+    np.testing.assert_array_equal(mask, expected)
 
 
 @pytest.mark.parametrize(
@@ -94,18 +116,18 @@ def test_masks(tmp_path):
 def test_bad_masks(tmp_path, values, why):
     Image.fromarray(values).save(tmp_path / "m.png")
     with pytest.raises(DatasetError, match=f"m.png: .*{why}"):
-        read_mask(tmp_path / "m.png", (2, 3))
+        read_mask(Mask(tmp_path / "m.png"), (2, 3))
 
 
 def test_unreadable_masks(tmp_path):
     with pytest.raises(DatasetError, match="No such file"):
-        read_mask(tmp_path / "none.png", (2, 3))
+        read_mask(Mask(tmp_path / "none.png"), (2, 3))
     (tmp_path / "text.png").write_text("not an image")
     with pytest.raises(DatasetError, match=r"text\.png: the mask cannot be read"):
-        read_mask(tmp_path / "text.png", (2, 3))
+        read_mask(Mask(tmp_path / "text.png"), (2, 3))
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)).save(
         tmp_path / "cut.png"
     )
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:900])
     with pytest.raises(DatasetError, match=r"cut\.png: the mask cannot be read"):
-        read_mask(tmp_path / "cut.png", (64, 64))
+        read_mask(Mask(tmp_path / "cut.png"), (64, 64))

@@ -11,11 +11,12 @@ from test_train import losses, records, tiny_config  # noqa: F401
 from tiny_model import VOCAB, random_params
 from tiny_model import tiny_config as tiny_model
 
-from exif_jax import evaluate, release, sharding, train, validation
+from exif_jax import evaluation, release, sharding, train, validation
 from exif_jax.data import PatchData, load_tokenizer
-from exif_jax.localize import localize
+from exif_jax.localization import Settings
 from exif_jax.models import dual_encoder
 from exif_jax.retrieval import alignment_and_uniformity, retrieval_metrics
+from exif_jax.splice_metrics import METRICS
 from exif_jax.tokenizer import Tokenizer
 
 
@@ -98,9 +99,11 @@ def stand_in() -> release.Model:
 def test_splices_are_scored_as_the_command_scores_them(splices, capsys):
     samples, model = validation.read_splices(str(splices)), stand_in()
     found = validation.splice_metrics(samples, model)
-    expected = evaluate.evaluate(samples, lambda image: localize(image, model), print)
-    assert found["detection_auc"] == expected["detection_auc"]
-    assert {k: found[k] for k in expected["mean"]} == pytest.approx(expected["mean"])
+    detector = evaluation.of_model(model, Settings(), "model")
+    expected = evaluation.summarize(evaluation.evaluate(samples, "set", [detector], print))
+    assert expected["spliced"] == expected["untouched"] == 3
+    assert found.pop("detection_auc") == expected["detection"]["auc"]
+    assert found == pytest.approx({name: expected["mean"][name] for name in METRICS})
     assert validation.read_splices("") == [] and validation.splice_metrics([], model) == {}
     (splices / "images" / "1.png").rename(splices / "away.png")
     try:
