@@ -15,6 +15,7 @@ def get_config() -> ConfigDict:
     c.data.recompress = 0.2  # share recompressed as JPEG of quality 60..98, likewise
     c.data.shift = 0.3  # share cut off the JPEG grid, likewise
     c.data.denoise = 0.0  # share smoothed by a median or Gaussian filter, likewise
+    c.data.contrast = 0.0  # share of texts whose patches are as unlike in roughness as can be had
     c.data.save = 0.6  # share of batches saved as JPEG of quality 70..98 as the last step
     c.data.keep_tag = 0.8  # probability with which each tag stays in a text
     c.data.shuffle_tags = True  # tags in random order; otherwise in the vocabulary's order

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import sys
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -20,12 +21,36 @@ from ml_collections import ConfigDict
 from exif_jax import exif
 from exif_jax.files import FilesError, exists, join, read_file
 from exif_jax.photo_order import photos_of_step
-from exif_jax.processing import GRID, draw_history, draw_jpeg, process, smallest_factor
+from exif_jax.processing import (
+    GRID,
+    draw_corner,
+    draw_history,
+    draw_jpeg,
+    process,
+    roughness,
+    smallest_factor,
+    window,
+)
 from exif_jax.records import Record, RecordError, RecordReader, decode_image, decode_record
 from exif_jax.tokenizer import Tokenizer
 from exif_jax.wordpiece import WordPiece
 
 MOST_TOLD = 20  # damaged records named one by one; the others are counted
+CANDIDATES = 8  # places of which `contrast` takes the one least like the text's first patch
+
+
+class Region(NamedTuple):
+    """A decoded record: uint8 [H, W, 3], the rest of the record, and `processing.roughness`."""
+
+    pixels: np.ndarray
+    record: Record
+    rough: np.ndarray
+
+    def log_roughness(self, corner: tuple[int, int], side: int) -> float:
+        """Of the window of `side` pixels at a corner."""
+        y, x, n = corner[0] // GRID, corner[1] // GRID, max(1, side // GRID)
+        return math.log(0.5 + float(self.rough[y : y + n, x : x + n].mean()))
+
 
 
 class DataError(Exception):
@@ -155,15 +180,14 @@ class PatchData:
                 images.append(np.zeros((self._size, self._size, 3), np.uint8))
                 texts.append("")
                 continue
-            region, record = found
-            images.append(centre_crop(region, self._size))
-            texts.append(self._text(select_tags(record.exif, self.tags)))
+            images.append(centre_crop(found.pixels, self._size))
+            texts.append(self._text(select_tags(found.record.exif, self.tags)))
         return self._collate(images, texts, texts, photos)
 
     def exif_of(self, photo: int) -> dict[str, str]:
         """The tags of the vocabulary that a photo has; {} where none of its records is readable."""
         found = self._readable(photo, 0)
-        return select_tags(found[1].exif, self.tags) if found else {}
+        return select_tags(found.record.exif, self.tags) if found else {}
 
     def _text(self, tags: dict[str, str]) -> str:
         return exif.to_text(tags, self._config.tag_names)
@@ -188,14 +212,24 @@ class PatchData:
             found = [self._readable(photo, int(k)) for k in choice]
             if found[0] is None:
                 return None
-            regions, records = zip(*found, strict=True)
-            side = min(min(region.shape[:2]) for region in regions)
+            regions = [region for region in found if region is not None]
+            side = min(min(region.pixels.shape[:2]) for region in regions)
             smallest = smallest_factor(side, self._size)
             history = draw_history(
                 *(rng, c.rescale, c.recompress, c.shift), smallest, saved, c.denoise
             )
-            images += [process(region, self._size, history, rng) for region in regions]
-            tags = select_tags(records[0].exif, self.tags)
+            contrast = c.contrast > 0 and rng.random() < c.contrast
+            first = 0.0
+            for k, region in enumerate(regions):
+                wanted = window(region.pixels.shape, self._size, history)
+                tries = CANDIDATES if contrast and k else 1
+                corners = [draw_corner(region.pixels.shape, wanted, rng) for _ in range(tries)]
+                rough = np.array([region.log_roughness(corner, wanted) for corner in corners])
+                if k == 0:
+                    first = rough[0]
+                corner = corners[int(np.abs(rough - first).argmax())]
+                images.append(process(region.pixels, self._size, history, corner))
+            tags = select_tags(regions[0].record.exif, self.tags)
             names = [name for name in tags if rng.random() < c.keep_tag]
             if c.shuffle_tags:
                 rng.shuffle(names)
@@ -204,7 +238,7 @@ class PatchData:
             whole_texts.append(exif.to_text(history.tags() | tags))
         return images, texts, whole_texts
 
-    def _readable(self, photo: int, start: int) -> tuple[np.ndarray, Record] | None:
+    def _readable(self, photo: int, start: int) -> Region | None:
         """Record `start` of a photo, or the next of its records that is not damaged."""
         numbers = self._order[self._bounds[photo] : self._bounds[photo + 1]]
         for k in range(len(numbers)):
@@ -229,7 +263,7 @@ class PatchData:
                 f"records again or write them anew. The last one: {message}"
             )
 
-    def _read(self, number: int) -> tuple[np.ndarray, Record]:
+    def _read(self, number: int) -> Region:
         record = decode_record(self._reader[number])
         region = decode_image(record)
         if min(region.shape[:2]) < self._size:
@@ -238,7 +272,7 @@ class PatchData:
                 f"{region.shape[0]} px, smaller than the model's patch of {self._size} px; "
                 "write the records with a larger --region-size or train on smaller patches"
             )
-        return region, record._replace(image=b"")
+        return Region(region, record._replace(image=b""), roughness(region))
 
 
 def process_slots(per_batch: int, process: int, processes: int) -> range:

@@ -112,10 +112,24 @@ def smallest_factor(side: int, size: int) -> float:
     return (size + GRID) / side
 
 
+def window(region_shape: tuple[int, ...], size: int, history: History) -> int:
+    """Side of the square of a region that `process` cuts out, in pixels; arguments as there."""
+    room = GRID if any(history.shift) or history.factor != 1.0 else 0
+    return min(math.ceil((size + room) / history.factor), *region_shape[:2])
+
+
+def draw_corner(
+    region_shape: tuple[int, ...], wanted: int, rng: np.random.Generator
+) -> tuple[int, int]:
+    """Row and column of a random window of `wanted` pixels, on the JPEG grid."""
+    y, x = (int(rng.integers((side - wanted) // GRID + 1)) * GRID for side in region_shape[:2])
+    return y, x
+
+
 def process(
-    region: np.ndarray, size: int, history: History, rng: np.random.Generator
+    region: np.ndarray, size: int, history: History, corner: tuple[int, int]
 ) -> np.ndarray:
-    """Cuts a random patch out of a region and gives it a history.
+    """Cuts a patch out of a region and gives it a history.
 
     Args:
         region: uint8 [H, W, 3] that begins on a corner of the photo's JPEG grid. H and W are at
@@ -123,14 +137,12 @@ def process(
             is cut to the room that is left.
         size: side S of the patch in pixels.
         history: what to do.
-        rng: decides the place.
+        corner: where its `window` begins.
 
     Returns:
         uint8 [S, S, 3].
     """
-    room = GRID if any(history.shift) or history.factor != 1.0 else 0
-    wanted = min(math.ceil((size + room) / history.factor), *region.shape[:2])
-    y, x = (int(rng.integers((side - wanted) // GRID + 1)) * GRID for side in region.shape[:2])
+    wanted, (y, x) = window(region.shape, size, history), corner
     patch = region[y : y + wanted, x : x + wanted]
     if history.factor != 1.0:
         side = max(size, round(wanted * history.factor))
@@ -143,6 +155,22 @@ def process(
     y, x = (min(offset, len(patch) - size) for offset in history.shift)
     patch = patch[y : y + size, x : x + size]
     return compress(patch, history.saved) if history.saved else patch
+
+
+def roughness(region: np.ndarray) -> np.ndarray:
+    """How rough the texture is: the mean step between neighbouring pixels, in every 8 x 8 block.
+
+    Args:
+        region: uint8 [H, W, 3].
+
+    Returns:
+        float32 [H // 8, W // 8], in levels of 255.
+    """
+    green = region[..., 1].astype(np.int16)
+    step = np.abs(np.diff(green, axis=1, append=green[:, -1:]))
+    rows, columns = (side // GRID for side in region.shape[:2])
+    step = step[: rows * GRID, : columns * GRID].reshape(rows, GRID, columns, GRID)
+    return step.mean(axis=(1, 3), dtype=np.float32)
 
 
 def compress(image: np.ndarray, jpeg: Jpeg) -> np.ndarray:

@@ -95,6 +95,7 @@ def check_config(config: ConfigDict) -> None:
         "data.shift": config.data.shift,
         "data.save": config.data.save,
         "data.denoise": config.data.denoise,
+        "data.contrast": config.data.contrast,
         "data.corrupt_share": config.data.corrupt_share,
         "data.keep_tag": config.data.keep_tag,
         "train.ema": config.train.ema,

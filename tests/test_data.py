@@ -36,20 +36,20 @@ def pixels_of(photo: int, region: int, side: int = 56) -> np.ndarray:
     return pixels
 
 
-def record(photo: int, region: int, side: int = 56) -> bytes:
+def record(photo: int, region: int, side: int = 56, pixels=pixels_of) -> bytes:
     photo_id = hashlib.sha256(str(photo).encode()).hexdigest()
-    image = encode_image(pixels_of(photo, region, side))
+    image = encode_image(pixels(photo, region, side))
     place = (0, 64 * region, side, side)
     return encode_record(Record(image, tags_of(photo), photo_id, place, f"{photo}.jpg"))
 
 
-def write_folder(folder, photos=PHOTOS, side=56):
+def write_folder(folder, photos=PHOTOS, side=56, pixels=pixels_of):
     """Photo k has 1, 2 or 3 regions; the photos are spread over two shards."""
     folder.mkdir()
     for split in ("train", "validation"):
         for shard in (0, 1):
             rows = [
-                record(photo, region, side)
+                record(photo, region, side, pixels)
                 for photo in range(shard, photos, 2)
                 for region in range(photo % 3 + 1)
             ]
@@ -76,6 +76,7 @@ def make(records, **changes) -> PatchData:
         "shift": 0.5,
         "save": 0.5,
         "denoise": 0.5,
+        "contrast": 0.5,
         "keep_tag": 0.8,
         "shuffle_tags": True,
         "tag_names": True,
@@ -92,6 +93,7 @@ PLAIN = {
     "recompress": 0.0,
     "shift": 0.0,
     "denoise": 0.0,
+    "contrast": 0.0,
     "save": 0.0,
     "keep_tag": 1.0,
     "shuffle_tags": False,
@@ -318,3 +320,20 @@ def test_a_region_of_exactly_the_patch_is_used(tmp_path):
     dataset = make(write_folder(tmp_path / "exact", photos=4, side=SIZE))
     for step in range(10):
         assert dataset.batch(step, 4)["image"].shape == (4, SIZE, SIZE, 3)
+
+
+def test_contrast_pairs_rough_patches_with_smooth_ones(tmp_path):
+    def half_smooth(photo, region, side):
+        pixels = np.random.default_rng([photo, region]).integers(0, 256, (side, side, 3), np.uint8)
+        pixels[:, : side // 2] = 100
+        return pixels
+
+    folder = write_folder(tmp_path / "records", side=128, pixels=half_smooth)
+
+    def unlike(contrast: float) -> float:
+        data = make(folder, **PLAIN | {"contrast": contrast}, patches_per_text=2)
+        images = np.concatenate([data.batch(step, 4)["image"] for step in range(40)])
+        rough = images.reshape(-1, 2, SIZE * SIZE * 3).std(axis=2)
+        return float(np.abs(rough[:, 0] - rough[:, 1]).mean())
+
+    assert unlike(1.0) > 1.5 * unlike(0.0)

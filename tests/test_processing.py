@@ -18,10 +18,13 @@ from exif_jax.processing import (
     History,
     Jpeg,
     compress,
+    draw_corner,
     draw_history,
     draw_jpeg,
     process,
+    roughness,
     smallest_factor,
+    window,
 )
 
 SIZE = 32
@@ -48,7 +51,9 @@ def corners_in(patch, image) -> list[tuple[int, int]]:
 
 
 def cut(region, history=NOTHING, seed=0, size=SIZE) -> np.ndarray:
-    return process(region, size, history, np.random.default_rng(seed))
+    wanted = window(region.shape, size, history)
+    corner = draw_corner(region.shape, wanted, np.random.default_rng(seed))
+    return process(region, size, history, corner)
 
 
 def draw(seed, rescale=1.0, recompress=1.0, shift=1.0, **rest) -> History:
@@ -216,3 +221,18 @@ def test_the_shift_is_where_the_block_borders_are_seen():
         # The third difference at k spans pixels k .. k + 3: its middle step is after k + 1.
         agreed.append((strongest + 2) % GRID == -history.shift[1] % GRID)
     assert np.mean(agreed) > 0.8
+
+
+# --- roughness ------------------------------------------------------------------------------------
+
+
+def test_roughness_is_the_mean_step_along_rows():
+    rng = np.random.default_rng(0)
+    region = rng.integers(0, 256, (21, 30, 3), np.uint8)
+    region[:, :8] = 7
+    found = roughness(region)
+    assert found.shape == (2, 3) and found.dtype == np.float32
+    green = region[..., 1].astype(int)
+    assert found[0, 0] == pytest.approx(np.abs(green[:8, 8] - 7).sum() / 64)  # its right edge
+    step = np.abs(np.diff(green, axis=1))[8:16, 16:24]
+    assert found[1, 2] == pytest.approx(step.mean())
