@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from exif_jax import bank as banks
 from exif_jax import records, verify
-from exif_jax.calibration import null_of, scores_of
+from exif_jax.calibration import null_of, roughness_gap, scores_of
 from exif_jax.embed import embed_exif
 from exif_jax.localization import Settings
 from exif_jax.localize import localize
@@ -40,11 +40,13 @@ class KnownPhoto:
     Attributes:
         exif: canonical tags.
         scores: splice score of its first 1, 2, 3 regions side by side, as many as it has.
+        gaps: `calibration.roughness_gap` of each.
         z_D: mean of its patches' unit embeddings.
     """
 
     exif: dict[str, str]
     scores: tuple[float, ...]
+    gaps: tuple[float, ...]
     z_D: np.ndarray
 
     @property
@@ -69,15 +71,16 @@ def known_photos(folder: str, model: Model) -> list[KnownPhoto]:
         pixels = [records.decode_image(region) for region in regions]
         side = min(min(image.shape[:2]) for image in pixels)
         pixels = [image[:side, :side] for image in pixels]
-        scores, z_PxD = [], np.zeros((0, 1), np.float32)
+        scores, gaps, z_PxD = [], [], np.zeros((0, 1), np.float32)
         for count in range(1, min(len(pixels), _MOST_REGIONS) + 1):
             # Regions of one photo side by side are one camera's work, as a larger photo is.
             image = np.concatenate(pixels[:count], axis=1)
             steps = max(1, (image.shape[1] - model.patch_size) // _STRIDE)
             result = localize(image, model, Settings(num_per_dim=steps))
             scores.append(result.score)
+            gaps.append(roughness_gap(image, result.clusters, result.grid))
             z_PxD = result.embeddings
-        found.append(KnownPhoto(regions[0].exif, tuple(scores), z_PxD.mean(axis=0)))
+        found.append(KnownPhoto(regions[0].exif, tuple(scores), tuple(gaps), z_PxD.mean(axis=0)))
     return found
 
 
@@ -173,7 +176,13 @@ def calibrate(model: Model, folder: str) -> tuple[Model, list[KnownPhoto]]:
         "bank": banks.to_json(bank),
         "agreement": null_of(agreements, cameras),
         "skill": skill,
-        "scores": scores_of([photo.scores for photo in known], areas, cameras, Settings().method),
+        "scores": scores_of(
+            [photo.scores for photo in known],
+            [photo.gaps for photo in known],
+            areas,
+            cameras,
+            Settings().method,
+        ),
         "measured_on": {"photos": len(known), "cameras": len(set(cameras))},
     }
     return dataclasses.replace(model, calibration=calibration, id=""), known

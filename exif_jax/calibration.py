@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from exif_jax.affinity import Grid
+from exif_jax.processing import GRID, roughness
+
 # A p-value at or below the first is weak evidence, at or below the second strong.
 WEAK, STRONG = 0.05, 0.02
 
@@ -42,39 +45,81 @@ def share_above(score: float, null: dict[str, Any]) -> float:
     return float(np.clip(np.asarray(tail) @ weights, 1 / (len(values) + 1), 1.0))
 
 
+def roughness_gap(image: np.ndarray, clusters: np.ndarray, grid: Grid) -> float:
+    """How unlike in roughness the two parts of a photo are: content alone makes such parts differ.
+
+    Args:
+        image: uint8 [H, W, 3].
+        clusters: int [rows, columns], 0 and 1.
+        grid: of the patches.
+
+    Returns:
+        The difference of the parts' mean log roughness (`processing.roughness`, half a level added,
+        by patches), not negative; 0 where there is one part.
+    """
+    parts = clusters.ravel().astype(bool)
+    if parts.all() or not parts.any():
+        return 0.0
+    rough = roughness(image)
+    sums = np.pad(rough.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    side = max(1, grid.patch // GRID)
+    y, x = (np.minimum(grid.origins() // GRID, np.array(rough.shape) - side)).T
+    y, x = np.maximum(y, 0), np.maximum(x, 0)
+    below, right = np.minimum(y + side, len(rough)), np.minimum(x + side, rough.shape[1])
+    total = sums[below, right] - sums[y, right] - sums[below, x] + sums[y, x]
+    log = np.log(0.5 + total / ((below - y) * (right - x)))
+    return float(abs(log[parts].mean() - log[~parts].mean()))
+
+
 def scores_of(
-    scores: Sequence[Sequence[float]], areas: float, cameras: Sequence[str], method: str
+    scores: Sequence[Sequence[float]],
+    gaps: Sequence[Sequence[float]],
+    areas: float,
+    cameras: Sequence[str],
+    method: str,
 ) -> dict[str, Any]:
-    """What untouched photos score, and how that grows with their size, as plain types.
+    """What untouched photos score, and how that grows with size and content, as plain types.
 
     Args:
         scores: of each photo, cut to 1, 2, ... equal parts of its own side by side.
+        gaps: `roughness_gap` of each of them.
         areas: patches that one part holds side by side.
         cameras: that made the photos.
         method: of the localisation.
 
     Returns:
-        "null": scores of two parts (of one where a photo has no more, moved by the slope);
-        "areas": of two parts; "slope": of logit(score) over log(areas), by least squares within
-        photos, not below 0.
+        "slopes": of logit(score) over log(areas) and over the gap, by weighted least squares, not
+        below 0; "areas": that the former counts from; "null": what is left of each photo's last
+        logit(score).
     """
-    steps = [
-        (math.log((k + 1) / k), _logit(row[k]) - _logit(row[k - 1]), camera)
-        for row, camera in zip(scores, cameras, strict=True)
-        for k in range(1, len(row))
-    ]
-    weights = np.array([list(cameras).count(camera) ** -0.5 for _, _, camera in steps])
-    across, up = (np.array([step[i] for step in steps]) for i in (0, 1))
-    slope = max(0.0, float(weights @ (across * up) / (weights @ across**2))) if steps else 0.0
-    moved = [
-        row[1] if len(row) > 1 else _expit(_logit(row[0]) + slope * math.log(2)) for row in scores
-    ]
-    null = null_of(moved, cameras)
-    return {"method": method, "areas": 2 * areas, "slope": round(slope, 4), "null": null}
+    weight, columns, logits = [], [], []
+    for row, gap, camera in zip(scores, gaps, cameras, strict=True):
+        for k, (score, between) in enumerate(zip(row, gap, strict=True)):
+            weight.append(list(cameras).count(camera) ** -0.5 / len(row))
+            columns.append((1.0, math.log(k + 1), between))
+            logits.append(_logit(score))
+    x, y, w = np.array(columns), np.array(logits), np.sqrt(weight)
+    kept, slopes = [0, 1, 2], np.zeros(3)
+    while True:  # without the columns whose slope would be negative
+        slopes[:] = 0
+        # A little towards no slope, as few photos may hardly differ.
+        ridge = np.diag([0.0, 1.0, 1.0])[:, kept]
+        left = np.concatenate([x[:, kept] * w[:, None], 0.1 * ridge])
+        slopes[kept] = np.linalg.lstsq(left, np.concatenate([y * w, np.zeros(3)]), rcond=None)[0]
+        if (slopes[1:] >= 0).all():
+            break
+        kept = [k for k in kept if k == 0 or slopes[k] >= 0]
+    last = np.cumsum([len(row) for row in scores]) - 1
+    return {
+        "method": method,
+        "areas": areas,
+        "slopes": {"log_areas": round(float(slopes[1]), 4), "gap": round(float(slopes[2]), 4)},
+        "null": null_of((y[last] - x[last, 1:] @ slopes[1:]).tolist(), cameras),
+    }
 
 
 def score_p_value(
-    calibration: dict[str, Any], score: float, method: str, num_areas: float
+    calibration: dict[str, Any], score: float, method: str, num_areas: float, gap: float
 ) -> float | None:
     """How often an untouched photo's splice score is this high; None where nothing tells.
 
@@ -84,27 +129,20 @@ def score_p_value(
         method: that it was computed with; None is returned for one without calibration.
         num_areas: how many patches the photo holds side by side. More room, more differences:
             beyond the sizes that were measured (`scores_of`) this is extrapolated.
+        gap: `roughness_gap` of its parts; as high a score is more common where they are unlike.
     """
     scores = calibration.get("scores", {})
-    if scores.get("method") != method:
+    slopes = scores.get("slopes")  # files of the first version have none
+    if scores.get("method") != method or not slopes:
         return None
-    # On the logit scale the scores' spread is even; a score of 0 or 1 stays finite.
-    null = {
-        "values": [_logit(v) for v in scores["null"]["values"]],
-        "weights": scores["null"]["weights"],
-    }
-    return share_above(
-        _logit(score) - scores["slope"] * math.log(num_areas / scores["areas"]), null
-    )
+    expected = slopes["log_areas"] * math.log(num_areas / scores["areas"]) + slopes["gap"] * gap
+    return share_above(_logit(score) - expected, scores["null"])
 
 
 def _logit(score: float) -> float:
+    """Of a score cut to [0.001, 0.999]: on this scale the spread of scores is even."""
     score = min(max(score, 1e-3), 1 - 1e-3)
     return math.log(score / (1 - score))
-
-
-def _expit(x: float) -> float:
-    return 1 / (1 + math.exp(-x))
 
 
 def agreement_p_value(calibration: dict[str, Any], agreement: float) -> float | None:

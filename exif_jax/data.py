@@ -52,7 +52,6 @@ class Region(NamedTuple):
         return math.log(0.5 + float(self.rough[y : y + n, x : x + n].mean()))
 
 
-
 class DataError(Exception):
     """The records cannot feed this training; the message says what is missing and how to get it."""
 

@@ -6,11 +6,10 @@ python -m exif_jax.evaluate --dataset folder --root DIR --model PATH --json OUT
 from __future__ import annotations
 
 import argparse
-import json
 import pathlib
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from tqdm import tqdm
 
@@ -26,6 +25,7 @@ from exif_jax.report import printable
 from exif_jax.splice_metrics import METRICS
 
 ROWS = "rows.jsonl"
+TEXT = "text"
 NAMES = ("folder", *DATASETS)
 
 
@@ -102,7 +102,11 @@ def _detectors(args: argparse.Namespace) -> tuple[list[Detector], Row]:
             stem = pathlib.Path(path).stem
             name = stem if method == METHODS[0] else f"{stem}, {method}"
             name += f" ({model.id[:6]})" if name in {d.name for d in found} else ""
-            found.append(evaluation.of_model(model, Settings(method=method), name))
+            found.append(
+                evaluation.of_text(model, name)
+                if method == TEXT
+                else evaluation.of_model(model, Settings(method=method), name)
+            )
     found += [photoholmes.detector(name) for name in args.photoholmes or []]
     return found + [evaluation.of_map(name, f) for name, f in BASELINES.items()], about
 
@@ -118,41 +122,17 @@ def _evaluate(
     failures: list[str],
 ) -> list[Row]:
     """The rows of all datasets; with an output folder each is kept there as soon as it is known."""
-    known = _read_rows(output / ROWS) if output else {}
-    if output:
-        # Whole lines only: what a killed run left behind is dropped here.
-        write_bytes(output / ROWS, b"".join(map(_line, known.values())))
     rows: list[Row] = []
-    for title, samples in sets:
-        progress = tqdm(samples, unit="photo", desc=printable(title))
+    with evaluation.open_rows(output and output / ROWS) as (known, write):
+        for title, samples in sets:
+            progress = tqdm(samples, unit="photo", desc=printable(title))
 
-        def failed(message: str, progress=progress) -> None:
-            failures.append(message)
-            progress.write(f"error: {message}; skipped", file=sys.stderr)
+            def failed(message: str, progress=progress) -> None:
+                failures.append(message)
+                progress.write(f"error: {message}; skipped", file=sys.stderr)
 
-        if output:
-            with open(output / ROWS, "ab", buffering=0) as file:
-                write: Callable[[Row], object] = lambda row, file=file: file.write(_line(row))  # noqa: E731
-                rows += evaluation.evaluate(progress, title, detectors, failed, known, write)
-        else:
-            rows += evaluation.evaluate(progress, title, detectors, failed)
+            rows += evaluation.evaluate(progress, title, detectors, failed, known, write)
     return rows
-
-
-def _line(row: Row) -> bytes:
-    return json.dumps(row, allow_nan=False).encode() + b"\n"
-
-
-def _read_rows(path: pathlib.Path) -> dict[tuple[str, str, str], Row]:
-    """The last row about each dataset, photo and detector; damaged lines are left out."""
-    found = {}
-    for line in path.read_bytes().splitlines() if path.is_file() else ():
-        try:
-            row = json.loads(line)
-            found[evaluation.row_key(row)] = row
-        except (ValueError, KeyError, TypeError, RecursionError):
-            continue
-    return found
 
 
 def _facts(about: Row, summaries: Sequence[Row], rows: Sequence[Row]) -> Row:
@@ -245,7 +225,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--root", required=True, action="append", metavar="DIR", help="where the dataset lies")
     add("--model", action="append", metavar="PATH",
         help="release file; again for more (default: what ships)")  # fmt: skip
-    add("--method", choices=METHODS, action="append", help=f"{METHOD_HELP}; again for more")
+    add("--method", choices=(*METHODS, TEXT), action="append",
+        help=f"{METHOD_HELP}; text compares patches with the file's own EXIF instead of each "
+        "other; again for more")  # fmt: skip
     add("--photoholmes", action="append", metavar="METHOD[=CONFIG]",
         help="a method of PhotoHolmes, where that is installed; CONFIG: its YAML file")  # fmt: skip
     add("--json", metavar="OUT", help="file for all figures")

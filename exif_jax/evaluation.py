@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
+from exif_jax import affinity
+from exif_jax.atomic import write_bytes
 from exif_jax.detection_metrics import detection_intervals, detection_metrics, mean_interval
+from exif_jax.embed import embed_exif
 from exif_jax.forensic_datasets import DatasetError, Sample, read_mask
 from exif_jax.localization import LocalizeError, Settings
 from exif_jax.localize import localize
@@ -20,6 +26,7 @@ from exif_jax.splice_metrics import OF_ANY_MAP, OF_PROBABILITIES, pixel_metrics,
 from exif_jax.splice_metrics import weighted as weighted_metrics
 
 Row = dict[str, Any]
+Change = Callable[[np.ndarray, np.ndarray | None], tuple[np.ndarray, np.ndarray | None]]
 
 
 class Finding(NamedTuple):
@@ -58,6 +65,30 @@ def of_model(model: Model, settings: Settings, name: str) -> Detector:
         return Finding(found.consistency, found.score, found.p_value)
 
     return Detector(name, f"{model.id} {settings}", find)
+
+
+def of_text(model: Model, name: str) -> Detector:
+    """Patches against the file's own EXIF, and not against each other, as a detector.
+
+    The map is (1 - cos) / 2 of each patch and the text, the score its mean over the patches: the
+    paper's use of both encoders at test time. A photo without EXIF is refused.
+    """
+
+    def find(pixels: np.ndarray, file: pathlib.Path | None) -> Finding:
+        exif = read_photo(file).exif if file else {}
+        known = {tag: value for tag, value in exif.items() if tag in model.tags}
+        if not known:
+            raise LocalizeError("the file says nothing of the camera; this needs its EXIF")
+        found = localize(pixels, model)
+        (z_D,) = embed_exif([known], model)
+        grid, apart_P = found.grid, (1 - found.embeddings @ z_D) / 2
+        down = affinity.coverage(grid.rows, grid.patch, grid.stride)
+        across = affinity.coverage(grid.columns, grid.patch, grid.stride)
+        apart = jnp.asarray(apart_P).reshape(grid.rows, grid.columns, 1)
+        cells = affinity.spread(apart, jnp.asarray(down), jnp.asarray(across))[..., 0]
+        return Finding(np.asarray(affinity.upsample(cells, grid)), float(apart_P.mean()))
+
+    return Detector(name, f"{model.id} text", find)
 
 
 def of_map(name: str, make_map: Callable[[np.ndarray], np.ndarray]) -> Detector:
@@ -110,6 +141,7 @@ def evaluate(
     failed: Callable[[str], None],
     known: Mapping[tuple[str, str, str], Row] | None = None,
     write: Callable[[Row], object] = lambda row: None,
+    change: Change | None = None,
 ) -> list[Row]:
     """Every detector on every photo that can be used.
 
@@ -121,6 +153,7 @@ def evaluate(
         known: rows of an earlier run, by `row_key`; they are taken where the file is still the
             same.
         write: given each new row at once.
+        change: what is done to pixels and mask before; None: nothing.
 
     Returns:
         The rows, photo by photo: dataset, image, detector, key, file (size and time), and what
@@ -142,6 +175,8 @@ def evaluate(
                 continue
             pixels = read_photo(sample.image).pixels
             mask = read_mask(sample.mask, pixels.shape[:2]) if sample.mask else None
+            if change:
+                pixels, mask = change(pixels, mask)
         except (DatasetError, PhotoError) as e:
             failed(printable(e))
             continue
@@ -150,7 +185,7 @@ def evaluate(
             continue
         for detector in wanted:
             try:
-                row = score_photo(pixels, mask, detector, sample.image)
+                row = score_photo(pixels, mask, detector, None if change else sample.image)
             except LocalizeError as e:
                 failed(f"{printable(sample.image)}: {printable(e)} ({detector.name})")
                 continue
@@ -163,6 +198,42 @@ def evaluate(
 def row_key(row: Row) -> tuple[str, str, str]:
     """What tells a row from all others."""
     return row["dataset"], row["image"], row["key"]
+
+
+def read_rows(path: pathlib.Path) -> dict[tuple[str, str, str], Row]:
+    """The last row about each dataset, photo and detector; damaged lines are left out."""
+    found = {}
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
+        try:
+            row = json.loads(line)
+            found[row_key(row)] = row
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue
+    return found
+
+
+@contextlib.contextmanager
+def open_rows(
+    path: pathlib.Path | None,
+) -> Iterator[tuple[dict[tuple[str, str, str], Row], Callable[[Row], object]]]:
+    """The rows of an earlier run in a file, and what adds a row to it; nothing where None.
+
+    Raises:
+        OSError: the file cannot be read or written.
+    """
+    if path is None:
+        yield {}, lambda row: None
+        return
+    known = read_rows(path)
+    # Whole lines only: what a killed run left behind is dropped here.
+    write_bytes(path, b"".join(map(row_line, known.values())))
+    with open(path, "ab", buffering=0) as file:
+        yield known, lambda row: file.write(row_line(row))
+
+
+def row_line(row: Row) -> bytes:
+    """A row as a line of strict JSON."""
+    return json.dumps(row, allow_nan=False).encode() + b"\n"
 
 
 def _stamp(path: pathlib.Path) -> tuple[int, int]:

@@ -126,9 +126,7 @@ def draw_corner(
     return y, x
 
 
-def process(
-    region: np.ndarray, size: int, history: History, corner: tuple[int, int]
-) -> np.ndarray:
+def process(region: np.ndarray, size: int, history: History, corner: tuple[int, int]) -> np.ndarray:
     """Cuts a patch out of a region and gives it a history.
 
     Args:

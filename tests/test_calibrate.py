@@ -102,7 +102,7 @@ def test_the_command_adds_a_bank_and_nulls_and_leaves_the_weights(records, uncal
     known = calibration["measured_on"]
     assert len(calibration["agreement"]["values"]) == known["photos"] > 0
     assert len(calibration["scores"]["null"]["values"]) == known["photos"]
-    assert calibration["scores"]["areas"] == pytest.approx(2 * (128 / 32) ** 2)
+    assert calibration["scores"]["areas"] == pytest.approx((128 / 32) ** 2)
     again = tmp_path / "again.safetensors"
     assert main([str(uncalibrated), str(again), "--records", str(records)]) == 0
     assert again.read_bytes() == out.read_bytes()

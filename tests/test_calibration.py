@@ -6,54 +6,115 @@ import numpy as np
 import pytest
 
 from exif_jax import calibration as c
+from exif_jax.affinity import patch_grid
 
 
-def calibrated(scores, method="cut"):
-    cameras = [str(i) for i in range(len(scores))]
-    null = c.null_of(scores, cameras)
-    return {"scores": {"method": method, "areas": 10.0, "slope": 0.0, "null": null}}
+def calibrated(logits, method="cut", **slopes):
+    null = c.null_of(logits, [str(i) for i in range(len(logits))])
+    slopes = {"log_areas": 0.0, "gap": 0.0} | slopes
+    return {"scores": {"method": method, "areas": 10.0, "slopes": slopes, "null": null}}
+
+
+def expit(x):
+    return 1 / (1 + math.exp(-x))
 
 
 def test_p_values_of_fresh_draws_are_even():
     # Were p uniform, 5 % of fresh scores would fall below 0.05; the smoothing is a little shy.
     rng = np.random.default_rng(0)
-    draw = lambda n: 1 / (1 + np.exp(-rng.normal(-2, 1, n)))  # noqa: E731
-    model = calibrated(draw(400))
-    p = np.array([c.score_p_value(model, float(s), "cut", 10.0) for s in draw(4000)])
+    model = calibrated(rng.normal(-2, 1, 400))
+    fresh = [expit(x) for x in rng.normal(-2, 1, 4000)]
+    p = np.array([c.score_p_value(model, s, "cut", 10.0, 0.0) for s in fresh])
     for level in (0.02, 0.05, 0.2, 0.5, 0.8):
         assert 0.6 * level < (p <= level).mean() < 1.3 * level + 0.01
 
 
 def test_p_falls_with_the_score_and_has_a_floor():
-    model = calibrated(np.linspace(0.01, 0.3, 60))
-    p = [c.score_p_value(model, s, "cut", 10.0) for s in (0.0, 0.1, 0.2, 0.3, 0.6, 1.0)]
+    model = calibrated(np.linspace(-5, -1, 60))
+    p = [c.score_p_value(model, s, "cut", 10.0, 0.0) for s in (0.0, 0.02, 0.1, 0.2, 0.6, 1.0)]
     assert p == sorted(p, reverse=True)
-    assert p[0] == pytest.approx(1, abs=0.01)
+    assert p[0] == pytest.approx(1, abs=0.02)
     assert p[-1] == pytest.approx(1 / 61)
 
 
-def test_larger_photos_score_higher_by_the_slope_that_was_measured():
-    rng = np.random.default_rng(1)
-    base, slope = rng.normal(-3, 1, 200), 0.4
-    areas = np.log([1, 2, 3])
-    rows = [
-        [1 / (1 + math.exp(-(x + slope * a + rng.normal(0, 0.1)))) for a in areas[: 1 + i % 3]]
-        for i, x in enumerate(base)
-    ]
-    model = {"scores": c.scores_of(rows, 10.0, [str(i) for i in range(200)], "cut")}
-    assert model["scores"]["slope"] == pytest.approx(slope, abs=0.05)
-    assert model["scores"]["areas"] == 20.0 and len(model["scores"]["null"]["values"]) == 200
-    score = 1 / (1 + math.exp(3 - slope * math.log(2)))  # the middle, at two parts
-    assert c.score_p_value(model, score, "cut", 20.0) == pytest.approx(0.5, abs=0.08)
-    large = 1 / (1 + math.exp(3 - slope * math.log(50)))  # the middle, at fifty
-    assert c.score_p_value(model, large, "cut", 500.0) == pytest.approx(0.5, abs=0.08)
+def test_p_rises_with_the_size_and_with_what_the_content_explains():
+    model = calibrated(np.linspace(-5, -1, 60), log_areas=0.5, gap=1.0)
+    assert c.score_p_value(model, expit(-2), "cut", 10.0, 0.0) == pytest.approx(
+        c.score_p_value(model, expit(-2 + 0.5 * math.log(4) + 0.3), "cut", 40.0, 0.3)
+    )
 
 
-def test_a_slope_is_never_negative_and_one_part_is_enough():
-    falling = c.scores_of([[0.5, 0.3], [0.4, 0.2]], 1.0, ["a", "b"], "cut")
-    assert falling["slope"] == 0.0
-    single = c.scores_of([[0.5], [0.4]], 1.0, ["a", "b"], "cut")
-    assert single["slope"] == 0.0 and single["null"]["values"] == [0.4, 0.5]
+def photos(slope, per_gap, count=300, noise=0.1, seed=1):
+    """Scores and gaps of photos cut to one, two and three parts."""
+    rng = np.random.default_rng(seed)
+    scores, gaps = [], []
+    for i in range(count):
+        parts = range(1, 2 + i % 3)
+        gaps.append([abs(rng.normal(0, 0.5)) for _ in parts])
+        base = rng.normal(-3, 0.7)
+        scores.append(
+            [
+                expit(base + slope * math.log(k) + per_gap * g + rng.normal(0, noise))
+                for k, g in zip(parts, gaps[-1], strict=True)
+            ]
+        )
+    return scores, gaps, 10.0, [str(i) for i in range(count)], "cut"
+
+
+def test_the_slopes_are_found_again():
+    found = c.scores_of(*photos(0.4, 1.2))
+    assert found["slopes"]["log_areas"] == pytest.approx(0.4, abs=0.15)
+    assert found["slopes"]["gap"] == pytest.approx(1.2, abs=0.15)
+    assert found["areas"] == 10.0 and len(found["null"]["values"]) == 300
+    # The middle of the photos at fifty parts whose content differs much is again the middle.
+    middle = expit(-3 + 0.4 * math.log(50) + 1.2 * 1.5)
+    p = c.score_p_value({"scores": found}, middle, "cut", 500.0, 1.5)
+    assert p == pytest.approx(0.5, abs=0.2)
+
+
+def test_p_values_of_other_cameras_keep_their_level():
+    model = {"scores": c.scores_of(*photos(0.3, 1.0, 400))}
+    scores, gaps, *_ = photos(0.3, 1.0, 2000, seed=2)
+    p = np.array(
+        [
+            c.score_p_value(model, row[-1], "cut", 10.0 * len(row), gap[-1])
+            for row, gap in zip(scores, gaps, strict=True)
+        ]
+    )
+    for level in (0.05, 0.2, 0.5):
+        assert (p <= level).mean() == pytest.approx(level, rel=0.35)
+
+
+def test_slopes_are_never_negative_and_one_part_is_enough():
+    falling = c.scores_of(*photos(-0.8, -1.0))
+    assert falling["slopes"] == {"log_areas": 0.0, "gap": 0.0}
+    single = c.scores_of([[0.5], [0.2]], [[0.0], [0.0]], 1.0, ["a", "b"], "cut")
+    assert single["slopes"] == {"log_areas": 0.0, "gap": 0.0}
+    assert single["null"]["values"] == pytest.approx([math.log(0.25), 0.0], abs=1e-4)
+
+
+def test_roughness_gap_is_that_of_the_parts():
+    rng = np.random.default_rng(0)
+    image = np.full((96, 160, 3), 128.0)
+    image[:, :80] += rng.normal(0, 8, (96, 80, 3))
+    image[:, 80:] += rng.normal(0, 2, (96, 80, 3))
+    image = image.clip(0, 255).astype(np.uint8)
+    grid = patch_grid(96, 160, 32, 16, 4096, 8)
+    left = (grid.origins()[:, 1] + 16 < 80).reshape(grid.rows, grid.columns).astype(int)
+    step = np.abs(np.diff(image[..., 1].astype(int), axis=1))
+
+    def log_of(y, x):
+        return math.log(0.5 + step[y : y + 32, x : min(x + 32, 159)].mean())
+
+    logs = np.array([log_of(y, x) for y, x in grid.origins()])
+    parts = left.ravel() > 0
+    expected = logs[parts].mean() - logs[~parts].mean()
+    assert c.roughness_gap(image, left, grid) == pytest.approx(expected, abs=0.02)
+    assert c.roughness_gap(image, 1 - left, grid) == c.roughness_gap(image, left, grid)
+    assert c.roughness_gap(image, left * 0, grid) == 0
+    small = patch_grid(16, 20, 16, 4, 16, 1)
+    parts = np.arange(small.num_patches).reshape(small.rows, small.columns) % 2
+    assert np.isfinite(c.roughness_gap(image[:16, :20], parts, small))
 
 
 def test_many_photos_of_one_camera_do_not_drown_the_others():
@@ -65,13 +126,13 @@ def test_many_photos_of_one_camera_do_not_drown_the_others():
 
 @pytest.mark.parametrize("calibration", [{}, {"scores": {}}])
 def test_without_a_calibration_there_is_no_p_value(calibration):
-    assert c.score_p_value(calibration, 0.5, "cut", 10) is None
+    assert c.score_p_value(calibration, 0.5, "cut", 10, 0.0) is None
     assert c.agreement_p_value(calibration, 0.5) is None
     assert c.score_band(None) is None and c.agreement_band(None) is None
 
 
 def test_another_method_is_not_calibrated():
-    assert c.score_p_value(calibrated([0.1, 0.2]), 0.5, "mean_shift", 10) is None
+    assert c.score_p_value(calibrated([0.1, 0.2]), 0.5, "mean_shift", 10, 0.0) is None
 
 
 def test_low_agreement_is_what_is_rare():

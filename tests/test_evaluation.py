@@ -128,3 +128,29 @@ def test_known_rows_are_taken_while_the_files_are_the_same(tmp_path):
     evaluation.evaluate(samples, "other", [again], print, known)
     evaluation.evaluate(samples, "set", [Detector("rough", "rough 2", watch)], print, known)
     assert len(asked) == 2 + 8
+
+
+def test_text_sets_patches_against_the_files_own_exif(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    image, _ = spliced()
+    exif = Image.Exif()
+    exif[271] = "Canopus"
+    Image.fromarray(image).save(tmp_path / "said.jpg", exif=exif, quality=98)
+    Image.fromarray(image).save(tmp_path / "silent.png")
+    z = np.array([0.6, 0.8], np.float32)
+    monkeypatch.setattr(evaluation, "localize", lambda p, _: localize_with(p, roughness, {}, PATCH))
+    asked = []
+    monkeypatch.setattr(evaluation, "embed_exif", lambda exif, _: asked.extend(exif) or z[None])
+    model = SimpleNamespace(id="m", tags=("Make", "Model"))
+    detector = evaluation.of_text(model, "text")
+    found = detector.find(image, tmp_path / "said.jpg")
+    assert asked == [{"Make": "Canopus"}]
+    reference = localize_with(image, roughness, {}, PATCH)
+    apart = (1 - reference.embeddings @ z) / 2
+    assert found.score == pytest.approx(apart.mean())
+    assert found.map.shape == image.shape[:2]
+    assert apart.min() - 1e-6 <= found.map.min() <= found.map.max() <= apart.max() + 1e-6
+    for file in (tmp_path / "silent.png", None):
+        with pytest.raises(LocalizeError, match="says nothing of the camera"):
+            detector.find(image, file)

@@ -1,0 +1,82 @@
+"""How often untouched photos are accused, at p-values of 1, 5 and 10 %, on cameras not fitted to.
+
+    python -m benchmarks.calibration --records records --untouched splices/pristine
+
+Every validation camera in turn is left out: the null distribution comes from the other cameras,
+and its photos are judged by it, at each size that they give. `--untouched` adds photos of a folder,
+judged by what the release file carries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+
+import numpy as np
+from tqdm import tqdm
+
+from exif_jax.calibrate import KnownPhoto, known_photos, reader_side
+from exif_jax.calibration import score_p_value, scores_of
+from exif_jax.forensic_datasets import photos_in
+from exif_jax.localization import Settings
+from exif_jax.localize import localize
+from exif_jax.release import PRETRAINED, load_model
+
+LEVELS = (0.01, 0.05, 0.10)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--model", default=str(PRETRAINED), help="default: what ships")
+    parser.add_argument("--records", required=True, help="that the model was trained with")
+    parser.add_argument("--untouched", type=pathlib.Path, help="folder of untouched photos")
+    args = parser.parse_args()
+    model = load_model(args.model)
+    known = known_photos(args.records, model)
+    areas = (reader_side(args.records) / model.patch_size) ** 2
+    judged = leave_one_out(known, areas)
+    print(f"{'untouched photos':<32}{'number':>8}" + "".join(f"{x:>8.0%}" for x in LEVELS))
+    show("left-out cameras", judged)
+    for parts in sorted({parts for parts, *_ in judged}):
+        show(f"  of {parts} x {areas:.0f} patches", [row for row in judged if row[0] == parts])
+    middle = float(np.median([gap for _, gap, *_ in judged]))
+    show("  content alike", [row for row in judged if row[1] <= middle])
+    show("  content unlike", [row for row in judged if row[1] > middle])
+    if args.untouched:
+        found = [localize(path, model).p_value for path in tqdm(photos_in(args.untouched))]
+        show(args.untouched.name, [(0, 0.0, p, 1.0) for p in found if p is not None])
+
+
+def leave_one_out(known: list[KnownPhoto], areas: float) -> list[tuple[int, float, float, float]]:
+    """Number of parts, roughness gap, p-value and weight of every photo at every size.
+
+    n photos of a camera at a size weigh sqrt(n) together, as in the null.
+    """
+    cameras = [photo.camera for photo in known]
+    method, judged = Settings().method, []
+    for camera in sorted(set(cameras)):
+        others = [photo for photo in known if photo.camera != camera]
+        scores = scores_of(
+            [photo.scores for photo in others],
+            [photo.gaps for photo in others],
+            areas,
+            [photo.camera for photo in others],
+            method,
+        )
+        own = [photo for photo in known if photo.camera == camera]
+        for photo in own:
+            for k, (score, gap) in enumerate(zip(photo.scores, photo.gaps, strict=True), 1):
+                p = score_p_value({"scores": scores}, score, method, k * areas, gap)
+                alike = sum(len(other.scores) >= k for other in own)
+                judged.append((k, gap, float(p or 0), alike**-0.5))
+    return judged
+
+
+def show(title: str, judged: list[tuple[int, float, float, float]]) -> None:
+    p, weight = (np.array([row[k] for row in judged]) for k in (2, 3))
+    seen = [weight[p <= level].sum() / weight.sum() for level in LEVELS]
+    print(f"{title:<32}{len(judged):>8}" + "".join(f"{x:>8.1%}" for x in seen))
+
+
+if __name__ == "__main__":
+    main()

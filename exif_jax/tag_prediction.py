@@ -1,0 +1,99 @@
+"""What a model knows of EXIF on photos it never saw: retrieval both ways, and every tag.
+
+python -m exif_jax.tag_prediction --records DIR
+
+The paper's retrieval and zero-shot tag prediction, on the validation cameras of the records.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from exif_jax import records
+from exif_jax.atomic import write_bytes
+from exif_jax.embed import embed_exif
+from exif_jax.linear_probe import embed
+from exif_jax.release import PRETRAINED, Model, ReleaseError, load_model
+from exif_jax.report import json_bytes, printable
+from exif_jax.retrieval import retrieval_metrics, tag_metrics, tag_questions
+
+PER_TAG = ("tag_accuracy", "tag_chance", "tag_retrieval", "tag_prevalence")
+
+
+def predict(model: Model, folder: str, split: str = "validation") -> dict[str, float]:
+    """The metrics of `retrieval_metrics` and `tag_metrics` on the photos of a split.
+
+    A photo is the mean embedding of tiles over its first region; its text all its tags.
+
+    Raises:
+        exif_jax.records.RecordError: the folder holds no records, or damaged ones.
+    """
+    reader = records.RecordReader(folder, split)
+    first: dict[Any, int] = {}
+    for index, photo in enumerate(np.asarray(reader.photo_ids).tolist()):
+        first.setdefault(photo, index)
+    chosen = [records.decode_record(reader[i]) for i in first.values()]
+    images = (records.decode_image(record) for record in tqdm(chosen, unit="photo"))
+    features = embed((image[: min(image.shape[:2]), : min(image.shape[:2])] for image in images),
+                     model)  # fmt: skip
+    z_img = features[:, : features.shape[1] // 2]
+    z_img = z_img / np.maximum(np.linalg.norm(z_img, axis=1, keepdims=True), 1e-12)
+    exif = [{t: record.exif[t] for t in model.tags if t in record.exif} for record in chosen]
+    asked = tag_questions(exif)
+    values = [{question.tag: value} for question in asked for value in question.values]
+    z_values = embed_exif(values, model) if values else np.zeros((0, z_img.shape[1]), np.float32)
+    found = retrieval_metrics(z_img, embed_exif(exif, model))
+    return {"photos": len(chosen), **found, **tag_metrics(z_img, z_values, asked)}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m exif_jax.tag_prediction",
+        description="Finds each photo's EXIF among all and each EXIF's photo, and names every "
+        "tag's value zero-shot, on photos of cameras outside training. Beside each figure: what "
+        "the most frequent value, or a random order, would give.",
+        epilog="exit codes: 0 done, 1 unreadable model or records, 2 wrong usage",
+    )
+    add = parser.add_argument
+    add("--records", required=True, metavar="DIR", help="of data_prep.photos")
+    add("--split", choices=("validation", "train"), default="validation")
+    add("--model", default=str(PRETRAINED), metavar="PATH",
+        help="release file (default: what ships)")  # fmt: skip
+    add("--json", metavar="OUT", help="file for the figures")
+    args = parser.parse_args(argv)
+    try:
+        model = load_model(args.model)
+        found = predict(model, args.records, args.split)
+        if args.json:
+            write_bytes(args.json, json_bytes({"model": model.id} | found))
+    except (ReleaseError, records.RecordError, ValueError) as e:
+        return _fail(printable(e))
+    except OSError as e:
+        return _fail(f"{printable(args.json)}: cannot be written ({e.strerror})")
+    print(f"model {model.id}, {found['photos']:.0f} photos")
+    for name in ("image_to_exif", "exif_to_image"):
+        shares = "  ".join(f"recall@{k} {found[f'{name}_r{k}']:.3f}" for k in (1, 5, 10))
+        print(f"{name:<16}{shares}  median rank {found[f'{name}_median_rank']:g}")
+    print(f"{'chance':<16}recall@1 {found['chance_r1']:.3f}\n")
+    print(f"{'tag':<32}{'accuracy':>10}{'frequent':>10}{'retrieval':>11}{'random':>9}")
+    tags = [name.removeprefix("tag_accuracy/") for name in found if "tag_accuracy/" in name]
+    for tag in (*tags, ""):
+        figures = [found.get(f"{kind}/{tag}" if tag else kind, float("nan")) for kind in PER_TAG]
+        print(f"{tag or 'mean':<32}" + "{:10.3f}{:10.3f}{:11.3f}{:9.3f}".format(*figures))
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
