@@ -16,7 +16,7 @@ TRAIN = [
     "tensorboardX>=2.6",
 ]
 DATA = ["fsspec>=2024.6", "google-crc32c>=1.5", "protobuf>=5"]
-EVAL = ["scikit-learn>=1.5", "scipy>=1.15"]
+EVAL = ["matplotlib>=3.9", "scikit-learn>=1.5", "scipy>=1.15"]
 DOWNLOAD = ["aiohttp>=3.10", "zstandard>=0.22"]
 DEV = [
     "exifread>=3.4",

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from exif_jax import bank as banks
 from exif_jax import records, verify
-from exif_jax.calibration import null_of, roughness_gap, scores_of
+from exif_jax.calibration import null_of, scores_of
 from exif_jax.embed import embed_exif
 from exif_jax.localization import Settings
 from exif_jax.localize import localize
@@ -40,7 +40,7 @@ class KnownPhoto:
     Attributes:
         exif: canonical tags.
         scores: splice score of its first 1, 2, 3 regions side by side, as many as it has.
-        gaps: `calibration.roughness_gap` of each.
+        gaps: `Localization.roughness_gap` of each.
         z_D: mean of its patches' unit embeddings.
     """
 
@@ -78,7 +78,7 @@ def known_photos(folder: str, model: Model) -> list[KnownPhoto]:
             steps = max(1, (image.shape[1] - model.patch_size) // _STRIDE)
             result = localize(image, model, Settings(num_per_dim=steps))
             scores.append(result.score)
-            gaps.append(roughness_gap(image, result.clusters, result.grid))
+            gaps.append(result.roughness_gap)
             z_PxD = result.embeddings
         found.append(KnownPhoto(regions[0].exif, tuple(scores), tuple(gaps), z_PxD.mean(axis=0)))
     return found

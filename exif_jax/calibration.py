@@ -13,9 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from exif_jax.affinity import Grid
-from exif_jax.processing import GRID, roughness
-
 # A p-value at or below the first is weak evidence, at or below the second strong.
 WEAK, STRONG = 0.05, 0.02
 
@@ -45,32 +42,6 @@ def share_above(score: float, null: dict[str, Any]) -> float:
     return float(np.clip(np.asarray(tail) @ weights, 1 / (len(values) + 1), 1.0))
 
 
-def roughness_gap(image: np.ndarray, clusters: np.ndarray, grid: Grid) -> float:
-    """How unlike in roughness the two parts of a photo are: content alone makes such parts differ.
-
-    Args:
-        image: uint8 [H, W, 3].
-        clusters: int [rows, columns], 0 and 1.
-        grid: of the patches.
-
-    Returns:
-        The difference of the parts' mean log roughness (`processing.roughness`, half a level added,
-        by patches), not negative; 0 where there is one part.
-    """
-    parts = clusters.ravel().astype(bool)
-    if parts.all() or not parts.any():
-        return 0.0
-    rough = roughness(image)
-    sums = np.pad(rough.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    side = max(1, grid.patch // GRID)
-    y, x = (np.minimum(grid.origins() // GRID, np.array(rough.shape) - side)).T
-    y, x = np.maximum(y, 0), np.maximum(x, 0)
-    below, right = np.minimum(y + side, len(rough)), np.minimum(x + side, rough.shape[1])
-    total = sums[below, right] - sums[y, right] - sums[below, x] + sums[y, x]
-    log = np.log(0.5 + total / ((below - y) * (right - x)))
-    return float(abs(log[parts].mean() - log[~parts].mean()))
-
-
 def scores_of(
     scores: Sequence[Sequence[float]],
     gaps: Sequence[Sequence[float]],
@@ -82,7 +53,7 @@ def scores_of(
 
     Args:
         scores: of each photo, cut to 1, 2, ... equal parts of its own side by side.
-        gaps: `roughness_gap` of each of them.
+        gaps: `Localization.roughness_gap` of each of them.
         areas: patches that one part holds side by side.
         cameras: that made the photos.
         method: of the localisation.
@@ -129,7 +100,7 @@ def score_p_value(
         method: that it was computed with; None is returned for one without calibration.
         num_areas: how many patches the photo holds side by side. More room, more differences:
             beyond the sizes that were measured (`scores_of`) this is extrapolated.
-        gap: `roughness_gap` of its parts; as high a score is more common where they are unlike.
+        gap: `Localization.roughness_gap`; as high a score is more common where they are unlike.
     """
     scores = calibration.get("scores", {})
     slopes = scores.get("slopes")  # files of the first version have none

@@ -211,7 +211,7 @@ def _radial(args: argparse.Namespace, model: Model) -> dict[str, Any]:
             tqdm.write(f"error: {printable(e)}; skipped", file=sys.stderr)
             continue
         for label in rng.choice(CLASSES, min(args.per_photo, CLASSES), replace=False):
-            images.append(distorted(pixels, strengths[label]))
+            images.append(distorted(pixels, float(strengths[label])))
             labels.append(int(label))
             groups.append(k)
     result = probe(embed(images, model), np.array(labels), np.array(groups))

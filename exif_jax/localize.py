@@ -19,7 +19,7 @@ import numpy as np
 
 from exif_jax import affinity, batch, command, html_report, report
 from exif_jax.affinity import Encoder, Share
-from exif_jax.calibration import roughness_gap, score_band, score_p_value
+from exif_jax.calibration import score_band, score_p_value
 from exif_jax.localization import (
     METHOD_HELP,
     METHODS,
@@ -60,8 +60,9 @@ def localize(
     if found.flat:
         return found
     areas = found.consistency.size / model.patch_size**2
-    gap = roughness_gap(image, found.clusters, found.grid) if model.calibration else 0.0
-    p_value = score_p_value(model.calibration, found.score, settings.method, areas, gap)
+    p_value = score_p_value(
+        model.calibration, found.score, settings.method, areas, found.roughness_gap
+    )
     return dataclasses.replace(found, p_value=p_value, band=score_band(p_value))
 
 

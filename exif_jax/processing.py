@@ -20,6 +20,7 @@ SHIFT_TAG = "Grid Shift"
 SAVED_TAG = "Saved Quality"
 DENOISE_TAG = "Denoising"
 GRID = 8  # pixels: side of a JPEG block
+_BAND = 32  # rows of blocks
 FILTERS = ("bilinear", "bicubic", "lanczos")
 DENOISERS = {
     "median 3": ImageFilter.MedianFilter(3),
@@ -164,11 +165,15 @@ def roughness(region: np.ndarray) -> np.ndarray:
     Returns:
         float32 [H // 8, W // 8], in levels of 255.
     """
-    green = region[..., 1].astype(np.int16)
-    step = np.abs(np.diff(green, axis=1, append=green[:, -1:]))
     rows, columns = (side // GRID for side in region.shape[:2])
-    step = step[: rows * GRID, : columns * GRID].reshape(rows, GRID, columns, GRID)
-    return step.mean(axis=(1, 3), dtype=np.float32)
+    found = np.zeros((rows, columns), np.float32)
+    for top in range(0, rows, _BAND):  # in bands, as a large photo's steps need its memory again
+        bottom = min(top + _BAND, rows)
+        green = region[top * GRID : bottom * GRID, :, 1].astype(np.int16)
+        step = np.abs(np.diff(green, axis=1, append=green[:, -1:]))[:, : columns * GRID]
+        blocks = step.reshape(bottom - top, GRID, columns, GRID)
+        found[top:bottom] = blocks.mean(axis=(1, 3), dtype=np.float32)
+    return found
 
 
 def compress(image: np.ndarray, jpeg: Jpeg) -> np.ndarray:

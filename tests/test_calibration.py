@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from exif_jax import calibration as c
-from exif_jax.affinity import patch_grid
 
 
 def calibrated(logits, method="cut", **slopes):
@@ -91,30 +90,6 @@ def test_slopes_are_never_negative_and_one_part_is_enough():
     single = c.scores_of([[0.5], [0.2]], [[0.0], [0.0]], 1.0, ["a", "b"], "cut")
     assert single["slopes"] == {"log_areas": 0.0, "gap": 0.0}
     assert single["null"]["values"] == pytest.approx([math.log(0.25), 0.0], abs=1e-4)
-
-
-def test_roughness_gap_is_that_of_the_parts():
-    rng = np.random.default_rng(0)
-    image = np.full((96, 160, 3), 128.0)
-    image[:, :80] += rng.normal(0, 8, (96, 80, 3))
-    image[:, 80:] += rng.normal(0, 2, (96, 80, 3))
-    image = image.clip(0, 255).astype(np.uint8)
-    grid = patch_grid(96, 160, 32, 16, 4096, 8)
-    left = (grid.origins()[:, 1] + 16 < 80).reshape(grid.rows, grid.columns).astype(int)
-    step = np.abs(np.diff(image[..., 1].astype(int), axis=1))
-
-    def log_of(y, x):
-        return math.log(0.5 + step[y : y + 32, x : min(x + 32, 159)].mean())
-
-    logs = np.array([log_of(y, x) for y, x in grid.origins()])
-    parts = left.ravel() > 0
-    expected = logs[parts].mean() - logs[~parts].mean()
-    assert c.roughness_gap(image, left, grid) == pytest.approx(expected, abs=0.02)
-    assert c.roughness_gap(image, 1 - left, grid) == c.roughness_gap(image, left, grid)
-    assert c.roughness_gap(image, left * 0, grid) == 0
-    small = patch_grid(16, 20, 16, 4, 16, 1)
-    parts = np.arange(small.num_patches).reshape(small.rows, small.columns) % 2
-    assert np.isfinite(c.roughness_gap(image[:16, :20], parts, small))
 
 
 def test_many_photos_of_one_camera_do_not_drown_the_others():
