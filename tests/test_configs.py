@@ -7,7 +7,7 @@ import pathlib
 import jax
 import pytest
 
-from configs import ablations, vit_ti_cpu
+from configs import ablations, vit_ti_128, vit_ti_cpu
 from exif_jax import sharding, train_state
 from exif_jax.train_config import check_config, make_model_config, make_recipe
 
@@ -34,6 +34,14 @@ def test_a_config_begins(name):
     explained = importlib.import_module("configs.vit_b").get_config()
     for group in ("data", "optim", "train", "eval", "mesh"):
         assert set(config[group]) == set(explained[group])
+
+
+def test_the_runs_of_the_weights_that_ship():
+    first, second = (vit_ti_128.get_config(run) for run in ("first", "second"))
+    assert begins(first) == begins(second)
+    assert second.train.num_steps > first.train.num_steps and second.data.contrast == 0.5
+    with pytest.raises(ValueError, match="choose first or second"):
+        vit_ti_128.get_config("third")
 
 
 def test_the_papers_recipe():
