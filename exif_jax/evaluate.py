@@ -50,8 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         detectors, about = _detectors(args)
         sets = [
-            (_title(name, root), read_dataset(name, root, args.partial))
-            for name, root in zip(datasets, args.root, strict=True)
+            (title, read_dataset(name, root, args.partial))
+            for title, name, root in zip(
+                _titles(datasets, args.root), datasets, args.root, strict=True
+            )
         ]
     except (DatasetError, ReleaseError, photoholmes.PhotoHolmesError) as e:
         return _fail(printable(e))
@@ -65,10 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         rows = _evaluate(sets, detectors, output, failures)
         summaries = [
-            evaluation.summarize(part)
+            evaluation.summarize(
+                [r for r in rows if (r["dataset"], r["key"]) == (title, detector.key)],
+                title,
+                detector.name,
+            )
             for title, _ in sets
             for detector in detectors
-            if (part := [r for r in rows if (r["dataset"], r["key"]) == (title, detector.key)])
         ]
         table = [evaluation_report.HEADER, *map(evaluation_report.cells, summaries)]
         if target:
@@ -111,8 +116,16 @@ def _detectors(args: argparse.Namespace) -> tuple[list[Detector], Row]:
     return found + [evaluation.of_map(name, f) for name, f in BASELINES.items()], about
 
 
-def _title(name: str, root: str) -> str:
-    return pathlib.Path(root).resolve().name if name == "folder" else name
+def _titles(names: Sequence[str], roots: Sequence[str]) -> list[str]:
+    """What rows call the datasets: their names, of folders the folder's, and no two alike."""
+    plain = [
+        pathlib.Path(root).resolve().name if name == "folder" else name
+        for name, root in zip(names, roots, strict=True)
+    ]
+    return [
+        title if plain.count(title) == 1 else f"{title} {plain[: k + 1].count(title)}"
+        for k, title in enumerate(plain)
+    ]
 
 
 def _evaluate(
@@ -137,17 +150,17 @@ def _evaluate(
 
 def _facts(about: Row, summaries: Sequence[Row], rows: Sequence[Row]) -> Row:
     """The JSON: the first model's figures on the first dataset on top, then everything."""
-    first = summaries[0] if summaries else None
+    first = summaries[0]
     baselines = {
         s["detector"]: s["mean"]
         for s in summaries
-        if first and s["dataset"] == first["dataset"] and s["detector"] in BASELINES
+        if s["dataset"] == first["dataset"] and s["detector"] in BASELINES
     }
-    detection = first and first["detection"]
+    detection = first["detection"]
     return {
         "schema": "exif-jax/evaluation/2",
         **about,
-        "mean": first["mean"] if first else dict.fromkeys(METRICS),
+        "mean": dict.fromkeys(METRICS) | first["mean"],
         "detection_auc": detection["auc"] if detection else None,
         "baselines": baselines,
         "results": summaries,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from exif_jax import affinity
+from exif_jax import __version__, affinity
 from exif_jax.atomic import write_bytes
 from exif_jax.detection_metrics import detection_intervals, detection_metrics, mean_interval
 from exif_jax.embed import embed_exif
@@ -64,7 +64,7 @@ def of_model(model: Model, settings: Settings, name: str) -> Detector:
         found = localize(pixels, model, settings)
         return Finding(found.consistency, found.score, found.p_value)
 
-    return Detector(name, f"{model.id} {settings}", find)
+    return Detector(name, f"{model.id} {settings} {__version__}", find)
 
 
 def of_text(model: Model, name: str) -> Detector:
@@ -88,7 +88,7 @@ def of_text(model: Model, name: str) -> Detector:
         cells = affinity.spread(apart, jnp.asarray(down), jnp.asarray(across))[..., 0]
         return Finding(np.asarray(affinity.upsample(cells, grid)), float(apart_P.mean()))
 
-    return Detector(name, f"{model.id} text", find)
+    return Detector(name, f"{model.id} text {__version__}", find)
 
 
 def of_map(name: str, make_map: Callable[[np.ndarray], np.ndarray]) -> Detector:
@@ -241,8 +241,8 @@ def _stamp(path: pathlib.Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def summarize(rows: Sequence[Row]) -> Row:
-    """Means of one detector's rows on one dataset, with 95 % intervals (`mean_interval`).
+def summarize(rows: Sequence[Row], dataset: str, detector: str) -> Row:
+    """Means of a detector's rows on a dataset, with 95 % intervals (`mean_interval`).
 
     Returns:
         dataset, detector; spliced and untouched: numbers of photos; mean and interval: of each
@@ -264,8 +264,8 @@ def summarize(rows: Sequence[Row]) -> Row:
         high, low = (np.array([row["score"] for row in part]) for part in (spliced, untouched))
         detection, detection_interval = detection_metrics(high, low), detection_intervals(high, low)
     return {
-        "dataset": rows[0]["dataset"] if rows else "",
-        "detector": rows[0]["detector"] if rows else "",
+        "dataset": dataset,
+        "detector": detector,
         "spliced": len(spliced),
         "untouched": len(untouched),
         "mean": {m: float(np.mean(x)) for m, x in values.items()},

@@ -198,7 +198,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                     progress.update()
                 for detector in detectors:
                     own = [row for row in rows if row["key"] == detector.key]
-                    summaries[detector.name, title] = evaluation.summarize(own)
+                    summaries[detector.name, title] = evaluation.summarize(
+                        own, title, detector.name
+                    )
         for message in dict.fromkeys(failures):
             print(f"error: {message}; skipped", file=sys.stderr)
         _write(output, summaries, [detector.name for detector in detectors], model.id)

@@ -95,6 +95,11 @@ def test_several_datasets_and_methods(command, tmp_path, capsys):
         *(("set", "m"), ("set", "m, mean_shift"))
     ]
     assert len(results) == 12 and results[6]["dataset"] == "other"
+    twin = write_splices(tmp_path / "twin" / "set", 1)
+    more = ["--dataset", "folder", "--dataset", "folder", "--root", str(twin)]
+    assert main([*arguments, *more]) == 0
+    results = json.loads(target.read_text())["results"]
+    assert [(r["dataset"], r["spliced"]) for r in results[::5]] == [("set 1", 3), ("set 2", 1)]
     with pytest.raises(SystemExit):
         main([*arguments, "--dataset", "folder", "--dataset", "dso-1"])
     assert "2 --dataset need as many --root" in capsys.readouterr().err

@@ -54,7 +54,7 @@ def test_rows_and_summary(tmp_path):
         assert row["soft_counts"] == soft_counts(found.map, mask)
     assert "ap" not in rows[4] and not rows[4]["spliced"]
 
-    summary = evaluation.summarize([r for r in rows if r["detector"] == "rough"])
+    summary = evaluation.summarize([r for r in rows if r["detector"] == "rough"], "set", "rough")
     assert (summary["dataset"], summary["detector"]) == ("set", "rough")
     assert (summary["spliced"], summary["untouched"]) == (2, 2)
     for name, mean in summary["mean"].items():
@@ -66,17 +66,19 @@ def test_rows_and_summary(tmp_path):
     assert set(summary["pooled_weighted"]) == {"f1", "iou", "mcc"}
     json.dumps(summary, allow_nan=False)
 
-    trivial = evaluation.summarize([r for r in rows if r["detector"] == "centre"])
+    trivial = evaluation.summarize([r for r in rows if r["detector"] == "centre"], "set", "centre")
     assert set(trivial["mean"]) == set(OF_ANY_MAP)  # it is no map of probabilities
     assert trivial["detection"] is trivial["pooled_weighted"] is None
 
 
 def test_without_untouched_photos_there_is_no_detection(tmp_path):
     samples = read_folder(write_splices(tmp_path, 1, False))
-    summary = evaluation.summarize(evaluation.evaluate(samples, "set", [ROUGH], print))
+    summary = evaluation.summarize(
+        evaluation.evaluate(samples, "set", [ROUGH], print), "set", "rough"
+    )
     assert summary["detection"] is None and summary["interval"]["ap"] is None
     assert summary["untouched"] == 0
-    assert evaluation.summarize([])["mean"] == {}
+    assert evaluation.summarize([], "set", "rough")["mean"] == {}
 
 
 def test_an_inverted_map_shows_in_all_that_is_oriented(tmp_path):

@@ -100,7 +100,8 @@ def test_splices_are_scored_as_the_command_scores_them(splices, capsys):
     samples, model = validation.read_splices(str(splices)), stand_in()
     found = validation.splice_metrics(samples, model)
     detector = evaluation.of_model(model, Settings(), "model")
-    expected = evaluation.summarize(evaluation.evaluate(samples, "set", [detector], print))
+    rows = evaluation.evaluate(samples, "set", [detector], print)
+    expected = evaluation.summarize(rows, "set", "model")
     assert expected["spliced"] == expected["untouched"] == 3
     assert found.pop("detection_auc") == expected["detection"]["auc"]
     assert found == pytest.approx({name: expected["mean"][name] for name in METRICS})
