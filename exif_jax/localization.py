@@ -71,7 +71,8 @@ class Localization:
         embeddings: float32 [P, D], unit rows, row by row over the grid.
         affinity: float32 [P, P], cosines.
         consistency: float32 [H, W] in [0, 1]: 0 is one with most of the photo, 1 unrelated. Never
-            stretched; its highest places may mean nothing where the score is low.
+            stretched, and nothing is taken off for content; its highest places may mean nothing
+            where the score is low.
         clusters: int32 [rows, columns]: the patches in two parts, 1 in the smaller. There are
             always two, in an untouched photo too.
         score: higher is less consistent. By the cut, 1 - cosine of the two parts' means, less what
@@ -169,7 +170,6 @@ def localize_with(
             cells, clusters, height = cut.spatial_cut(z_PxD, grid)
             gap = roughness_gap(rough, np.asarray(clusters), grid)
             score = discounted(float(height), gap)
-            cells *= score / max(float(height), 1e-9)
         else:
             cells, clusters = affinity.inconsistency(z_PxD, grid), cut.normalized_cut(z_PxD)
             score = affinity.splice_score(z_PxD)
