@@ -73,6 +73,7 @@ setup(
             "exif-calibrate=exif_jax.calibrate:main",
             "exif-convert=exif_jax.convert:main",
             "exif-evaluate=exif_jax.evaluate:main",
+            "exif-export=exif_jax.export:main",
             "exif-train=exif_jax.train:run",
             "exif-verify=exif_jax.verify:main",
         ]

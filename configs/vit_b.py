@@ -14,7 +14,7 @@ def get_config() -> ConfigDict:
     c.data.rescale = 0.4  # share of texts with patches rescaled by 0.5..1.5, and saying so
     c.data.recompress = 0.2  # share recompressed as JPEG of quality 60..98, likewise
     c.data.shift = 0.3  # share cut off the JPEG grid, likewise
-    c.data.denoise = 0.0  # share smoothed by a median or Gaussian filter, likewise
+    c.data.filter = 0.0  # share smoothed or sharpened by one of processing.FILTERS, likewise
     c.data.contrast = 0.0  # share of texts whose patches are as unlike in roughness as can be had
     c.data.save = 0.6  # share of batches saved as JPEG of quality 70..98 as the last step
     c.data.keep_tag = 0.8  # probability with which each tag stays in a text

@@ -13,6 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data_prep.tfds_files import write_tfds_files
+from exif_jax import cli
 from exif_jax.files import read_range
 from exif_jax.records import SPLITS, RecordError, RecordReader, read_index
 from exif_jax.tfrecord import read_payload
@@ -91,8 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         lengths = convert(args.records, args.output)
     except (RecordError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return cli.fail(error)
     print(f"{sum(map(sum, lengths.values())):,} records in {args.output}")
     return 0
 

@@ -40,6 +40,7 @@ from data_prep.photos import SOURCE_HELP, add_settings, check_settings, settings
 from data_prep.sources import SourceError, list_chunks
 from data_prep.stages import Settings
 from data_prep.work import WorkError
+from exif_jax import cli
 from exif_jax.atomic import replacing
 from exif_jax.files import FilesError, join, list_names, read_file, remove
 from exif_jax.records import SPLITS, RecordError
@@ -138,14 +139,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _run(args, settings_of(args), _options(rest, args.workers))
     except (UsageError, SourceError, FilesError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return cli.fail(error, 2)
     except (WorkError, RecordError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return cli.fail(error)
     except OSError as error:
-        print(f"error: {explain(error, args.output)}", file=sys.stderr)
-        return 1
+        return cli.fail(explain(error, args.output))
     except KeyboardInterrupt:
         print("stopped: give the same command again to go on", file=sys.stderr)
         return 130

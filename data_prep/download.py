@@ -29,6 +29,7 @@ except ImportError as e:
     raise ImportError(f"{e}; pip install 'exif-jax[download]'") from e
 
 from data_prep.fetch import MAGIC, Again, Ended, Host, Settings, fetch
+from exif_jax import cli
 from exif_jax.atomic import write_bytes
 from exif_jax.exif_readers import from_yfcc
 
@@ -331,11 +332,9 @@ def main(argv: list[str] | None = None) -> int:
         with tqdm(unit="photo", disable=None) as bar:
             counts = asyncio.run(download(items, args.output, settings, lambda _: bar.update()))
     except (DownloadError, MetadataError) as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 1
+        return cli.fail(e)
     except OSError as e:
-        print(f"error: {e.filename or args.output}: {e.strerror or e}", file=sys.stderr)
-        return 1
+        return cli.fail(f"{e.filename or args.output}: {e.strerror or e}")
     except KeyboardInterrupt:
         print("stopped; the same command goes on", file=sys.stderr)
         return 1

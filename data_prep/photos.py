@@ -36,6 +36,7 @@ from data_prep.selection import Candidate, candidate, select
 from data_prep.sources import SourceError, list_chunks
 from data_prep.stages import MIN_SIDE, Settings, validation_cameras
 from data_prep.work import WorkError, process_chunks, read_results
+from exif_jax import cli
 from exif_jax.files import FilesError, remove
 from exif_jax.records import SPLITS, RecordError
 
@@ -148,14 +149,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _run(args.input, args.output, settings, args.workers, args.overwrite)
     except (UsageError, SourceError, FilesError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return cli.fail(error, 2)
     except (WorkError, RecordError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return cli.fail(error)
     except OSError as error:
-        print(f"error: {explain(error, args.output)}", file=sys.stderr)
-        return 1
+        return cli.fail(explain(error, args.output))
     except KeyboardInterrupt:
         print("stopped: give the same command again to go on", file=sys.stderr)
         return 130
@@ -224,8 +222,7 @@ def tell(output: str, facts: dict[str, Any] | None, counts: Counts, settings: Se
         lines += [f"  {reason:<28}{n:>9}" for reason, n in rejects]
     print("\n".join(lines))
     if facts is None:
-        print(f"error: no photo is usable; see {output}/rejects.jsonl", file=sys.stderr)
-        return 1
+        return cli.fail(f"no photo is usable; see {output}/rejects.jsonl")
     if not facts["splits"]["validation"]["records"] and settings.validation_share:
         print("note: no validation split: that takes photos of at least two cameras")
     print(f"look at {output}/statistics.html")

@@ -28,6 +28,7 @@ from data_prep.cameras import CAMERAS, Camera
 from data_prep.scenes import scene
 from data_prep.settings import Settings, choose_settings
 from data_prep.shooting import encode_jpeg, shoot
+from exif_jax import cli
 from exif_jax.atomic import write_bytes
 
 SHARE = (0.08, 0.30)  # of a splice that is pasted
@@ -290,8 +291,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             simulate(make_splice, options, options.splices)
     except OutputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return cli.fail(error)
     return 0
 
 

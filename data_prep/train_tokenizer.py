@@ -14,6 +14,7 @@ from pathlib import Path
 import sentencepiece
 from tqdm import tqdm
 
+from exif_jax import cli
 from exif_jax.atomic import write_bytes
 from exif_jax.exif import to_text
 from exif_jax.records import RecordError, RecordReader, decode_record
@@ -147,8 +148,7 @@ def main(argv: list[str] | None = None) -> int:
         model = train_tokenizer(texts, args.vocab_size, whole)
         write_bytes(output, model)
     except (RecordError, TrainingError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return cli.fail(error)
     except OSError as error:
         print(
             f"error: {output}: {error.strerror}; give an --output that can be written to",

@@ -6,6 +6,8 @@ The public names are loaded on first use, so that data preparation can import
 
 import importlib
 
+from exif_jax import cli
+
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -16,6 +18,9 @@ _HOMES = {
     "read_photo": "exif_jax.photo",
 }
 __all__ = ["__version__", *_HOMES]
+
+
+cli.explain_missing()
 
 
 def __getattr__(name):

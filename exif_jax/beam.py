@@ -25,7 +25,7 @@ from apache_beam.io import fileio
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from exif_jax import batch, command, report
+from exif_jax import batch, cli, command, report
 from exif_jax.localization import Settings
 from exif_jax.localize import localize_to, resolve_model
 from exif_jax.photo import EXTENSIONS, PhotoError, read_photo
@@ -146,8 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 | beam.io.WriteToText(FileSystems.join(args.output, "results"), ".jsonl")
             )
     except Exception as e:  # a runner's errors are its own; the last line says most
-        print(f"error: {report.printable(e)[-2000:]}", file=sys.stderr)
-        return 1
+        return cli.fail(f"{report.printable(e)[-2000:]}")
     return 0
 
 

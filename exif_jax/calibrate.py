@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
 from exif_jax import bank as banks
-from exif_jax import records, verify
+from exif_jax import cli, records, verify
 from exif_jax.calibration import null_of, scores_of
 from exif_jax.embed import embed_exif
 from exif_jax.localization import Settings
@@ -213,11 +212,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         calibrated, known = calibrate(model, args.records)
         save_model(calibrated, args.out)
     except (ReleaseError, records.RecordError) as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 1
+        return cli.fail(e)
     except OSError as e:
-        print(f"error: {args.out}: {e.strerror or e}; choose another OUT", file=sys.stderr)
-        return 1
+        return cli.fail(f"{args.out}: {e.strerror or e}; choose another OUT")
     cameras = {photo.camera for photo in known}
     print(f"{len(known)} photos of {len(cameras)} cameras; skill of the pixels by tag:")
     skill = calibrated.calibration["skill"]
@@ -230,4 +227,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

@@ -10,11 +10,11 @@ import pathlib
 import platform
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import jax
 
-from exif_jax import batch, report
+from exif_jax import batch, cli, report
 from exif_jax.photo import EXTENSIONS, Photo
 from exif_jax.report import printable
 
@@ -65,18 +65,18 @@ def run(args: argparse.Namespace, work: Work, settings: Settings, kind: str) -> 
     out = pathlib.Path(args.out)
     paths = list(batch.find_photos(args.photos, out))
     if not paths:
-        return _fail(
+        return cli.fail(
             f"no photos in {', '.join(map(printable, args.photos))}; looked for files "
             f"that end in {', '.join(sorted(EXTENSIONS))}"
         )
     if problem := report.prepare_folder(out):
-        return _fail(problem)
+        return cli.fail(problem)
     from exif_jax.release import PRETRAINED, ReleaseError, load_model
 
     try:
         model = load_model(*filter(None, [args.model]))
     except ReleaseError as e:
-        return _fail(printable(e))
+        return cli.fail(printable(e))
     keep_compiled()
     print(f"model {printable(args.model or PRETRAINED.stem)} ({model.id})", file=sys.stderr)
     # A CPU computes and decodes with the same cores; other devices wait for many decoders.
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace, work: Work, settings: Settings, kind: str) -> 
             ahead,
         )
     except OSError as e:
-        return _fail(f"{printable(out / batch.JOURNAL)}: {e.strerror}; choose another --out")
+        return cli.fail(f"{printable(out / batch.JOURNAL)}: {e.strerror}; choose another --out")
     return int(failed > 0)
 
 
@@ -119,15 +119,3 @@ def keep_compiled() -> None:
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
-
-
-def leave(status: int) -> NoReturn:
-    """Ends the process; the interpreter's own way takes 0.4 s to take JAX apart, to no use."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
-def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return 1

@@ -16,7 +16,7 @@ import sys
 
 import numpy as np
 
-from exif_jax import release, torch_names
+from exif_jax import cli, release, torch_names
 from exif_jax.exif import TAGS
 from exif_jax.models.distilbert import DistilBertConfig
 from exif_jax.models.dual_encoder import DualEncoderConfig
@@ -151,11 +151,9 @@ def main(argv: list[str] | None = None) -> int:
         model, notes = convert(args.checkpoint, vocabulary, args.patch_size)
         release.save_model(model, args.out, args.dtype)
     except (ConvertError, TorchFileError, TokenizerError, release.ReleaseError) as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 1
+        return cli.fail(e)
     except OSError as e:
-        print(f"error: {e.filename or args.out}: {e.strerror or e}", file=sys.stderr)
-        return 1
+        return cli.fail(f"{e.filename or args.out}: {e.strerror or e}")
     for note in notes:
         print(note, file=sys.stderr)
     if not args.vocab:
@@ -165,4 +163,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

@@ -215,7 +215,7 @@ class PatchData:
             side = min(min(region.pixels.shape[:2]) for region in regions)
             smallest = smallest_factor(side, self._size)
             history = draw_history(
-                *(rng, c.rescale, c.recompress, c.shift), smallest, saved, c.denoise
+                *(rng, c.rescale, c.recompress, c.shift), smallest, saved, c.filter
             )
             contrast = c.contrast > 0 and rng.random() < c.contrast
             first = 0.0

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from exif_jax import evaluation, evaluation_report, photoholmes, report
+from exif_jax import cli, evaluation, evaluation_report, photoholmes, report
 from exif_jax.atomic import write_bytes
 from exif_jax.baselines import BASELINES
 from exif_jax.evaluation import Detector, Finding, Row
@@ -56,12 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         ]
     except (DatasetError, ReleaseError, photoholmes.PhotoHolmesError) as e:
-        return _fail(printable(e))
+        return cli.fail(printable(e))
     for folder in filter(None, [target and target.absolute().parent, output]):
         if problem := report.prepare_folder(folder):
-            return _fail(problem)
+            return cli.fail(problem)
     if target and target.is_dir():
-        return _fail(f"{printable(target)}: is a folder; give --json the path of a file")
+        return cli.fail(f"{printable(target)}: is a folder; give --json the path of a file")
 
     failures: list[str] = []
     try:
@@ -81,7 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if output:
             _write_output(output, rows, table, sets, detectors[0], argv)
     except OSError as e:
-        return _fail(f"cannot write the results ({e.strerror}); make room or choose another place")
+        return cli.fail(
+            f"cannot write the results ({e.strerror}); make room or choose another place"
+        )
     for title, samples in sets:
         spliced = sum(sample.mask is not None for sample in samples)
         print(f"{printable(title)}: {spliced} spliced photos, {len(samples) - spliced} untouched")
@@ -90,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(evaluation_report.text_table([evaluation_report.HEADER, *short]))
     if failures:
         total = sum(len(samples) for _, samples in sets)
-        return _fail(f"{len(failures)} failures on {total} photos; the means leave them out")
+        return cli.fail(f"{len(failures)} failures on {total} photos; the means leave them out")
     return 0
 
 
@@ -204,11 +206,6 @@ def _write_output(
             write_bytes(output / f"{name}.sheet.png", report.png_bytes(sheet))
 
 
-def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return 1
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m exif_jax.evaluate",
@@ -256,4 +253,4 @@ def _wrapped(names: Sequence[str] | dict) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from exif_jax import cli
 from exif_jax.atomic import write_bytes
 from exif_jax.forensic_datasets import DatasetError, photos_in
 from exif_jax.models.dual_encoder import embed_images
@@ -161,10 +162,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         model = load_model(args.model)
         if model.patch_size > SIDE:
-            return _fail(f"the model's patches of {model.patch_size} px do not fit into {SIDE} px")
+            return cli.fail(
+                f"the model's patches of {model.patch_size} px do not fit into {SIDE} px"
+            )
         results = (_splices if args.task == "splices" else _radial)(args, model)
     except (DatasetError, ReleaseError) as e:
-        return _fail(printable(e))
+        return cli.fail(printable(e))
     print(f"model {model.id}; {SPLITS} random splits, {HELD_OUT:.0%} held out")
     for name, result in results.items():
         figures = "  ".join(f"{key} {value:.3f}" for key, value in result.items())
@@ -173,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             write_bytes(args.json, json_bytes({"model": model.id, "results": results}))
         except OSError as e:
-            return _fail(f"{printable(args.json)}: cannot be written ({e.strerror})")
+            return cli.fail(f"{printable(args.json)}: cannot be written ({e.strerror})")
     return 0
 
 
@@ -218,11 +221,6 @@ def _radial(args: argparse.Namespace, model: Model) -> dict[str, Any]:
     return {"radial": result}
 
 
-def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return 1
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m exif_jax.linear_probe",
@@ -248,4 +246,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

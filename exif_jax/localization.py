@@ -155,7 +155,7 @@ def localize_with(
     if overlap < _OVERLAP or grid.stride % affinity.BLOCK:
         share = None
     z_PxD = affinity.embed_patches(encode, params, seen, grid, at_once, share)
-    flat, gap = _is_flat(image), 0.0
+    flat, gap = bool(is_flat(image)), 0.0
     rough = roughness(image) if settings.method == "cut" else np.zeros((0, 0))
     # Nothing is waited for here: while the device encodes, the next steps are traced and loaded.
     if flat:
@@ -168,7 +168,7 @@ def localize_with(
     else:
         if settings.method == "cut":
             cells, clusters, height = cut.spatial_cut(z_PxD, grid)
-            gap = roughness_gap(rough, np.asarray(clusters), grid)
+            gap = float(roughness_gap(rough, np.asarray(clusters), grid))
             score = discounted(float(height), gap)
         else:
             cells, clusters = affinity.inconsistency(z_PxD, grid), cut.normalized_cut(z_PxD)
@@ -188,43 +188,50 @@ def localize_with(
     )
 
 
-def roughness_gap(rough: np.ndarray, clusters: np.ndarray, grid: Grid) -> float:
+def roughness_gap(rough: np.ndarray, clusters: np.ndarray, grid: Grid) -> np.ndarray:
     """How unlike in roughness the two parts of a photo are: content alone makes such parts differ.
 
     Args:
-        rough: of the photo, `processing.roughness`.
+        rough: of the photo, `processing.roughness`; of NumPy or of JAX.
         clusters: int [P] or [rows, columns], 0 and 1.
         grid: of the patches.
 
     Returns:
-        The difference of the parts' mean log roughness (half a level added, by patches), not
-        negative; 0 where there is one part.
+        The difference of the parts' mean log roughness (half a level added, by patches), a scalar,
+        not negative; 0 where there is one part.
     """
-    parts = clusters.ravel().astype(bool)
-    if parts.all() or not parts.any():
-        return 0.0
-    sums = np.pad(rough.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    xp = rough.__array_namespace__()
+    down = _blocks_of_patches(grid.rows, len(rough), grid)
+    across = _blocks_of_patches(grid.columns, rough.shape[1], grid)
+    log_P = xp.log(0.5 + down @ rough @ across.T).ravel()
+    part_P = clusters.ravel() != 0
+    inside, outside = part_P.sum(), (~part_P).sum()
+    mean_inside = xp.where(part_P, log_P, 0.0).sum() / xp.maximum(inside, 1)
+    mean_outside = xp.where(part_P, 0.0, log_P).sum() / xp.maximum(outside, 1)
+    return xp.where((inside > 0) & (outside > 0), abs(mean_inside - mean_outside), 0.0)
+
+
+def _blocks_of_patches(patches: int, blocks: int, grid: Grid) -> np.ndarray:
+    """float32 [patches, blocks] along one side: the mean over the 8-pixel blocks of each patch."""
     side = max(1, grid.patch // GRID)
-    y, x = (np.minimum(grid.origins() // GRID, np.array(rough.shape) - side)).T
-    y, x = np.maximum(y, 0), np.maximum(x, 0)
-    below, right = np.minimum(y + side, len(rough)), np.minimum(x + side, rough.shape[1])
-    total = sums[below, right] - sums[y, right] - sums[below, x] + sums[y, x]
-    log = np.log(0.5 + total / ((below - y) * (right - x)))
-    return float(abs(log[parts].mean() - log[~parts].mean()))
+    first = np.clip(np.arange(patches) * grid.stride // GRID, 0, max(0, blocks - side))[:, None]
+    block = np.arange(blocks)[None]
+    inside = ((block >= first) & (block < first + side)).astype(np.float32)
+    return inside / np.maximum(inside.sum(axis=1, keepdims=True), 1)
 
 
-def discounted(height: float, gap: float) -> float:
+def discounted(height: Any, gap: Any) -> Any:
     """What is left of the distance between two parts beside what their content explains.
 
     Args:
-        height: 1 - cosine of the parts' means, in [0, 1].
+        height: 1 - cosine of the parts' means, in [0, 1]; a number or a scalar of JAX.
         gap: `roughness_gap`, at least 0; each unit divides the odds by e.
 
     In untouched photos smooth and rough parts lie apart too, though one camera made them. That the
     odds fall by e and not by another number was chosen on the development splices; splices of
     other cameras agree (docs/experiments.md).
     """
-    kept = height * math.exp(-gap)
+    kept = height * math.e**-gap  # not math.exp, which takes no arrays of JAX
     return kept / (1 - height + kept)
 
 
@@ -243,6 +250,7 @@ def _patch_clusters(cells: np.ndarray, grid: Grid) -> np.ndarray:
     return cells[down : down + grid.rows, across : across + grid.columns]
 
 
-def _is_flat(image: np.ndarray) -> bool:
+def is_flat(image: np.ndarray) -> np.ndarray:
+    """Whether uint8 [H, W, 3], of NumPy or of JAX, is a plain colour: a scalar."""
     step = max(1, math.isqrt(image.size >> 20))  # about a million samples of a large photo
-    return all(float(image[::step, ::step, c].std()) < _FLAT_STD for c in range(3))
+    return (image[::step, ::step].std(axis=(0, 1)) < _FLAT_STD).all()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exif_jax import affinity, batch, command, html_report, report
+from exif_jax import affinity, batch, cli, command, html_report, report
 from exif_jax.affinity import Encoder, Share
 from exif_jax.calibration import score_band, score_p_value
 from exif_jax.localization import (
@@ -211,4 +211,4 @@ class _CallableModule(types.ModuleType):
 sys.modules[__name__].__class__ = _CallableModule
 
 if __name__ == "__main__":
-    command.leave(main())
+    cli.leave(main())

@@ -18,14 +18,16 @@ RESCALE_TAG = "Rescale Factor"
 RECOMPRESSION_TAG = "Recompression Quality"
 SHIFT_TAG = "Grid Shift"
 SAVED_TAG = "Saved Quality"
-DENOISE_TAG = "Denoising"
+FILTER_TAG = "Filtering"
 GRID = 8  # pixels: side of a JPEG block
 _BAND = 32  # rows of blocks
-FILTERS = ("bilinear", "bicubic", "lanczos")
-DENOISERS = {
+RESAMPLINGS = ("bilinear", "bicubic", "lanczos")
+FILTERS = {
     "median 3": ImageFilter.MedianFilter(3),
     "gaussian 0.7": ImageFilter.GaussianBlur(0.7),
     "gaussian 1.2": ImageFilter.GaussianBlur(1.2),
+    "unsharp 0.8": ImageFilter.UnsharpMask(0.8, 100, 0),
+    "unsharp 1.5": ImageFilter.UnsharpMask(1.5, 150, 0),
 }
 
 
@@ -44,25 +46,25 @@ class History(NamedTuple):
 
     Attributes:
         factor: the photo is rescaled by this with the filter of that name.
-        resampling: one of FILTERS.
-        denoiser: one of DENOISERS smoothes it, or none ("").
+        resampling: one of RESAMPLINGS.
+        filter: one of FILTERS smoothes or sharpens it, or none ("").
         jpeg: it is compressed.
         shift: rows and columns, 0..7, by which the patch lies off the JPEG grid.
         saved: the patch is compressed, with its corner on the grid, as when a splice is saved.
     """
 
     factor: float = 1.0
-    resampling: str = FILTERS[0]
+    resampling: str = RESAMPLINGS[0]
     jpeg: Jpeg | None = None
     shift: tuple[int, int] = (0, 0)
     saved: Jpeg | None = None
-    denoiser: str = ""
+    filter: str = ""
 
     def tags(self) -> dict[str, str]:
         """What was done, in words, in the order it was done."""
         done = {
             RESCALE_TAG: f"{self.factor:.1f} {self.resampling}" if self.factor != 1.0 else "",
-            DENOISE_TAG: self.denoiser,
+            FILTER_TAG: self.filter,
             RECOMPRESSION_TAG: str(self.jpeg or ""),
             SHIFT_TAG: f"{self.shift[0]} {self.shift[1]}" if any(self.shift) else "",
             SAVED_TAG: str(self.saved or ""),
@@ -82,7 +84,7 @@ def draw_history(
     shift: float,
     smallest_factor: float = 0.5,
     saved: Jpeg | None = None,
-    denoise: float = 0.0,
+    filtering: float = 0.0,
 ) -> History:
     """A random history.
 
@@ -92,20 +94,20 @@ def draw_history(
         smallest_factor: the region bears no more shrinking than this; factors lie between it, or
             0.5 where that is more, and 1.5, at one decimal.
         saved: the last compression, decided elsewhere.
-        denoise: probability of smoothing.
+        filtering: probability of smoothing or sharpening.
     """
-    factor, resampling, jpeg, offset, denoiser = 1.0, FILTERS[0], None, (0, 0), ""
+    factor, resampling, jpeg, offset, chosen = 1.0, RESAMPLINGS[0], None, (0, 0), ""
     lowest = math.ceil(10 * max(smallest_factor, 0.5) - 1e-9)
     if rng.random() < rescale and lowest <= 15:
         factor = int(rng.integers(lowest, 16)) / 10
-        resampling = FILTERS[rng.integers(len(FILTERS))] if factor != 1.0 else resampling
+        resampling = RESAMPLINGS[rng.integers(len(RESAMPLINGS))] if factor != 1.0 else resampling
     if rng.random() < recompress:
         jpeg = draw_jpeg(rng)
     if rng.random() < shift:
         offset = (int(rng.integers(GRID)), int(rng.integers(GRID)))
-    if denoise and rng.random() < denoise:
-        denoiser = list(DENOISERS)[rng.integers(len(DENOISERS))]
-    return History(factor, resampling, jpeg, offset, saved, denoiser)
+    if filtering and rng.random() < filtering:
+        chosen = list(FILTERS)[rng.integers(len(FILTERS))]
+    return History(factor, resampling, jpeg, offset, saved, chosen)
 
 
 def smallest_factor(side: int, size: int) -> float:
@@ -147,8 +149,8 @@ def process(region: np.ndarray, size: int, history: History, corner: tuple[int, 
         side = max(size, round(wanted * history.factor))
         how = Image.Resampling[history.resampling.upper()]
         patch = np.asarray(Image.fromarray(patch).resize((side, side), how))
-    if history.denoiser:
-        patch = np.asarray(Image.fromarray(patch).filter(DENOISERS[history.denoiser]))
+    if history.filter:
+        patch = np.asarray(Image.fromarray(patch).filter(FILTERS[history.filter]))
     if history.jpeg:
         patch = compress(patch, history.jpeg)
     y, x = (min(offset, len(patch) - size) for offset in history.shift)
@@ -160,20 +162,21 @@ def roughness(region: np.ndarray) -> np.ndarray:
     """How rough the texture is: the mean step between neighbouring pixels, in every 8 x 8 block.
 
     Args:
-        region: uint8 [H, W, 3].
+        region: uint8 [H, W, 3], of NumPy or of JAX.
 
     Returns:
         float32 [H // 8, W // 8], in levels of 255.
     """
+    xp = region.__array_namespace__()
     rows, columns = (side // GRID for side in region.shape[:2])
-    found = np.zeros((rows, columns), np.float32)
+    found = [xp.zeros((0, columns), np.float32)]
     for top in range(0, rows, _BAND):  # in bands, as a large photo's steps need its memory again
         bottom = min(top + _BAND, rows)
         green = region[top * GRID : bottom * GRID, :, 1].astype(np.int16)
-        step = np.abs(np.diff(green, axis=1, append=green[:, -1:]))[:, : columns * GRID]
+        step = abs(xp.diff(green, axis=1, append=green[:, -1:]))[:, : columns * GRID]
         blocks = step.reshape(bottom - top, GRID, columns, GRID)
-        found[top:bottom] = blocks.mean(axis=(1, 3), dtype=np.float32)
-    return found
+        found.append(blocks.mean(axis=(1, 3), dtype=np.float32))
+    return xp.concatenate(found)
 
 
 def compress(image: np.ndarray, jpeg: Jpeg) -> np.ndarray:

@@ -18,7 +18,6 @@ import math
 import os
 import pathlib
 import struct
-import sys
 from typing import Any
 
 import ml_dtypes
@@ -27,6 +26,7 @@ import safetensors
 import safetensors.numpy
 from absl import logging
 
+from exif_jax import cli
 from exif_jax.atomic import write_bytes
 from exif_jax.models.distilbert import DistilBertConfig
 from exif_jax.models.dual_encoder import RUNNING, DualEncoderConfig, Params, param_shapes
@@ -305,15 +305,13 @@ def main(argv: list[str] | None = None) -> int:
         model = from_workdir(args.workdir, averaged)
         save_model(model, args.out, args.dtype)
     except ReleaseError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 1
+        return cli.fail(e)
     except OSError as e:
-        print(f"error: {args.out}: {e.strerror or e}; choose another OUT", file=sys.stderr)
-        return 1
+        return cli.fail(f"{args.out}: {e.strerror or e}; choose another OUT")
     print(f"{args.out}: step {model.provenance['steps']}\n")
     print(model_card(load_model(args.out)))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

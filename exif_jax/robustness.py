@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 from tqdm import tqdm
 
-from exif_jax import evaluation, evaluation_report, report
+from exif_jax import cli, evaluation, evaluation_report, report
 from exif_jax.atomic import write_bytes
 from exif_jax.evaluate import NAMES, read_dataset
 from exif_jax.evaluation import Change, Row
@@ -175,9 +175,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         path = args.model or str(PRETRAINED)
         model = load_model(path)
     except (DatasetError, ReleaseError) as e:
-        return _fail(printable(e))
+        return cli.fail(printable(e))
     if problem := report.prepare_folder(output):
-        return _fail(problem)
+        return cli.fail(problem)
     detectors = [
         evaluation.of_model(model, Settings(method=args.method), pathlib.Path(path).stem),
         evaluation.of_map("error level", BASELINES["error level"]),
@@ -205,7 +205,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"error: {message}; skipped", file=sys.stderr)
         _write(output, summaries, [detector.name for detector in detectors], model.id)
     except OSError as e:
-        return _fail(f"cannot write the results ({e.strerror}); make room or choose another place")
+        return cli.fail(
+            f"cannot write the results ({e.strerror}); make room or choose another place"
+        )
     return int(bool(failures))
 
 
@@ -221,11 +223,6 @@ def _write(
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=110)
     write_bytes(output / "robustness.png", drawn.getvalue())
-
-
-def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -253,4 +250,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

@@ -8,14 +8,13 @@ The paper's retrieval and zero-shot tag prediction, on the validation cameras of
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from exif_jax import records
+from exif_jax import cli, records
 from exif_jax.atomic import write_bytes
 from exif_jax.embed import embed_exif
 from exif_jax.linear_probe import embed
@@ -74,9 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.json:
             write_bytes(args.json, json_bytes({"model": model.id} | found))
     except (ReleaseError, records.RecordError, ValueError) as e:
-        return _fail(printable(e))
+        return cli.fail(printable(e))
     except OSError as e:
-        return _fail(f"{printable(args.json)}: cannot be written ({e.strerror})")
+        return cli.fail(f"{printable(args.json)}: cannot be written ({e.strerror})")
     print(f"model {model.id}, {found['photos']:.0f} photos")
     for name in ("image_to_exif", "exif_to_image"):
         shares = "  ".join(f"recall@{k} {found[f'{name}_r{k}']:.3f}" for k in (1, 5, 10))
@@ -90,10 +89,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

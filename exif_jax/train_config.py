@@ -94,7 +94,7 @@ def check_config(config: ConfigDict) -> None:
         "data.recompress": config.data.recompress,
         "data.shift": config.data.shift,
         "data.save": config.data.save,
-        "data.denoise": config.data.denoise,
+        "data.filter": config.data.filter,
         "data.contrast": config.data.contrast,
         "data.corrupt_share": config.data.corrupt_share,
         "data.keep_tag": config.data.keep_tag,

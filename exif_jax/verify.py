@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from exif_jax import bank as banks
-from exif_jax import batch, command, report
+from exif_jax import batch, cli, command, report
 from exif_jax.atomic import write_bytes
 from exif_jax.calibration import agreement_band, agreement_p_value
 from exif_jax.embed import embed_exif
@@ -328,4 +328,4 @@ class _CallableModule(types.ModuleType):
 sys.modules[__name__].__class__ = _CallableModule
 
 if __name__ == "__main__":
-    command.leave(main())
+    cli.leave(main())

@@ -75,7 +75,7 @@ def make(records, **changes) -> PatchData:
         "patches_per_text": 1,
         "shift": 0.5,
         "save": 0.5,
-        "denoise": 0.5,
+        "filter": 0.5,
         "contrast": 0.5,
         "keep_tag": 0.8,
         "shuffle_tags": True,
@@ -92,7 +92,7 @@ PLAIN = {
     "rescale": 0.0,
     "recompress": 0.0,
     "shift": 0.0,
-    "denoise": 0.0,
+    "filter": 0.0,
     "contrast": 0.0,
     "save": 0.0,
     "keep_tag": 1.0,
@@ -194,7 +194,7 @@ def test_tags_are_dropped_shuffled_and_told_what_was_done(records):
     assert {len(names) for names in camera} == {0, 1, 2, 3}
     assert np.mean([len(names) / 3 for names in camera]) == pytest.approx(0.5, abs=0.08)
     assert len({names for names in camera if len(names) == 3}) == 6
-    done = {"Rescale Factor", "Denoising", "Recompression Quality", "Grid Shift", "Saved Quality"}
+    done = {"Rescale Factor", "Filtering", "Recompression Quality", "Grid Shift", "Saved Quality"}
     for names in tags:
         assert set(names) <= {*VOCABULARY, *done, ""}
         there = [name in done for name in names]

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from exif_jax.processing import (
-    FILTERS,
     GRID,
     RECOMPRESSION_TAG,
+    RESAMPLINGS,
     RESCALE_TAG,
     SAVED_TAG,
     SHIFT_TAG,
@@ -72,7 +72,7 @@ def test_a_history_keeps_to_its_bounds_and_says_itself_in_order(seed):
     if RESCALE_TAG in tags:
         factor, name = tags[RESCALE_TAG].split(" ")
         assert 0.5 <= float(factor) == history.factor <= 1.5
-        assert name == history.resampling and name in FILTERS
+        assert name == history.resampling and name in RESAMPLINGS
     if RECOMPRESSION_TAG in tags:
         quality, chroma = tags[RECOMPRESSION_TAG].split(" ")
         assert 60 <= int(quality) <= 98 and chroma in ("4:4:4", "4:2:0")
@@ -96,7 +96,7 @@ def test_probabilities_are_kept():
 def test_all_factors_filters_qualities_and_shifts_occur():
     drawn = [draw(seed) for seed in range(1500)]
     assert {h.factor for h in drawn} == {k / 10 for k in range(5, 16)}
-    assert {h.resampling for h in drawn} == set(FILTERS)
+    assert {h.resampling for h in drawn} == set(RESAMPLINGS)
     assert {h.jpeg.quality for h in drawn if h.jpeg} == set(range(60, 100, 2))
     assert len({h.shift for h in drawn}) == GRID**2
 
@@ -161,7 +161,7 @@ def test_a_seed_decides_everything():
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.7, 0.9, 1.1, 1.5])
-@pytest.mark.parametrize("resampling", FILTERS)
+@pytest.mark.parametrize("resampling", RESAMPLINGS)
 def test_the_factor_is_the_scale_of_a_known_pattern(factor, resampling):
     """A ramp of one level a pixel has, rescaled by f, a slope of 1 / f."""
     ramp = np.broadcast_to(np.arange(200, dtype=np.uint8)[None, :, None], (200, 200, 3))

@@ -1,0 +1,72 @@
+"""What leaves as StableHLO gives, in a process without this package, what the package gives."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from exif_jax import export
+from exif_jax.localize import localize
+from exif_jax.release import load_model
+
+WIDTH, HEIGHT = 320, 256
+
+RUN = """
+import sys
+import jax, numpy as np
+from jax import export
+folder = sys.argv[1]
+given = np.load(folder + "/given.npz")
+run = lambda name, x: export.deserialize(open(f"{folder}/{name}", "rb").read()).call(x)
+found = run("map_320x256.stablehlo", given["photos"]) | run("embedder.stablehlo", given["patches"])
+np.savez(folder + "/found.npz", **found)
+assert not any(name.startswith("exif_jax") for name in sys.modules)
+"""
+
+
+def photos() -> np.ndarray:
+    """Three of noise over a gradient, of which the second is half smooth, and a plain one."""
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(60, 180, WIDTH)[None, None, :, None]
+    noisy = ramp + rng.normal(0, 12, (4, HEIGHT, WIDTH, 3))
+    noisy[1, :, : WIDTH // 2] = ramp[0, :, : WIDTH // 2]
+    noisy[3] = 90
+    return noisy.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    assert export.main([str(folder), "--size", f"{WIDTH}x{HEIGHT}"]) == 0
+    patches = photos()[:2, :128, :128]
+    np.savez(folder / "given.npz", photos=photos(), patches=patches)
+    subprocess.run([sys.executable, "-c", RUN, str(folder)], check=True, cwd=folder)
+    return np.load(folder / "found.npz")
+
+
+def test_embeddings_agree(found):
+    expected = [localize(patch, load_model()).embeddings[0] for patch in photos()[:2, :128, :128]]
+    assert np.abs(found["embeddings"] - np.stack(expected)).max() < 1e-4
+
+
+@pytest.mark.parametrize("k", range(4))
+def test_map_score_and_p_value_agree(found, k):
+    expected = localize(photos()[k], load_model())
+    assert np.abs(found["map"][k] - expected.consistency).max() < 1e-3
+    assert found["score"][k] == pytest.approx(expected.score, abs=1e-3)
+    assert found["roughness_gap"][k] == pytest.approx(expected.roughness_gap, abs=1e-3)
+    if not expected.flat:
+        assert found["p_value"][k] == pytest.approx(expected.p_value, abs=2e-3)
+
+
+@pytest.mark.parametrize("size", ["0x5", "axb", "1024", "-3x4"])
+def test_a_wrong_size_is_wrong_usage(size, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        export.main([str(tmp_path), f"--size={size}"])
+    assert stop.value.code == 2
+
+
+def test_a_size_without_a_patch_is_refused(tmp_path, capsys):
+    assert export.main([str(tmp_path), "--size", "100x600"]) == 1
+    assert "100x600" in capsys.readouterr().err
