@@ -16,6 +16,7 @@ _EXTRAS = {
     "aiohttp": "download",
     "apache_beam": "beam",
     "array_record": "array_record",
+    "flatbuffers": "export",
     "fsspec": "data",
     "google_crc32c": "data",
     "google": "data",

@@ -129,6 +129,8 @@ def _interpolate(x: jax.Array, values: np.ndarray) -> jax.Array:
 
 def stablehlo(function: Callable, shape: tuple[int, ...]) -> bytes:
     """A function of uint8 [B, *shape], for any B, as `jax.export.deserialize` reads it."""
+    import flatbuffers  # noqa: F401  (JAX needs it to serialize, and would not name our extra)
+
     (batch,) = jax.export.symbolic_shape("b")
     given = jax.ShapeDtypeStruct((batch, *shape), jnp.uint8)
     return bytes(jax.export.export(jax.jit(function), platforms=PLATFORMS)(given).serialize())
