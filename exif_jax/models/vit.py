@@ -159,9 +159,11 @@ def _typical_spectrum() -> tuple[np.ndarray, np.ndarray]:
 
 
 # ITU-R BT.601, as in JPEG (JFIF 1.02); the offset of Cb and Cr would fall into the dropped mean.
-_YCBCR = np.array(
-    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32
-)
+def _ycbcr() -> np.ndarray:
+    """RGB to Y, Cb, Cr (ITU-R BT.601, as JPEG has it) less the offset of 128: float32 [3, 3]."""
+    luma = np.array([0.299, 0.587, 0.114])
+    red, _, blue = np.eye(3)
+    return np.stack([luma, (blue - luma) / 1.772, (red - luma) / 1.402]).astype(np.float32)
 
 
 def log_spectrum(x_BxHxWx3: jax.Array) -> jax.Array:
@@ -177,7 +179,7 @@ def log_spectrum(x_BxHxWx3: jax.Array) -> jax.Array:
         float32 [B, H, W, 3]; the blocks' mean colours are dropped (0).
     """
     B, H, W, C = x_BxHxWx3.shape
-    ycbcr = jnp.einsum("bhwc,dc->bhwd", x_BxHxWx3 * 127.5, _YCBCR, precision="highest")
+    ycbcr = jnp.einsum("bhwc,dc->bhwd", x_BxHxWx3 * 127.5, _ycbcr(), precision="highest")
     blocks = ycbcr.reshape(B, H // BLOCK, BLOCK, W // BLOCK, BLOCK, C)
     basis, (mean, std) = _dct_basis(), _typical_spectrum()
     dct = jnp.einsum("uy,biyjxc,vx->biujvc", basis, blocks, basis, precision="highest")
