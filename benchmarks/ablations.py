@@ -1,6 +1,6 @@
 """The paper's ablations, one training run for each variant, as a table.
 
-    python -m benchmarks.ablations --records records --output ablations --steps 600 \
+    python -m benchmarks.ablations --records records --output ablations --steps 600 \\
         --splices "$EXIF_JAX_PHOTOS/splices"
 
 Runs that were stopped go on, and runs that are done are not repeated. The variants are those of
@@ -9,12 +9,11 @@ configs/ablations.py; the first of each sweep that changes nothing is run once f
 
 from __future__ import annotations
 
-import argparse
 import json
 import pathlib
 
 from configs.ablations import SWEEPS, get_config
-from exif_jax import train
+from exif_jax import cli, train
 
 SHOWN = {
     "image_to_exif_r5": "recall@5",
@@ -26,15 +25,17 @@ SHOWN = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--records", required=True)
+    parser = cli.parser("benchmarks.ablations", __doc__)
+    parser.add_argument("--records", required=True, help="folder of data_prep.photos")
     parser.add_argument("--output", required=True, type=pathlib.Path, help="folder for the runs")
-    parser.add_argument("--sweeps", default=",".join(SWEEPS), help=f"of {', '.join(SWEEPS)}")
+    parser.add_argument(
+        "--sweeps",
+        default=",".join(SWEEPS),
+        help=f"by commas, of {', '.join(SWEEPS)} (default: all)",
+    )
     parser.add_argument("--steps", type=int, default=600, help="of each run (default 600)")
-    parser.add_argument("--splices", default="", help="also measure on these")
-    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--splices", default="", help="folder: also measure on spliced photos")
+    parser.add_argument("--batch-size", type=int, default=128, help="patches (default 128)")
     args = parser.parse_args()
     unknown = set(args.sweeps.split(",")) - set(SWEEPS)
     if unknown:

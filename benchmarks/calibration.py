@@ -9,12 +9,12 @@ judged by what the release file carries.
 
 from __future__ import annotations
 
-import argparse
 import pathlib
 
 import numpy as np
 from tqdm import tqdm
 
+from exif_jax import cli
 from exif_jax.calibrate import KnownPhoto, known_photos, reader_side
 from exif_jax.calibration import score_p_value, scores_of
 from exif_jax.forensic_datasets import photos_in
@@ -26,9 +26,9 @@ LEVELS = (0.01, 0.05, 0.10)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = cli.parser("benchmarks.calibration", __doc__)
     parser.add_argument("--model", default=str(PRETRAINED), help="default: what ships")
-    parser.add_argument("--records", required=True, help="that the model was trained with")
+    parser.add_argument("--records", required=True, help="folder that the model was trained with")
     parser.add_argument("--untouched", type=pathlib.Path, help="folder of untouched photos")
     args = parser.parse_args()
     model = load_model(args.model)
@@ -73,6 +73,7 @@ def leave_one_out(known: list[KnownPhoto], areas: float) -> list[tuple[int, floa
 
 
 def show(title: str, judged: list[tuple[int, float, float, float]]) -> None:
+    """Prints a row: the number of photos and the share of their weight at or below each level."""
     p, weight = (np.array([row[k] for row in judged]) for k in (2, 3))
     seen = [weight[p <= level].sum() / weight.sum() for level in LEVELS]
     print(f"{title:<32}{len(judged):>8}" + "".join(f"{x:>8.1%}" for x in seen))

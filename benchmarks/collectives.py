@@ -14,7 +14,6 @@ it, twice that for an all-reduce.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import functools
 import json
@@ -24,6 +23,8 @@ import sys
 
 import jax
 import numpy as np
+
+from exif_jax import cli
 
 KINDS = (
     *("all-reduce", "all-gather", "reduce-scatter"),
@@ -172,12 +173,7 @@ def compile_step(recipe, mesh, batch_size: int, patches_per_text: int):
     batch = {name: jax.ShapeDtypeStruct(*x) for name, x in shapes.items()}
     state = jax.eval_shape(functools.partial(train_state.init, recipe), jax.random.key(0))
     places = sharding.state_sharding(mesh, state)
-    step = jax.jit(
-        functools.partial(train_state.train_step, recipe),
-        in_shardings=(places, sharding.batch_sharding(mesh)),
-        out_shardings=(places, sharding.replicated(mesh)),
-        donate_argnums=0,
-    )
+    step = train_state.jit_step(recipe, mesh, places)
     return step.lower(state, batch).compile(), state
 
 
@@ -237,10 +233,8 @@ def measure(config, mesh, batch_size: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", default="configs/vit_b.py")
+    parser = cli.parser("benchmarks.collectives", __doc__)
+    parser.add_argument("--config", default="configs/vit_b.py", help="default: configs/vit_b.py")
     parser.add_argument("--devices", default="8", help="emulated CPU devices, 8 to 256 (8,64)")
     parser.add_argument("--tpu", help="TPU topologies instead: v5e:16x16,v5e:4x4")
     parser.add_argument("--fsdp", type=int, help="default: the config's")

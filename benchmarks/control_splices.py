@@ -9,23 +9,23 @@ ellipse keeps its place, so that both JPEG grids agree, and the result is saved 
 
 from __future__ import annotations
 
-import argparse
 import json
 import pathlib
 
 import numpy as np
 from PIL import Image
 
+from exif_jax import cli
 from exif_jax.records import Record, RecordReader, decode_image, decode_record
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = cli.parser("benchmarks.control_splices", __doc__)
     parser.add_argument("--records", type=pathlib.Path, required=True, help="of data_prep.photos")
     parser.add_argument("--output", type=pathlib.Path, required=True, help="folder for the splices")
     parser.add_argument("--same-model", action="store_true", help="within one camera model")
-    parser.add_argument("--count", type=int, default=48)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, default=48, help="of splices (default 48)")
+    parser.add_argument("--seed", type=int, default=0, help="another gives other splices")
     args = parser.parse_args()
     reader = RecordReader(args.records, "validation")
     records = [decode_record(reader[i]) for i in range(len(reader))]
@@ -54,6 +54,7 @@ def main() -> None:
 
 
 def model_of(record: Record) -> str:
+    """The camera model with its make."""
     return f"{record.exif.get('Make', '')} {record.exif.get('Model', '')}"
 
 

@@ -6,7 +6,6 @@ measured them, against the step. Needs matplotlib.
 
 from __future__ import annotations
 
-import argparse
 import json
 import pathlib
 
@@ -15,6 +14,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+
+from exif_jax import cli
 
 PANELS = (
     (
@@ -43,11 +44,9 @@ SMOOTH = 15  # rows of the training loss that are averaged
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cli.parser("benchmarks.curves", __doc__)
     parser.add_argument("run", type=pathlib.Path, help="--workdir of exif_jax.train")
-    parser.add_argument("picture", type=pathlib.Path)
+    parser.add_argument("picture", type=pathlib.Path, help="the PNG file to write")
     args = parser.parse_args()
     rows = [json.loads(x) for x in (args.run / "metrics.jsonl").read_text().splitlines()]
     figure, axes = plt.subplots(1, len(PANELS), figsize=(12, 3.4), layout="constrained")

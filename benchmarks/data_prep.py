@@ -12,7 +12,6 @@ ones tiled of them (12 megapixels, quality 92), as cameras write them.
 
 from __future__ import annotations
 
-import argparse
 import concurrent.futures
 import contextlib
 import importlib.util
@@ -33,6 +32,7 @@ from data_prep import photos as plain_driver
 from data_prep.sources import RawPhoto, list_chunks, read_chunk
 from data_prep.stages import Settings, process_photo
 from data_prep.train_tokenizer import main as train_tokenizer
+from exif_jax import cli
 from exif_jax.photo import read_photo
 from exif_jax.records import (
     Record,
@@ -44,8 +44,6 @@ from exif_jax.records import (
     shard_name,
     write_shard,
 )
-
-MEGAPIXELS = 12
 
 
 def large_photos(folder: str, count: int) -> list[RawPhoto]:
@@ -128,8 +126,9 @@ def data_config(records: str, **changes) -> ConfigDict:
 
 def bench_pipeline(records: str, config_path: str, batches: int) -> list[dict]:
     """Patches/s of each reader with and without processing, the cache off."""
-    from exif_jax.data import PatchData, load_tokenizer
+    from exif_jax.data import PatchData
     from exif_jax.input_pipeline import batches as make_batches
+    from exif_jax.records_folder import load_tokenizer
 
     rows = []
     reader = RecordReader(records, "train")
@@ -182,10 +181,13 @@ def bench_pipeline(records: str, config_path: str, batches: int) -> list[dict]:
                     "share of the floor": regions / took / regions_per_second,
                 }
             )
-    command = [sys.executable, "-m", "benchmarks.train_step", "--config", config_path]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    step = next(line for line in told.splitlines() if line.startswith("step"))
-    rows.append({"batches": f"a step of {config_path} takes", "patches/s": step.split()[-2]})
+    with tempfile.NamedTemporaryFile(suffix=".json") as told:
+        command = [sys.executable, "-m", "benchmarks.train", "--configs", config_path]
+        command += ["--batches", "64", "--json", told.name]
+        subprocess.run(command, capture_output=True, check=True)
+        (step,) = json.loads(pathlib.Path(told.name).read_text())["rows"]
+    taken = step["pairs_per_second"]
+    rows.append({"batches": f"a step of {config_path} takes", "patches/s": taken})
     return rows
 
 
@@ -204,24 +206,20 @@ def _timed(run) -> float:
 
 _GO_OVER = """
 import json, sys
-from benchmarks.data_prep import data_config, peak_mebibytes
-from exif_jax.data import PatchData, load_tokenizer
+from benchmarks.data_prep import data_config
+from benchmarks.localize import peak_memory
+from exif_jax.data import PatchData
 from exif_jax.input_pipeline import batches
+from exif_jax.records_folder import load_tokenizer
 records, which, marks = sys.argv[1], sys.argv[2], [int(x) for x in sys.argv[3:]]
 config = data_config(records, cache_regions=64, texts_per_photo=1, patches_per_text=1)
 data = PatchData(config, "train", load_tokenizer(records), 32, 64)
 told = {}
 for k, batch in enumerate(batches(data, 100, range(marks[-1] // 100), which), start=1):
     if 100 * k in marks:
-        told[100 * k] = peak_mebibytes()
+        told[100 * k] = peak_memory()
 print(json.dumps(told))
 """
-
-
-def peak_mebibytes() -> float:
-    """The process's peak of resident memory; not what it inherited."""
-    status = pathlib.Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def bench_memory(folder: pathlib.Path, count: int) -> list[dict]:
@@ -274,6 +272,7 @@ def bench_shuffle(num_photos: int = 30_000, per_batch: int = 64) -> list[dict]:
 
 
 def show(title: str, rows: list[dict]) -> None:
+    """Prints rows of names and figures under a title."""
     print(f"\n{title}")
     for row in rows:
         cells = (f"{k} {v:,.4g}" if isinstance(v, float) else f"{k}: {v}" for k, v in row.items())
@@ -281,14 +280,14 @@ def show(title: str, rows: list[dict]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--photos", default=os.environ.get("EXIF_JAX_PHOTOS", "") + "/train")
+    parser = cli.parser("benchmarks.data_prep", __doc__)
+    parser.add_argument("--photos", default=os.environ.get("EXIF_JAX_PHOTOS", "") + "/train",
+                        help="folder (default: $EXIF_JAX_PHOTOS/train)")  # fmt: skip
     parser.add_argument("--config", default="configs/vit_ti_cpu.py", help="of the training step")
     parser.add_argument("--batches", type=int, default=30, help="of 64 patches, for each reader")
     parser.add_argument("--records", type=int, default=100_000, help="simulated, for the memory")
-    parser.add_argument("--only", choices=["photos", "pipeline", "memory", "shuffle"])
+    parser.add_argument("--only", choices=["photos", "pipeline", "memory", "shuffle"],
+                        help="one part (default: all)")  # fmt: skip
     args = parser.parse_args()
 
     def wanted(part: str) -> bool:

@@ -8,7 +8,6 @@ one finished.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import pathlib
@@ -16,15 +15,16 @@ import subprocess
 import sys
 import time
 
+from exif_jax import cli
 from exif_jax.atomic import write_bytes
 
 PHOTOS, SPLICES, SIZE = 1200, 16, 512
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("demo"))
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser = cli.parser("benchmarks.demo", __doc__)
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("demo"), help="folder")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument(
         "--started", type=float, default=time.time(), help="UNIX time from which to count seconds"
     )
@@ -46,7 +46,9 @@ def main() -> None:
              "--model", out / "run" / f"{name}.safetensors", "--json", out / f"{name}.json",
              "--output", out / f"evaluation_{name}")  # fmt: skip
 
-    trained, untrained = (read_json(out / f"{name}.json") for name in ("model", "untrained"))
+    trained, untrained = (
+        json.loads((out / f"{name}.json").read_text()) for name in ("model", "untrained")
+    )
     rows = [json.loads(line) for line in (out / "run" / "metrics.jsonl").open()]
     validation = [row for row in rows if "validation/chance_r1" in row][-1]
     summary = {
@@ -57,7 +59,7 @@ def main() -> None:
         "retrieval_chance": validation["validation/chance_r1"],
         "seconds": round(time.time() - args.started),
     }
-    write_json(out / "summary.json", summary)
+    write_bytes(out / "summary.json", json.dumps(summary, indent=1).encode() + b"\n")
     print(table(summary))
     sheet = out / "evaluation_model" / "splices.sheet.png"
     print(f"\nPictures: {sheet}   Figures: {out / 'summary.json'}")
@@ -84,14 +86,6 @@ def table(summary: dict) -> str:
         f"{summary['seconds']} seconds in all",
     ]
     return "\n".join(lines)
-
-
-def read_json(path: pathlib.Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def write_json(path: pathlib.Path, value: dict) -> None:
-    write_bytes(path, json.dumps(value, indent=1).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ import time
 
 import numpy as np
 
+from exif_jax import cli
 from exif_jax.exif import MAX_CHARS, to_text
 from exif_jax.photo import PhotoError, read_photo
 
@@ -188,11 +189,7 @@ def watch(seed: int, first: int, last: int) -> tuple[collections.Counter, dict[i
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.fuzz",
-        description=__doc__.split("\n\n")[1],
-        epilog="exit status: 0 nothing found, 1 findings",
-    )
+    parser = cli.parser("benchmarks.fuzz", __doc__, "exit codes: 0 nothing found, 1 findings")
     parser.add_argument("--count", type=int, default=20_000, help="mutations (default 20,000)")
     parser.add_argument("--seed", type=int, default=0, help="another gives other mutations")
     parser.add_argument("--processes", type=int, default=2, help="at a time (default 2)")

@@ -8,7 +8,6 @@ of a run that nobody disturbed, bit by bit. Simulated photos, a tiny model, one 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import pathlib
@@ -22,6 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data_prep import photos, simulate, train_tokenizer
+from exif_jax import cli
 
 TINY = (
     *("data.reader=threads", "train.batch_size=16", "train.log_every=1", "train.save_every=1"),
@@ -33,12 +33,10 @@ TINY = (
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--kills", type=int, default=30)
+    parser = cli.parser("benchmarks.kill_training", __doc__)
+    parser.add_argument("--kills", type=int, default=30, help="how many (default 30)")
     parser.add_argument("--steps", type=int, default=600, help="of the run (default 600)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments (default 0)")
     args = parser.parse_args()
     rng = np.random.default_rng(args.seed)
     with tempfile.TemporaryDirectory() as folder:

@@ -136,7 +136,7 @@ def measure(name: str, path: pathlib.Path, repeats: int, batch: int | None) -> d
 
 
 def peak_memory() -> float:
-    """Most resident megabytes of this process."""
+    """The most MiB that this process held at once."""
     try:  # ru_maxrss would count what the parent held when it forked
         status = pathlib.Path("/proc/self/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) / 1024
@@ -191,7 +191,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--json", type=pathlib.Path, help="also write the figures here")
     parser.add_argument("--cases", help="only those whose name holds this text")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="of each case (default 3)")
     parser.add_argument("--batch", type=int, help="patches at a time (default: as suits)")
     parser.add_argument("--one", nargs=2, metavar=("CASE", "PHOTO"), help=argparse.SUPPRESS)
     args = parser.parse_args()

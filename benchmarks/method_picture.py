@@ -6,7 +6,6 @@ others, and the map that `localize` makes of them. Needs matplotlib.
 
 from __future__ import annotations
 
-import argparse
 import io
 import pathlib
 import subprocess
@@ -22,6 +21,7 @@ from matplotlib.colors import ListedColormap
 from PIL import Image
 
 import exif_jax
+from exif_jax import cli
 from exif_jax.atomic import write_bytes
 from exif_jax.report import LUT
 
@@ -30,11 +30,9 @@ UNTOUCHED, PASTED = "#2f6fd0", "#e07000"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.method_picture", description=__doc__.splitlines()[0]
-    )
+    parser = cli.parser("benchmarks.method_picture", __doc__)
     parser.add_argument("picture", type=pathlib.Path, help="PNG to write")
-    parser.add_argument("--seed", type=int, default=5, help="another splice")
+    parser.add_argument("--seed", type=int, default=5, help="another gives another splice")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         command = f"-m data_prep.simulate --splices 1 --size 1024 --seed {args.seed} --output"

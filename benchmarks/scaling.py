@@ -9,11 +9,11 @@ no such device was at hand: a goal (0.55) and a modest one (0.40).
 
 from __future__ import annotations
 
-import argparse
 import json
 import pathlib
 
 from benchmarks.machine import image_flops, load_config, text_flops
+from exif_jax import cli
 from exif_jax.train_config import make_model_config
 
 # Peak bfloat16 FLOP/s and bytes/s that a chip can send, as published. Cloud TPU v5e: 197 TFLOP/s,
@@ -25,12 +25,10 @@ SHARES = (0.40, 0.55)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("files", nargs="+", type=pathlib.Path)
-    parser.add_argument("--chip", choices=tuple(CHIPS), default="v5e")
-    parser.add_argument("--config", default="configs/vit_b.py")
+    parser = cli.parser("benchmarks.scaling", __doc__)
+    parser.add_argument("files", nargs="+", type=pathlib.Path, help="collectives' --json")
+    parser.add_argument("--chip", choices=tuple(CHIPS), default="v5e", help="default: v5e")
+    parser.add_argument("--config", default="configs/vit_b.py", help="default: configs/vit_b.py")
     args = parser.parse_args()
     config = load_config(args.config)
     model = make_model_config(config, 2048)

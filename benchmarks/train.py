@@ -12,7 +12,6 @@ of time that the loop waits for it is told. With --torch an equal step in PyTorc
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
 import os
@@ -25,10 +24,11 @@ import jax
 import numpy as np
 
 from benchmarks.machine import image_flops, load_config, matmul_peak, median_seconds, text_flops
-from exif_jax import sharding, train_state
+from exif_jax import cli, sharding, train_state
 from exif_jax.atomic import write_bytes
-from exif_jax.data import PatchData, load_tokenizer
+from exif_jax.data import PatchData
 from exif_jax.input_pipeline import batches, prefetch
+from exif_jax.records_folder import load_tokenizer
 from exif_jax.release import config_dict
 from exif_jax.train_config import make_model_config, make_recipe
 
@@ -36,17 +36,19 @@ COLUMNS = "config, batch, compile s, step ms, pairs/s, TFLOP/s, MFU, memory GiB,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = cli.parser("benchmarks.train", __doc__)
+    parser.add_argument(
+        "--configs",
+        default="configs/vit_ti_cpu.py,configs/vit_ti.py",
+        help="parted by commas (default: vit_ti_cpu and vit_ti)",
     )
-    parser.add_argument("--configs", default="configs/vit_ti_cpu.py,configs/vit_ti.py")
     parser.add_argument("--batches", help="patches a step: 256,512 (default: 128)", default="128")
     parser.add_argument("--dtype", help="default: bfloat16 on an accelerator, float32 on a CPU")
     parser.add_argument("--image-size", type=int, help="side of a patch (default: the config's)")
     parser.add_argument("--micro-batch", type=int, default=0, help="gradient caching; 0: none")
     parser.add_argument("--loss-chunk", type=int, default=0, help="columns of logits; 0: all")
     parser.add_argument("--remat", choices=("", "dots", "all"), default="", help="see vit_b.py")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=5, help="timed steps (default 5)")
     parser.add_argument("--records", help="also with this folder's input pipeline")
     parser.add_argument("--torch", action="store_true", help="also the same step in PyTorch")
     parser.add_argument("--json", type=pathlib.Path, help="file for the figures")
@@ -94,12 +96,7 @@ def measure(config, peak: float, args) -> dict:
     state = jax.jit(init, out_shardings=places)(jax.random.key(0))
     host = random_batch(model, config.train.batch_size, config.data.patches_per_text)
     batch = sharding.to_device(mesh, host)
-    step = jax.jit(
-        functools.partial(train_state.train_step, recipe),
-        in_shardings=(places, sharding.batch_sharding(mesh)),
-        out_shardings=(places, sharding.replicated(mesh)),
-        donate_argnums=0,
-    )
+    step = train_state.jit_step(recipe, mesh, places)
     started = time.perf_counter()
     compiled = step.lower(state, batch).compile()
     compile_seconds = time.perf_counter() - started
@@ -163,6 +160,7 @@ def with_input(config, records, model, tokenizer, mesh, state, step, repeats: in
 
 
 def random_batch(model, batch_size: int, patches_per_text: int) -> dict[str, np.ndarray]:
+    """Noise in the shapes of `PatchData.batch`, two texts to a photo."""
     S, L, G = model.image.image_size, model.text.max_length, batch_size // patches_per_text
     rng = np.random.default_rng(0)
     return {

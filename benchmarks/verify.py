@@ -10,13 +10,11 @@ on the camera left out, so that they need not be 1 % and 5 %.
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from exif_jax import bank as banks
-from exif_jax import verify
+from exif_jax import cli, verify
 from exif_jax.calibrate import known_photos
 from exif_jax.embed import embed_exif
 from exif_jax.release import load_model
@@ -30,7 +28,7 @@ def quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.verify", description=__doc__)
+    parser = cli.parser("benchmarks.verify", __doc__)
     parser.add_argument("--records", required=True, help="output folder of data_prep.photos")
     parser.add_argument("--model", help="release file (default: what ships)")
     args = parser.parse_args()

@@ -5,11 +5,11 @@ it: its own index gives random access to TFRecords. The payloads are the same by
 https://github.com/google/array_record
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
 
+from array_record.python.array_record_module import ArrayRecordWriter
 from tqdm import tqdm
 
 from data_prep.tfds_files import write_tfds_files
@@ -17,11 +17,6 @@ from exif_jax import cli
 from exif_jax.files import read_range
 from exif_jax.records import SPLITS, RecordError, RecordReader, read_index
 from exif_jax.tfrecord import read_payload
-
-try:
-    from array_record.python.array_record_module import ArrayRecordWriter
-except ImportError as e:
-    raise ImportError(f"{e}; pip install 'exif-jax[array_record]'") from e
 
 
 def convert(records: str, output: str) -> dict[str, list[int]]:
@@ -79,10 +74,11 @@ def _write(target: Path, path: str, spans: list[list[int]]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data_prep.array_records",
-        description="Copies a folder of records into ArrayRecord shards (for Grain and tfds).",
-        epilog="exit codes: 0 done, 1 the records or the output cannot be used, 2 wrong usage",
+    parser = cli.parser(
+        "data_prep.array_records",
+        "Copies a folder of records into ArrayRecord shards (for Grain and tfds).",
+        "exit codes: 0 done, 1 the records or the output cannot be used, 2 wrong usage. "
+        + cli.QUIET,
     )
     parser.add_argument("--records", required=True, help="folder of TFRecord shards")
     parser.add_argument("--output", required=True, help="another folder; made if missing")

@@ -32,8 +32,7 @@ from exif_jax.atomic import replacing, write_bytes
 from exif_jax.files import join
 
 REJECTS_PART = 4096  # chunks whose rejected files one worker sorts
-BUCKETS = 4096  # of records, by their place in the mix, that one worker sorts
-_BUCKET_SHIFT = 64 - 12
+_BUCKET_SHIFT = 64 - 12  # of a place in the mix: the 2^12 buckets of records that a worker sorts
 
 
 class _Make(beam.DoFn):

@@ -23,27 +23,22 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from tqdm import tqdm
 
 from data_prep.beam_stages import build
-from data_prep.merge import (
-    Counts,
-    finish,
-    list_shards,
+from data_prep.merge import Counts, finish, list_shards
+from data_prep.output_folder import describe_run, locked, open_output, work_folder
+from data_prep.photos import (
+    SOURCE_HELP,
+    add_settings,
+    check_settings,
+    guarded,
+    settings_of,
+    tell,
 )
-from data_prep.output_folder import (
-    UsageError,
-    describe_run,
-    explain,
-    locked,
-    open_output,
-    work_folder,
-)
-from data_prep.photos import SOURCE_HELP, add_settings, check_settings, settings_of, tell
-from data_prep.sources import SourceError, list_chunks
+from data_prep.sources import list_chunks
 from data_prep.stages import Settings
-from data_prep.work import WorkError
 from exif_jax import cli
 from exif_jax.atomic import replacing
-from exif_jax.files import FilesError, join, list_names, read_file, remove
-from exif_jax.records import SPLITS, RecordError
+from exif_jax.files import join, list_names, read_file, remove
+from exif_jax.records import SPLITS
 
 
 def _join_rejects(output: str) -> None:
@@ -62,7 +57,7 @@ def _read_counts(work: str) -> Counts:
 
 # --- command --------------------------------------------------------------------------------------
 
-_EXAMPLES = """\
+_EXAMPLES = f"""\
 All other flags go to Beam: --runner (default: DirectRunner, on this machine), --project, --region,
 --temp_location, --flink_master, ... data_prep/README.md has whole commands for clusters.
 
@@ -74,6 +69,7 @@ examples:
 exit codes: 0 records are there, rejected files are listed in rejects.jsonl;
             1 no photo was usable, or the pipeline failed; 2 wrong usage, or no photos
 A stopped run goes on where it was when the same command is given again.
+{cli.QUIET}
 """
 
 
@@ -118,11 +114,10 @@ class _Progress(threading.Thread):
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data_prep.build",
-        description="Makes TFRecord shards for training from camera photos, with Apache Beam.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = cli.parser(
+        "data_prep.build",
+        "Makes TFRecord shards for training from camera photos, with Apache Beam.",
+        _EXAMPLES,
     )
     parser.add_argument("--source", required=True, help=SOURCE_HELP)
     parser.add_argument("--output", required=True, help="folder or URL; made if missing")
@@ -137,21 +132,13 @@ def main(argv: list[str] | None = None) -> int:
     check_settings(parser, args)
     logging.getLogger("apache_beam").setLevel(logging.ERROR)  # its warnings bury our own
     try:
-        return _run(args, settings_of(args), _options(rest, args.workers))
-    except (UsageError, SourceError, FilesError) as error:
-        return cli.fail(error, 2)
-    except (WorkError, RecordError) as error:
-        return cli.fail(error)
-    except OSError as error:
-        return cli.fail(explain(error, args.output))
-    except KeyboardInterrupt:
-        print("stopped: give the same command again to go on", file=sys.stderr)
-        return 130
+        return guarded(
+            lambda: _run(args, settings_of(args), _options(rest, args.workers)), args.output
+        )
     except Exception as error:  # a runner's errors are its own; the last lines say most
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        print(f"error: {lines[-1] if lines else error!r}", file=sys.stderr)
-        print("finished photos are kept: give the same command again to go on", file=sys.stderr)
-        return 1
+        kept = "finished photos are kept: give the same command again to go on"
+        return cli.fail(f"{lines[-1] if lines else repr(error)}\n{kept}")
 
 
 def _run(args: argparse.Namespace, settings: Settings, options: PipelineOptions) -> int:

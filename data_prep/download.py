@@ -7,7 +7,6 @@ and left alone for as long as they say.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import collections
 import hashlib
@@ -23,10 +22,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-try:
-    import aiohttp
-except ImportError as e:
-    raise ImportError(f"{e}; pip install 'exif-jax[download]'") from e
+import aiohttp
 
 from data_prep.fetch import MAGIC, Again, Ended, Host, Settings, fetch
 from exif_jax import cli
@@ -248,17 +244,17 @@ def read_yfcc(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command; returns its exit code."""
     from tqdm import tqdm
 
     from data_prep.yfcc100m import MetadataError
 
-    parser = argparse.ArgumentParser(
-        prog="python -m data_prep.download",
-        description="Fetches photos politely and keeps a manifest of every outcome. Run the same "
+    parser = cli.parser(
+        "data_prep.download",
+        "Fetches photos politely and keeps a manifest of every outcome. Run the same "
         "command again to go on, and to try failed photos once more.",
-        epilog="exit status: 0 every photo has a final outcome, 1 some failed or the run could not "
-        "go on, 2 wrong usage",
+        "exit codes: 0 every photo has a final outcome, 1 some failed or the run could not "
+        "go on, 2 wrong usage. " + cli.QUIET,
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--urls", type=Path, help='lines of JSON: {"id", "url", "licence"}')
@@ -329,15 +325,14 @@ def main(argv: list[str] | None = None) -> int:
 
         items = itertools.islice(items, args.limit)
     try:
-        with tqdm(unit="photo", disable=None) as bar:
+        with tqdm(unit="photo") as bar:
             counts = asyncio.run(download(items, args.output, settings, lambda _: bar.update()))
     except (DownloadError, MetadataError) as e:
         return cli.fail(e)
     except OSError as e:
         return cli.fail(f"{e.filename or args.output}: {e.strerror or e}")
     except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        return 1
+        return cli.stopped()
     for name, count in (counts + rejects).most_common():
         print(f"{count:10,}  {name}")
     return int(bool(counts["failed"]))

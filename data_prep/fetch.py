@@ -79,6 +79,7 @@ class Host:
         self.next_time = 0.0
 
     async def turn(self) -> None:
+        """Waits until the next request may go out."""
         now = time.monotonic()
         start = max(now, self.next_time)
         self.next_time = start + self.interval
@@ -86,6 +87,7 @@ class Host:
             await asyncio.sleep(start - now)
 
     def rest(self, seconds: float) -> None:
+        """No request goes out for so long."""
         self.next_time = max(self.next_time, time.monotonic() + seconds)
 
 

@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from tqdm import tqdm
@@ -42,7 +43,7 @@ from exif_jax.records import SPLITS, RecordError
 
 # --- command ----------------------------------------------------------------------------------
 
-_EXAMPLES = """\
+_EXAMPLES = f"""\
 examples:
   python -m data_prep.photos --input ~/Pictures --output records
   python -m data_prep.photos --input photos --output records --workers 16 --region-size 512
@@ -50,15 +51,15 @@ examples:
 exit codes: 0 records are there, rejected files are listed in rejects.jsonl;
             1 no photo was usable, or reading or writing failed; 2 wrong usage, or no photos
 A stopped run goes on where it was when the same command is given again.
+{cli.QUIET}
 """
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m data_prep.photos",
-        description="Makes TFRecord shards for training from camera photos.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = cli.parser(
+        "data_prep.photos",
+        "Makes TFRecord shards for training from camera photos.",
+        _EXAMPLES,
     )
     add = parser.add_argument
     add("--input", required=True, help=SOURCE_HELP)
@@ -146,17 +147,23 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     args = _parse(argv)
     settings = settings_of(args)
+    return guarded(
+        lambda: _run(args.input, args.output, settings, args.workers, args.overwrite), args.output
+    )
+
+
+def guarded(run: Callable[[], int], output: str) -> int:
+    """The exit code of a driver's run; what goes wrong is told."""
     try:
-        return _run(args.input, args.output, settings, args.workers, args.overwrite)
+        return run()
     except (UsageError, SourceError, FilesError) as error:
         return cli.fail(error, 2)
     except (WorkError, RecordError) as error:
         return cli.fail(error)
     except OSError as error:
-        return cli.fail(explain(error, args.output))
+        return cli.fail(explain(error, output))
     except KeyboardInterrupt:
-        print("stopped: give the same command again to go on", file=sys.stderr)
-        return 130
+        return cli.stopped()
 
 
 def _run(source: str, output: str, settings: Settings, workers: int, overwrite: bool) -> int:

@@ -75,7 +75,7 @@ def make_photo(job: Job) -> dict:
 
 
 def make_splice(job: Job) -> dict:
-    """Write splice number `job.index`, its mask and its pristine twin; return its manifest row.
+    """Write splice number `job.index`, its mask and its untouched host; return its manifest row.
 
     The pasted region comes from a photo of another camera model and another scene, at its own
     scale or resized, with a hard or a soft edge. Both photos are taken from their JPEG files, as
@@ -232,16 +232,15 @@ def draw(path: Path, seed: int) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m data_prep.simulate",
-        description="Make photos, or splices with masks, by simulated cameras of invented makes. "
+    parser = cli.parser(
+        "data_prep.simulate",
+        "Make photos, or splices with masks, by simulated cameras of invented makes. "
         "The same seed makes the same bytes, whatever the number of workers.",
-        epilog="examples:\n"
+        "examples:\n"
         "  python -m data_prep.simulate --output photos --photos 2000\n"
         "  python -m data_prep.simulate --output splices --splices 40 --seed 1\n"
         "  python -m data_prep.simulate --picture docs/simulated_cameras.png\n\n"
-        "exit codes: 0 done, 1 the output cannot be written, 2 wrong usage",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "exit codes: 0 done, 1 the output cannot be written, 2 wrong usage\n" + cli.QUIET,
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--photos", type=_whole(1, 10_000_000), help="number of JPEG photos to make")
@@ -250,8 +249,12 @@ def _parser() -> argparse.ArgumentParser:
         "--picture", type=Path, metavar="PNG", help="draw eight cameras on the same scene"
     )
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write to")
-    parser.add_argument("--size", type=_whole(64, 4096), default=512, help="side in pixels, even")
-    parser.add_argument("--seed", type=_whole(0, 2**63 - 1), default=0, help="default 0")
+    parser.add_argument(
+        "--size", type=_whole(64, 4096), default=512, help="side in pixels, even (default 512)"
+    )
+    parser.add_argument(
+        "--seed", type=_whole(0, 2**63 - 1), default=0, help="of everything (default 0)"
+    )
     parser.add_argument(
         "--cameras",
         type=_whole(2, len(CAMERAS)),
@@ -259,7 +262,10 @@ def _parser() -> argparse.ArgumentParser:
         help=f"use the first N cameras, 2 to {len(CAMERAS)} (default: all); eight makes by turns",
     )
     parser.add_argument(
-        "--workers", type=_whole(1, 256), default=os.cpu_count() or 1, help="processes"
+        "--workers",
+        type=_whole(1, 256),
+        default=os.cpu_count() or 1,
+        help="processes (default: all cores)",
     )
     return parser
 

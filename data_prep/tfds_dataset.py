@@ -29,12 +29,14 @@ class WebpImage(tfds.features.Image):
     """A lossless WebP as pixels, uint8 [h, w, 3]; the library's own class knows no WebP."""
 
     def decode_example(self, example: Any) -> Any:
+        """In a graph of TensorFlow: a scalar string to uint8 [h, w, 3]."""
         tf = tfds.core.utils.lazy_imports_utils.tensorflow
         image = tf.io.decode_image(example, channels=3, expand_animations=False)
         image.set_shape(self.shape)
         return image
 
     def decode_example_np(self, example: bytes) -> np.ndarray:
+        """The same without TensorFlow."""
         with Image.open(io.BytesIO(example), formats=["WEBP"]) as image:
             return np.array(image.convert("RGB"))
 

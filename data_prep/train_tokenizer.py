@@ -4,7 +4,6 @@ A sentencepiece unigram model (https://arxiv.org/abs/1808.06226). The same recor
 bytes: one thread, no shuffling.
 """
 
-import argparse
 import io
 import sys
 from collections import Counter
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from exif_jax import cli
 from exif_jax.atomic import write_bytes
 from exif_jax.exif import to_text
+from exif_jax.files import is_url
 from exif_jax.records import RecordError, RecordReader, decode_record
 from exif_jax.tokenizer import PAD_ID, UNK_ID, Tokenizer
 
@@ -45,13 +45,10 @@ def collect_texts(reader: RecordReader) -> tuple[list[str], Counter[str]]:
     """
     texts: set[str] = set()
     tags: Counter[str] = Counter()
-    seen: set[int] = set()
-    for number, photo in enumerate(tqdm(reader.photo_ids.tolist(), unit="record", desc="texts")):
-        if photo not in seen:
-            seen.add(photo)
-            for name, value in decode_record(reader[number]).exif.items():
-                texts.update(text_parts(name, value))
-                tags[to_text({name: value})] += 1
+    for numbers in tqdm(reader.photos(), unit="photo", desc="texts"):
+        for name, value in decode_record(reader[numbers[0]]).exif.items():
+            texts.update(text_parts(name, value))
+            tags[to_text({name: value})] += 1
     return sorted(texts), tags
 
 
@@ -118,30 +115,32 @@ def train_tokenizer(texts: list[str], vocab_size: int, whole: Iterable[str] = ()
     return stream.getvalue()
 
 
-_EXAMPLES = """\
+_EXAMPLES = f"""\
 examples:
   python -m data_prep.train_tokenizer --records records
   python -m data_prep.train_tokenizer --records records --vocab-size 4096 --output big.model
 
 exit codes: 0 the tokenizer is written, 1 no readable records or no texts, 2 wrong usage
+{cli.QUIET}
 """
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data_prep.train_tokenizer",
-        description="Trains the tokenizer of EXIF texts on the train split of a records folder.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = cli.parser(
+        "data_prep.train_tokenizer",
+        "Trains the tokenizer of EXIF texts on the train split of a records folder.",
+        _EXAMPLES,
     )
-    parser.add_argument("--records", type=Path, required=True, help="folder of data_prep.photos")
+    parser.add_argument("--records", required=True, help="folder or URL of data_prep.photos")
     parser.add_argument("--output", type=Path, help="default: RECORDS/tokenizer.model")
     parser.add_argument("--vocab-size", type=int, default=2048, help="most pieces (default 2048)")
     args = parser.parse_args(argv)
+    if is_url(args.records) and not args.output:
+        parser.error("--records at a URL needs --output FILE; then copy the file to the records")
     if args.vocab_size < 128:
         parser.error("--vocab-size must be at least 128: 94 characters need a piece each")
-    output = args.output or args.records / "tokenizer.model"
+    output = args.output or Path(args.records, "tokenizer.model")
     try:
         texts, tags = collect_texts(RecordReader(args.records, "train"))
         whole = common_tags(tags, args.vocab_size // 2)
@@ -150,11 +149,7 @@ def main(argv: list[str] | None = None) -> int:
     except (RecordError, TrainingError) as error:
         return cli.fail(error)
     except OSError as error:
-        print(
-            f"error: {output}: {error.strerror}; give an --output that can be written to",
-            file=sys.stderr,
-        )
-        return 1
+        return cli.fail(f"{output}: {error.strerror}; give an --output that can be written to")
     print(f"{output}: {Tokenizer(model).vocab_size} pieces, {len(model)} bytes")
     return 0
 

@@ -25,7 +25,6 @@ import numpy as np
 
 Encoder = Callable[[Any, jax.Array], jax.Array]
 Share = Callable[[jax.Array], jax.Array]
-BLOCK = 8  # pixels: side of the blocks of JPEG, and of what patches can share
 
 # Photos are padded to multiples of this, and the patches to a power of two of at least that many,
 # so that photos of like size share one compiled encoder.
@@ -53,6 +52,7 @@ class Grid:
 
     @property
     def num_patches(self) -> int:
+        """P."""
         return self.rows * self.columns
 
     def origins(self) -> np.ndarray:

@@ -11,13 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
-
-try:
-    from sklearn.cluster import KMeans
-except ModuleNotFoundError as e:
-    raise ModuleNotFoundError(
-        "the baselines need scikit-learn: pip install 'exif-jax[eval]'"
-    ) from e
+from sklearn.cluster import KMeans
 
 
 def constant(image: np.ndarray) -> np.ndarray:

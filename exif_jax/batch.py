@@ -151,7 +151,7 @@ def run(
     failed = 0
     with open(journal, "ab", buffering=0) as lines:
         photos = decode_ahead((path for path, _ in tasks), ahead)
-        progress = tqdm(photos, total=len(tasks), unit="photo", disable=not tasks)
+        progress = tqdm(photos, total=len(tasks), unit="photo", leave=bool(tasks))
         for (path, name), (_, photo) in zip(tasks, progress, strict=True):
             line = _stamp(path) | {"name": name, "settings": settings}
             shown = printable(path)

@@ -10,7 +10,6 @@ Every worker process loads the model once. What is written for a photo is what
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import hashlib
 import json
@@ -57,6 +56,7 @@ class LocalizePhotos(beam.PTransform):
         self._work = _Localize(output, model, settings or Settings(), pages)
 
     def expand(self, input_or_inputs: beam.PCollection[str]) -> beam.PCollection[dict[str, Any]]:
+        """The transform's steps, as Beam asks for them."""
         # Photos of one folder are often read in order: without this one worker gets them all.
         return input_or_inputs | beam.Reshuffle() | beam.ParDo(self._work)
 
@@ -119,10 +119,10 @@ def _put(path: pathlib.Path, target: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the pipeline; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m exif_jax.beam",
-        description="Localises all photos that patterns name, on the machines of a Beam runner.",
-        epilog="All other flags go to Beam: --runner, --direct_num_workers, "
+    parser = cli.parser(
+        "exif_jax.beam",
+        "Localises all photos that patterns name, on the machines of a Beam runner.",
+        "All other flags go to Beam: --runner, --direct_num_workers, "
         "--direct_running_mode, --project, ... Exit codes: 0 the pipeline ran (the results say "
         "which photos failed), 1 it did not, 2 wrong usage.",
     )

@@ -9,7 +9,6 @@ scores, of agreements with their own EXIF, and, tag by tag, whether the pixels t
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import pathlib
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from exif_jax import bank as banks
 from exif_jax import cli, records, verify
 from exif_jax.calibration import null_of, scores_of
 from exif_jax.embed import embed_exif
+from exif_jax.exif import select_tags
 from exif_jax.localization import Settings
 from exif_jax.localize import localize
 from exif_jax.release import Model, ReleaseError, load_model, save_model
@@ -50,23 +50,16 @@ class KnownPhoto:
 
     @property
     def camera(self) -> str:
+        """Make and model; "" where the photo does not say."""
         return banks.camera(self.exif)
-
-
-def _photos(reader: records.RecordReader) -> list[list[int]]:
-    """The records of each photo, photos in the order of their first record."""
-    found: dict[Any, list[int]] = {}
-    for index, photo in enumerate(np.asarray(reader.photo_ids).tolist()):
-        found.setdefault(photo, []).append(index)
-    return list(found.values())
 
 
 def known_photos(folder: str, model: Model) -> list[KnownPhoto]:
     """Analyses the photos of the validation split. Raises RecordError."""
     reader = records.RecordReader(folder, "validation")
     found = []
-    for indices in tqdm(_photos(reader), unit="photo", desc="validation photos"):
-        regions = [records.decode_record(reader[i]) for i in indices]
+    for numbers in tqdm(reader.photos(), unit="photo", desc="validation photos"):
+        regions = [records.decode_record(reader[i]) for i in numbers]
         pixels = [records.decode_image(region) for region in regions]
         side = min(min(image.shape[:2]) for image in pixels)
         pixels = [image[:side, :side] for image in pixels]
@@ -155,8 +148,8 @@ def calibrate(model: Model, folder: str) -> tuple[Model, list[KnownPhoto]]:
         exif_jax.records.RecordError: the folder holds no records, or damaged ones.
     """
     reader = records.RecordReader(folder, "train")
-    texts = [records.decode_record(reader[of[0]]).exif for of in _photos(reader)]
-    kept = [{t: tags[t] for t in model.tags if t in tags} for tags in texts]
+    first = (records.decode_record(reader[numbers[0]]) for numbers in reader.photos())
+    kept = [select_tags(record.exif, model.tags) for record in first]
     bank = banks.make_bank([tags for tags in kept if tags])
     known = known_photos(folder, model)
     means_MxD = np.stack([photo.z_D / np.linalg.norm(photo.z_D) for photo in known])
@@ -195,13 +188,14 @@ def reader_side(folder: str) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m exif_jax.calibrate",
-        description="Writes a copy of a release file that can say how unusual a score is and "
+    parser = cli.parser(
+        "exif_jax.calibrate",
+        "Writes a copy of a release file that can say how unusual a score is and "
         "verify EXIF: with the EXIF of the training photos, and the scores and agreements of the "
         "validation photos, whose cameras the model never saw. Needs the records that the model "
         "was trained with.",
-        epilog="exit status: 0 written, 1 unreadable model or records, or cannot write",
+        "exit codes: 0 written, 1 unreadable model or records, or cannot write, 2 wrong usage. "
+        + cli.QUIET,
     )
     parser.add_argument("model", help="release file to calibrate")
     parser.add_argument("out", type=pathlib.Path, help="release file to write")

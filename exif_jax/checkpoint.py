@@ -67,6 +67,7 @@ class Checkpoints:
                 self._manager.save(step, args=ocp.args.StandardSave(state))
 
     def latest_step(self) -> int | None:
+        """The step of the newest checkpoint; None where there is none."""
         return self._manager.latest_step()
 
     def restore(self, like: Any, shardings: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What the commands that work through photos have in common: arguments, start, exit code."""
+"""What the commands on photos have in common: arguments, start, exit code, being a function too."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import pathlib
 import platform
 import sys
+import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -94,6 +95,12 @@ def run(args: argparse.Namespace, work: Work, settings: Settings, kind: str) -> 
     except OSError as e:
         return cli.fail(f"{printable(out / batch.JOURNAL)}: {e.strerror}; choose another --out")
     return int(failed > 0)
+
+
+def make_callable(module: str, function: Callable) -> None:
+    """A command's module that, called, is its function: `exif_jax.localize(photo)`."""
+    kind = type("CallableModule", (types.ModuleType,), {"__call__": staticmethod(function)})
+    sys.modules[module].__class__ = kind
 
 
 def keep_compiled() -> None:

@@ -7,7 +7,6 @@ DistilBERT) and the pruned form that PhotoHolmes keeps of it. Nothing in the fil
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import math
 import os
@@ -120,13 +119,13 @@ def _sha256(path: str | os.PathLike) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m exif_jax.convert",
-        description="Makes a release file of the paper's published checkpoint (wrapper*.pth), or "
+    """Runs the command; returns its exit code."""
+    parser = cli.parser(
+        "exif_jax.convert",
+        "Makes a release file of the paper's published checkpoint (wrapper*.pth), or "
         "of the pruned form of it that PhotoHolmes keeps. The file is read without running "
         "anything in it.",
-        epilog="exit status: 0 written, 1 not converted, 2 wrong usage",
+        "exit codes: 0 written, 1 not converted, 2 wrong usage",
     )
     parser.add_argument("checkpoint", type=pathlib.Path, help="wrapper*.pth")
     parser.add_argument("out", type=pathlib.Path, help="the file to write, NAME.safetensors")
@@ -142,7 +141,12 @@ def main(argv: list[str] | None = None) -> int:
         help="side of a patch in pixels: 124 as in the released evaluator (default), 128 as in "
         "PhotoHolmes",
     )
-    parser.add_argument("--dtype", choices=("float16", "float32"), default="float32")
+    parser.add_argument(
+        "--dtype",
+        choices=("float16", "float32"),
+        default="float32",
+        help="of the weights (default float32, as in the checkpoint)",
+    )
     args = parser.parse_args(argv)
     if args.patch_size < 32:
         parser.error(f"--patch-size is {args.patch_size}; a ResNet needs at least 32 pixels")

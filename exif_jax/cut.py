@@ -35,11 +35,11 @@ def spatial_cut(z_PxD: jax.Array, grid: Grid) -> tuple[jax.Array, jax.Array, jax
         cells = coverage(1, grid.patch, grid.stride).shape[0]
         return jnp.zeros((cells, cells)), jnp.zeros(1, jnp.int32), jnp.zeros(())
     place_Px2 = grid.origins().astype(np.float32) / grid.patch
-    side_P, height, part_P = _cut(z_PxD, place_Px2)
+    side_P, distance, part_P = _cut(z_PxD, place_Px2)
     down = coverage(grid.rows, grid.patch, grid.stride)
     across = coverage(grid.columns, grid.patch, grid.stride)
     side = spread(side_P.reshape(grid.rows, grid.columns, 1), down, across)[..., 0]
-    return height * jax.nn.sigmoid(4 * side), part_P, height
+    return distance * jax.nn.sigmoid(4 * side), part_P, distance
 
 
 @jax.jit
@@ -84,8 +84,9 @@ def _cut(z_PxD, place_Px2):
         mean_D = (z_PxD * members_P[:, None]).sum(axis=0)
         return mean_D * jax.lax.rsqrt(jnp.square(mean_D).sum() + 1e-12)
 
-    height = 1 - direction(part_P) @ direction(~part_P)
-    return side_P, jnp.where(known, jnp.clip(height, 0.0, 1.0), 0.0), part_P.astype(jnp.int32)
+    distance = 1 - direction(part_P) @ direction(~part_P)
+    distance = jnp.where(known, jnp.clip(distance, 0.0, 1.0), 0.0)
+    return side_P, distance, part_P.astype(jnp.int32)
 
 
 # The linear algebra below is small. XLA would call LAPACK for it, which on a CPU imports SciPy: a

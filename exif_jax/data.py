@@ -2,13 +2,13 @@
 
 There is no iterator state to save: a run resumed at step k reads what the killed run would have
 read, and so does any number of processes, of which each makes its own rows of the same batch.
-`input_pipeline.py` makes batches ahead of the training loop.
+`records_folder.py` reads what lies beside the records, `input_pipeline.py` makes batches ahead of
+the training loop.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 import math
 import sys
 import zlib
@@ -18,11 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from exif_jax import exif
-from exif_jax.files import FilesError, exists, join, read_file
+from exif_jax.exif import select_tags, to_text
 from exif_jax.photo_order import photos_of_step
 from exif_jax.processing import (
-    GRID,
+    BLOCK,
     draw_corner,
     draw_history,
     draw_jpeg,
@@ -31,7 +30,8 @@ from exif_jax.processing import (
     smallest_factor,
     window,
 )
-from exif_jax.records import Record, RecordError, RecordReader, decode_image, decode_record
+from exif_jax.records import Record, RecordError, decode_image, decode_record
+from exif_jax.records_folder import DataError, chosen_tags, open_split
 from exif_jax.tokenizer import Tokenizer
 from exif_jax.wordpiece import WordPiece
 
@@ -48,12 +48,8 @@ class Region(NamedTuple):
 
     def log_roughness(self, corner: tuple[int, int], side: int) -> float:
         """Of the window of `side` pixels at a corner."""
-        y, x, n = corner[0] // GRID, corner[1] // GRID, max(1, side // GRID)
+        y, x, n = corner[0] // BLOCK, corner[1] // BLOCK, max(1, side // BLOCK)
         return math.log(0.5 + float(self.rough[y : y + n, x : x + n].mean()))
-
-
-class DataError(Exception):
-    """The records cannot feed this training; the message says what is missing and how to get it."""
 
 
 class PatchData:
@@ -97,6 +93,7 @@ class PatchData:
 
     @property
     def num_photos(self) -> int:
+        """Of the split."""
         return len(self._bounds) - 1
 
     def photos_per_batch(self, batch_size: int) -> int:
@@ -189,7 +186,7 @@ class PatchData:
         return select_tags(found.record.exif, self.tags) if found else {}
 
     def _text(self, tags: dict[str, str]) -> str:
-        return exif.to_text(tags, self._config.tag_names)
+        return to_text(tags, self._config.tag_names)
 
     def _collate(self, images, texts, whole_texts, photos) -> dict[str, np.ndarray]:
         tokens, token_mask = self.tokenizer.encode(texts, self._length)
@@ -234,7 +231,7 @@ class PatchData:
                 rng.shuffle(names)
             # What was done comes first: a text that is too long is cut at its end.
             texts.append(self._text(history.tags() | {name: tags[name] for name in names}))
-            whole_texts.append(exif.to_text(history.tags() | tags))
+            whole_texts.append(to_text(history.tags() | tags))
         return images, texts, whole_texts
 
     def _readable(self, photo: int, start: int) -> Region | None:
@@ -290,79 +287,12 @@ def concatenate(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarra
     return {name: np.concatenate([sample[name] for sample in samples]) for name in samples[0]}
 
 
-# --- the folder ---------------------------------------------------------------------------------
-
-
 def patches_per_photo(config: ConfigDict) -> int:
     """Patches that each photo of a training batch gives."""
     return config.texts_per_photo * config.patches_per_text
 
 
-def open_split(records: str, split: str) -> RecordReader:
-    """The reader of a split; raises DataError where the folder holds none."""
-    reader = RecordReader(_folder(records), split)
-    if len(reader) == 0:
-        raise DataError(f"{records}: the {split} split is empty; the records need more cameras")
-    return reader
-
-
-def _folder(records: str) -> str:
-    try:
-        there = bool(records) and exists(records)
-    except FilesError as e:
-        raise DataError(str(e)) from e
-    if not there:
-        raise DataError(
-            f"config.data.records={records!r}: no such folder; write one with "
-            "`python -m data_prep.photos --input PHOTOS --output RECORDS` and pass "
-            "--config.data.records=RECORDS"
-        )
-    return records
-
-
-def tag_vocabulary(records: str) -> tuple[str, ...]:
-    """The tags that training texts are made of: those that half of the photos carry."""
-    path = join(records, "tag_counts.json")
-    try:
-        vocabulary = json.loads(read_file(path))["vocabulary"]
-        if not isinstance(vocabulary, list) or not all(isinstance(x, str) for x in vocabulary):
-            raise ValueError("the vocabulary is no list of texts")
-        return tuple(vocabulary)
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise DataError(
-            f"{path}: no tag vocabulary ({e}); run `python -m data_prep.photos` again"
-        ) from e
-
-
-def chosen_tags(config: ConfigDict) -> tuple[str, ...]:
-    """The vocabulary, or those of its tags that `config.tags` names."""
-    vocabulary = tag_vocabulary(config.records)
-    unknown = sorted(set(config.tags) - set(vocabulary))
-    if unknown:
-        raise DataError(
-            f"config.data.tags names {', '.join(unknown)}, which the texts of {config.records} do "
-            f"not have; they have {', '.join(vocabulary)}"
-        )
-    return tuple(tag for tag in vocabulary if tag in config.tags) if config.tags else vocabulary
-
-
-def load_tokenizer(records: str) -> Tokenizer:
-    """The tokenizer that lies with the records."""
-    path = join(_folder(records), "tokenizer.model")
-    if not exists(path):
-        raise DataError(
-            f"{path}: no tokenizer; train one with "
-            f"`python -m data_prep.train_tokenizer --records {records}`"
-        )
-    return Tokenizer.from_file(path)
-
-
-def select_tags(tags: dict[str, str], vocabulary: tuple[str, ...]) -> dict[str, str]:
-    """The tags of a photo that belong to the vocabulary, in its order."""
-    return {name: tags[name] for name in vocabulary if name in tags}
-
-
 def centre_crop(image: np.ndarray, size: int) -> np.ndarray:
     """The [size, size, 3] nearest the centre of [H, W, 3] that begins on the JPEG grid."""
-    y, x = ((side - size) // 2 // GRID * GRID for side in image.shape[:2])
+    y, x = ((side - size) // 2 // BLOCK * BLOCK for side in image.shape[:2])
     return image[y : y + size, x : x + size]

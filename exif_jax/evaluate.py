@@ -9,7 +9,8 @@ import argparse
 import pathlib
 import shlex
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 
 from tqdm import tqdm
 
@@ -207,14 +208,14 @@ def _write_output(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m exif_jax.evaluate",
-        description="Scores models on spliced photos with masks, beside four baselines that know "
+    parser = cli.parser(
+        "exif_jax.evaluate",
+        "Scores models on spliced photos with masks, beside four baselines that know "
         "nothing of cameras. ap, f1 (best threshold) and auc are over pixels and oriented: high "
         "in the map must mean pasted. p_map takes the better of the map and its inverse, photo "
         "by photo, as the paper does: an oracle. All are means over the spliced photos. Detection "
         "sets their scores against those of the untouched photos.",
-        epilog="examples:\n"
+        "examples:\n"
         "  python -m exif_jax.evaluate --root splices --json result.json\n"
         "  python -m exif_jax.evaluate --dataset columbia --root COLUMBIA --dataset dso-1 \\\n"
         "      --root tifs-database --model a.safetensors --model b.safetensors \\\n"
@@ -226,8 +227,7 @@ def _parser() -> argparse.ArgumentParser:
         "same\ncommand goes on where it stopped), rows.csv, table.md, DATASET.sheet.png (best, "
         "median\nand worst cases: photo, mask, map).\n\n"
         "exit codes: 0 all photos scored, 1 some or all skipped (the messages say why), "
-        "2 wrong usage",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "2 wrong usage\n" + cli.QUIET,
     )
     add = parser.add_argument
     add("--dataset", choices=NAMES, action="append", metavar="NAME",
@@ -246,10 +246,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _wrapped(names: Sequence[str] | dict) -> str:
-    import textwrap
-
-    return textwrap.fill(", ".join(names), 84, initial_indent="  ", subsequent_indent="  ")
+def _wrapped(names: Iterable[str]) -> str:
+    return textwrap.indent(textwrap.fill(", ".join(names), 82, break_on_hyphens=False), "  ")
 
 
 if __name__ == "__main__":

@@ -21,16 +21,14 @@ from __future__ import annotations
 
 import numbers
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
 from exif_jax import exif_values as kinds
 
 MAX_CHARS = kinds.MAX_CHARS  # of one value
-_POINTERS = {"ExifIFD": 0x8769, "InteropIFD": 0xA005}
 
 # --- the table ----------------------------------------------------------------------------------
 
@@ -187,27 +185,6 @@ def from_values(directories: Mapping[str, Mapping[int, object]]) -> dict[str, st
     return canonical(texts)
 
 
-def from_pillow(exif: Image.Exif) -> dict[str, str]:
-    """What ``PIL.Image.Image.getexif()`` returns -> the canonical mapping. Never raises.
-
-    A directory that Pillow cannot read counts as empty.
-    """
-    directories: dict[str, dict[int, object]] = {}
-    for ifd, table in TAGS.items():
-        values = directories.setdefault(ifd, {})
-        # Pillow decodes lazily: a broken file fails here, with any kind of exception.
-        try:
-            source = exif if ifd == "IFD0" else exif.get_ifd(_POINTERS[ifd])
-        except Exception:
-            continue
-        for tag in table:
-            try:
-                values[tag.id] = source.get(tag.id)
-            except Exception:
-                continue
-    return from_values(directories)
-
-
 def from_exiftool(tags: Mapping[str, object]) -> dict[str, str]:
     """One object of ``exiftool -json`` -> the canonical mapping. Never raises.
 
@@ -237,6 +214,11 @@ def checked(tags: object) -> dict[str, str]:
         and re.fullmatch(rf"[\x20-\x7e]{{1,{MAX_CHARS}}}", tags[name])
         and "," not in tags[name]
     }
+
+
+def select_tags(tags: Mapping[str, str], vocabulary: Sequence[str]) -> dict[str, str]:
+    """The tags of a photo that belong to a vocabulary, in its order."""
+    return {name: tags[name] for name in vocabulary if name in tags}
 
 
 def to_text(tags: Mapping[str, str], names: bool = True) -> str:

@@ -181,18 +181,17 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m exif_jax.export",
-        description="Writes a model for programs without this package, its weights included: "
+    parser = cli.parser(
+        "exif_jax.export",
+        "Writes a model for programs without this package, its weights included: "
         "embedder.stablehlo (patches to embeddings) and map_WIDTHxHEIGHT.stablehlo for each "
         "--size (photos of that size to their maps, scores and p-values). Both take any number of "
         "patches or photos at a time.",
-        epilog="examples:\n"
+        "examples:\n"
         "  python -m exif_jax.export exported --size 4000x3000\n"
         "  python -m exif_jax.export exported --model model.safetensors\n\n"
         "docs/export.md shows how to run the files.\n"
         "exit codes: 0 done, 1 failed (the message says why), 2 wrong usage",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("out", metavar="OUT", help="folder to write to")
     parser.add_argument("--model", metavar="PATH", help="release file (default: what ships)")

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from exif_jax.data import DataError, PatchData, concatenate, process_slots
+from exif_jax.data import PatchData, concatenate, process_slots
+from exif_jax.records_folder import DataError
 
 READERS = ("auto", "tf.data", "threads")
 FIELDS = ("image", "tokens", "token_mask", "text_id", "photo_id")
@@ -69,13 +70,20 @@ def batches(
     return _thread_batches(data, batch_size, steps, process, processes)
 
 
+def _cores() -> int:
+    """Those that this process may use: SLURM and containers often give it only a few."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _thread_batches(
     data: PatchData, batch_size: int, steps: range, process: int, processes: int
 ) -> Iterator[dict[str, np.ndarray]]:
     slots = process_slots(data.photos_per_batch(batch_size), process, processes)
     places = ((step, slot) for step in steps for slot in slots)
     # More threads than cores and one only contend for the interpreter: a tenth slower.
-    workers = (os.cpu_count() or 1) + 1
+    workers = _cores() + 1
     with concurrent.futures.ThreadPoolExecutor(workers, "exif-jax-data") as pool:
         # Work for two batches at once: threads need not wait for a batch's slowest photo.
         first = itertools.islice(places, 2 * len(slots))

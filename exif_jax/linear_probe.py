@@ -3,28 +3,26 @@
 python -m exif_jax.linear_probe splices --dataset casia1 --root DIR
 python -m exif_jax.linear_probe radial --photos DIR
 
-The paper's section 4.2: CASIA's spliced photos against authentic ones, each resized or cropped to
+The paper's section 4.2: CASIA's spliced photos against untouched ones, each resized or cropped to
 224 pixels; and 20 strengths of synthetic radial distortion. The encoder stays as it is.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 import pathlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from exif_jax import cli
 from exif_jax.atomic import write_bytes
+from exif_jax.embed import embed_tiles
 from exif_jax.forensic_datasets import DatasetError, photos_in
-from exif_jax.models.dual_encoder import embed_images
 from exif_jax.photo import PhotoError, read_photo
 from exif_jax.public_datasets import DATASETS, read_public
 from exif_jax.release import PRETRAINED, Model, ReleaseError, load_model
@@ -34,49 +32,6 @@ SIDE = 224
 CLASSES = 20
 STRONGEST = 0.4  # of k1, both ways
 SPLITS, HELD_OUT = 5, 0.2
-_BATCH = 32
-
-
-def embed(images: Iterable[np.ndarray], model: Model) -> np.ndarray:
-    """Features of square images: mean and deviation of the unit embeddings of tiles over them.
-
-    Args:
-        images: uint8 [S, S, 3], all of one size, not smaller than the model's patch.
-        model: a loaded model.
-
-    Returns:
-        float32 [N, 2 D]. Tiles of the patch's side are spread evenly, as few as cover the image.
-
-    Raises:
-        ValueError: an image is smaller than a patch.
-    """
-    encode = jax.jit(functools.partial(embed_images, model.config))
-    params, patch = jax.device_put(model.params), model.patch_size
-    rows: list[np.ndarray] = []
-    waiting: list[np.ndarray] = []
-
-    def flush() -> None:
-        if not waiting:
-            return
-        tiles = np.concatenate(waiting)
-        per_image = len(waiting[0])
-        padding = -len(tiles) % (_BATCH * per_image)
-        z = np.asarray(encode(params, np.pad(tiles, ((0, padding), (0, 0), (0, 0), (0, 0)))))
-        z = z[: len(tiles)].reshape(len(waiting), per_image, -1)
-        rows.append(np.concatenate([z.mean(axis=1), z.std(axis=1)], axis=1))
-        waiting.clear()
-
-    for image in images:
-        side = min(image.shape[:2])
-        if side < patch:
-            raise ValueError(f"images of {side} px hold no patch of {patch} px")
-        starts = np.rint(np.linspace(0, side - patch, -(-side // patch))).astype(int)
-        corners = [(y, x) for y in starts for x in starts]
-        waiting.append(np.stack([image[y : y + patch, x : x + patch] for y, x in corners]))
-        if len(waiting) == _BATCH:
-            flush()
-    flush()
-    return np.concatenate(rows).astype(np.float32)
 
 
 def resized(pixels: np.ndarray, side: int = SIDE) -> np.ndarray:
@@ -195,7 +150,7 @@ def _splices(args: argparse.Namespace, model: Model) -> dict[str, Any]:
         labels.append(int(sample.mask is not None))
     truth, groups = np.array(labels), np.arange(len(labels))
     return {
-        name: probe(embed((pair[k] for pair in pixels), model), truth, groups)
+        name: probe(embed_tiles((pair[k] for pair in pixels), model), truth, groups)
         for k, name in enumerate(("resized", "cropped"))
     }
 
@@ -217,16 +172,16 @@ def _radial(args: argparse.Namespace, model: Model) -> dict[str, Any]:
             images.append(distorted(pixels, float(strengths[label])))
             labels.append(int(label))
             groups.append(k)
-    result = probe(embed(images, model), np.array(labels), np.array(groups))
+    result = probe(embed_tiles(images, model), np.array(labels), np.array(groups))
     return {"radial": result}
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m exif_jax.linear_probe",
-        description="Trains a logistic regression on a model's frozen embeddings, as the paper "
+    parser = cli.parser(
+        "exif_jax.linear_probe",
+        "Trains a logistic regression on a model's frozen embeddings, as the paper "
         "does, and prints its accuracy on held-out photos.",
-        epilog="exit codes: 0 done, 1 unreadable model or photos, 2 wrong usage",
+        "exit codes: 0 done, 1 unreadable model or photos, 2 wrong usage. " + cli.QUIET,
     )
     tasks = parser.add_subparsers(dest="task", required=True)
     splices = tasks.add_parser("splices", help="spliced against untouched photos, at 224 px")

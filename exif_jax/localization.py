@@ -14,7 +14,7 @@ import numpy as np
 
 from exif_jax import affinity, cut
 from exif_jax.affinity import Encoder, Grid, Share
-from exif_jax.processing import GRID, roughness
+from exif_jax.processing import BLOCK, roughness
 
 FLAT_NOTE = "the photo is flat: it shows no texture, so there is nothing to compare"
 
@@ -152,7 +152,7 @@ def localize_with(
     # On a CPU a small batch stays in the cache (`benchmarks/localize.py --batch` compares).
     at_once = settings.batch or (32 if jax.default_backend() == "cpu" else 128)
     overlap = grid.num_patches * patch**2 / (height * width)
-    if overlap < _OVERLAP or grid.stride % affinity.BLOCK:
+    if overlap < _OVERLAP or grid.stride % BLOCK:
         share = None
     z_PxD = affinity.embed_patches(encode, params, seen, grid, at_once, share)
     flat, gap = bool(is_flat(image)), 0.0
@@ -167,9 +167,9 @@ def localize_with(
         consistency = np.clip(official.stretch(official.mean_shift(maps), height, width), 0, 1)
     else:
         if settings.method == "cut":
-            cells, clusters, height = cut.spatial_cut(z_PxD, grid)
+            cells, clusters, distance = cut.spatial_cut(z_PxD, grid)
             gap = float(roughness_gap(rough, np.asarray(clusters), grid))
-            score = discounted(float(height), gap)
+            score = discounted(float(distance), gap)
         else:
             cells, clusters = affinity.inconsistency(z_PxD, grid), cut.normalized_cut(z_PxD)
             score = affinity.splice_score(z_PxD)
@@ -213,26 +213,26 @@ def roughness_gap(rough: np.ndarray, clusters: np.ndarray, grid: Grid) -> np.nda
 
 def _blocks_of_patches(patches: int, blocks: int, grid: Grid) -> np.ndarray:
     """float32 [patches, blocks] along one side: the mean over the 8-pixel blocks of each patch."""
-    side = max(1, grid.patch // GRID)
-    first = np.clip(np.arange(patches) * grid.stride // GRID, 0, max(0, blocks - side))[:, None]
+    side = max(1, grid.patch // BLOCK)
+    first = np.clip(np.arange(patches) * grid.stride // BLOCK, 0, max(0, blocks - side))[:, None]
     block = np.arange(blocks)[None]
     inside = ((block >= first) & (block < first + side)).astype(np.float32)
     return inside / np.maximum(inside.sum(axis=1, keepdims=True), 1)
 
 
-def discounted(height: Any, gap: Any) -> Any:
+def discounted(distance: Any, gap: Any) -> Any:
     """What is left of the distance between two parts beside what their content explains.
 
     Args:
-        height: 1 - cosine of the parts' means, in [0, 1]; a number or a scalar of JAX.
+        distance: 1 - cosine of the parts' means, in [0, 1]; a number or a scalar of JAX.
         gap: `roughness_gap`, at least 0; each unit divides the odds by e.
 
     In untouched photos smooth and rough parts lie apart too, though one camera made them. That the
     odds fall by e and not by another number was chosen on the development splices; splices of
     other cameras agree (docs/experiments.md).
     """
-    kept = height * math.e**-gap  # not math.exp, which takes no arrays of JAX
-    return kept / (1 - height + kept)
+    kept = distance * math.e**-gap  # not math.exp, which takes no arrays of JAX
+    return kept / (1 - distance + kept)
 
 
 def _finite(z_PxD: jax.Array) -> np.ndarray:

@@ -10,8 +10,6 @@ import dataclasses
 import functools
 import os
 import pathlib
-import sys
-import types
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -155,21 +153,20 @@ def _verification(photo: Photo, found: Localization, model: Model) -> dict[str, 
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m exif_jax.localize",
-        description="Shows where a photo disagrees with itself: which parts another camera seems "
+    parser = cli.parser(
+        "exif_jax.localize",
+        "Shows where a photo disagrees with itself: which parts another camera seems "
         "to have made. Reads pixels only; no EXIF is needed. Writes NAME.overlay.png (the photo "
-        "beside its heat map), NAME.map.npy (float32, as many values as pixels, 0 consistent to "
+        "beside its map), NAME.map.npy (float32, as many values as pixels, 0 consistent to "
         "1) and NAME.json (score, settings, checksums) for each photo, and a line about it in "
         "results.jsonl. A sign to look closer, never a proof.",
-        epilog="examples:\n"
+        "examples:\n"
         "  python -m exif_jax.localize photo.jpg --report\n"
         "  find . -name '*.jpg' -print0 | python -m exif_jax.localize - --resume\n"
         "  python -m exif_jax.localize folder/ --model model.safetensors --out results\n"
         "  python -m exif_jax.localize --model m.safetensors --out results -- -odd-name.jpg\n\n"
         "exit codes: 0 all photos done, 1 some failed (the messages say which and why), "
-        "2 wrong usage",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "2 wrong usage\n" + cli.QUIET,
     )
     command.add_arguments(parser)
     parser.add_argument(
@@ -201,14 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-class _CallableModule(types.ModuleType):
-    """`exif_jax.localize` is this module and, called, its function `localize`."""
-
-    def __call__(self, *args, **kwargs) -> Localization:
-        return localize(*args, **kwargs)
-
-
-sys.modules[__name__].__class__ = _CallableModule
+command.make_callable(__name__, localize)
 
 if __name__ == "__main__":
     cli.leave(main())

@@ -87,6 +87,7 @@ class MetricsWriter:
             self._wandb.log({name: wandb.Image(picture), "step": step})
 
     def close(self) -> None:
+        """Ends all that is written to; the run at Weights & Biases counts as finished."""
         if not self._silent:
             self._file.close()
         if self._board:

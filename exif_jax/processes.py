@@ -7,18 +7,22 @@ run by all processes together. https://docs.jax.dev/en/latest/multi_process.html
 from __future__ import annotations
 
 import contextlib
+import pathlib
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from exif_jax.sharding import replicated
 
 JOIN_SECONDS = 300
+FILE_SECONDS = 30
 HEARTBEAT_SECONDS = 60  # a process that is silent for so long has died: the others end, saying so
 
 
@@ -78,6 +82,19 @@ def first_goes_ahead(name: str) -> Iterator[bool]:
     yield is_first()
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
+
+
+def blind_to(path: pathlib.Path) -> list[int]:
+    """Numbers of the processes that do not see a file; all processes must call it.
+
+    NFS may take some seconds to show a file that another machine wrote.
+    """
+    for _ in range(FILE_SECONDS):
+        if path.exists():
+            break
+        time.sleep(1)
+    seen = multihost_utils.process_allgather(np.array([path.exists()]))
+    return np.flatnonzero(~seen.ravel()).tolist()
 
 
 def fetch(mesh: Mesh, tree: Any) -> Any:

@@ -19,7 +19,7 @@ RECOMPRESSION_TAG = "Recompression Quality"
 SHIFT_TAG = "Grid Shift"
 SAVED_TAG = "Saved Quality"
 FILTER_TAG = "Filtering"
-GRID = 8  # pixels: side of a JPEG block
+BLOCK = 8  # pixels: side of a block of JPEG, whose grid and DCT the traces keep to
 _BAND = 32  # rows of blocks
 RESAMPLINGS = ("bilinear", "bicubic", "lanczos")
 FILTERS = {
@@ -104,7 +104,7 @@ def draw_history(
     if rng.random() < recompress:
         jpeg = draw_jpeg(rng)
     if rng.random() < shift:
-        offset = (int(rng.integers(GRID)), int(rng.integers(GRID)))
+        offset = (int(rng.integers(BLOCK)), int(rng.integers(BLOCK)))
     if filtering and rng.random() < filtering:
         chosen = list(FILTERS)[rng.integers(len(FILTERS))]
     return History(factor, resampling, jpeg, offset, saved, chosen)
@@ -112,12 +112,12 @@ def draw_history(
 
 def smallest_factor(side: int, size: int) -> float:
     """The least factor by which a region of `side` pixels still gives any patch of `size`."""
-    return (size + GRID) / side
+    return (size + BLOCK) / side
 
 
 def window(region_shape: tuple[int, ...], size: int, history: History) -> int:
     """Side of the square of a region that `process` cuts out, in pixels; arguments as there."""
-    room = GRID if any(history.shift) or history.factor != 1.0 else 0
+    room = BLOCK if any(history.shift) or history.factor != 1.0 else 0
     return min(math.ceil((size + room) / history.factor), *region_shape[:2])
 
 
@@ -125,7 +125,7 @@ def draw_corner(
     region_shape: tuple[int, ...], wanted: int, rng: np.random.Generator
 ) -> tuple[int, int]:
     """Row and column of a random window of `wanted` pixels, on the JPEG grid."""
-    y, x = (int(rng.integers((side - wanted) // GRID + 1)) * GRID for side in region_shape[:2])
+    y, x = (int(rng.integers((side - wanted) // BLOCK + 1)) * BLOCK for side in region_shape[:2])
     return y, x
 
 
@@ -168,13 +168,13 @@ def roughness(region: np.ndarray) -> np.ndarray:
         float32 [H // 8, W // 8], in levels of 255.
     """
     xp = region.__array_namespace__()
-    rows, columns = (side // GRID for side in region.shape[:2])
+    rows, columns = (side // BLOCK for side in region.shape[:2])
     found = [xp.zeros((0, columns), np.float32)]
     for top in range(0, rows, _BAND):  # in bands, as a large photo's steps need its memory again
         bottom = min(top + _BAND, rows)
-        green = region[top * GRID : bottom * GRID, :, 1].astype(np.int16)
-        step = abs(xp.diff(green, axis=1, append=green[:, -1:]))[:, : columns * GRID]
-        blocks = step.reshape(bottom - top, GRID, columns, GRID)
+        green = region[top * BLOCK : bottom * BLOCK, :, 1].astype(np.int16)
+        step = abs(xp.diff(green, axis=1, append=green[:, -1:]))[:, : columns * BLOCK]
+        blocks = step.reshape(bottom - top, BLOCK, columns, BLOCK)
         found.append(blocks.mean(axis=(1, 3), dtype=np.float32))
     return xp.concatenate(found)
 

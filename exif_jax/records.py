@@ -299,6 +299,13 @@ class RecordReader:
     def __len__(self) -> int:
         return len(self._spans)
 
+    def photos(self) -> list[list[int]]:
+        """The numbers of each photo's records, photos in the order of their first record."""
+        found: dict[int, list[int]] = {}
+        for number, photo in enumerate(self.photo_ids.tolist()):
+            found.setdefault(photo, []).append(number)
+        return list(found.values())
+
     def __getitem__(self, i: int) -> bytes:
         """Returns record i, 0 <= i < len(self), as `decode_record` takes it.
 

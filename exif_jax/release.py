@@ -9,7 +9,6 @@ going on, or was stopped.
 
 from __future__ import annotations
 
-import argparse
 import base64
 import dataclasses
 import hashlib
@@ -281,16 +280,18 @@ def unflatten(flat: dict[str, np.ndarray]) -> Params:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m exif_jax.release",
-        description="Writes the newest checkpoint of a training run as a release file and prints "
+    """Runs the command; returns its exit code."""
+    parser = cli.parser(
+        "exif_jax.release",
+        "Writes the newest checkpoint of a training run as a release file and prints "
         "its model card.",
-        epilog="exit status: 0 written, 1 no checkpoint or cannot write, 2 wrong usage",
+        "exit codes: 0 written, 1 no checkpoint or cannot write, 2 wrong usage",
     )
     parser.add_argument("workdir", type=pathlib.Path, help="--workdir of exif_jax.train")
     parser.add_argument("out", type=pathlib.Path, help="the file to write, NAME.safetensors")
-    parser.add_argument("--dtype", choices=tuple(DTYPES), default="float16")
+    parser.add_argument(
+        "--dtype", choices=tuple(DTYPES), default="float16", help="of the weights (default float16)"
+    )
     parser.add_argument(
         "--weights",
         choices=("averaged", "last"),

@@ -64,7 +64,7 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 def overlay_image(
     image: np.ndarray, consistency: np.ndarray, title: str, subtitle: str, orientation: int = 1
 ) -> Image.Image:
-    """The photo beside the photo under its heat map, with a colour bar on the fixed 0 to 1 scale.
+    """The photo beside the photo under its map, with a colour bar on the fixed 0 to 1 scale.
 
     Args:
         image: uint8 [H, W, 3] as stored.

@@ -18,14 +18,12 @@ from tqdm import tqdm
 
 from exif_jax import cli, evaluation, evaluation_report, report
 from exif_jax.atomic import write_bytes
-from exif_jax.evaluate import NAMES, read_dataset
+from exif_jax.evaluate import NAMES, ROWS, read_dataset
 from exif_jax.evaluation import Change, Row
 from exif_jax.forensic_datasets import DatasetError
 from exif_jax.localization import METHOD_HELP, METHODS, Settings
 from exif_jax.processing import Jpeg, compress
 from exif_jax.report import printable
-
-ROWS = "rows.jsonl"
 
 
 class Distortion(NamedTuple):
@@ -45,7 +43,7 @@ class Distortion(NamedTuple):
 
 
 def rescaled(pixels: np.ndarray, mask: np.ndarray | None, factor: float, how: Image.Resampling):
-    """Pixels by a filter, mask by the nearest; at least one pixel a side."""
+    """Pixels, uint8 [H, W, 3], by a filter, mask by the nearest; at least one pixel a side."""
     height, width = pixels.shape[:2]
     size = max(1, round(width * factor)), max(1, round(height * factor))
     if mask is not None:
@@ -226,17 +224,16 @@ def _write(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m exif_jax.robustness",
-        description="Localises spliced and untouched photos as they are and after compression, "
+    parser = cli.parser(
+        "exif_jax.robustness",
+        "Localises spliced and untouched photos as they are and after compression, "
         "rescaling, blur, noise, and chains like those of social networks and screenshots; draws "
         "p-mAP and detection AUC against the strength. Each photo is localised "
         f"{1 + len(DISTORTIONS)} times; the same command goes on where it stopped.",
-        epilog="DIR of --output: robustness.png, robustness.json, rows.jsonl.\n"
+        "DIR of --output: robustness.png, robustness.json, rows.jsonl.\n"
         "example: python -m exif_jax.robustness --root splices --output robustness\n"
         "exit codes: 0 all photos scored, 1 some or all skipped (the messages say why), "
-        "2 wrong usage",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "2 wrong usage\n" + cli.QUIET,
     )
     add = parser.add_argument
     add("--dataset", choices=NAMES, default="folder", metavar="NAME",

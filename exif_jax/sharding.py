@@ -77,6 +77,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
+    """Every device has a copy."""
     return NamedSharding(mesh, P())
 
 

@@ -72,11 +72,6 @@ def average_precision(scores: np.ndarray, mask: np.ndarray) -> float:
     return pixel_metrics(scores, mask)["ap"]
 
 
-def auc(scores: np.ndarray, mask: np.ndarray) -> float:
-    """Area under the ROC curve in [0, 1]; arguments and errors as in `pixel_metrics`."""
-    return pixel_metrics(scores, mask)["auc"]
-
-
 def soft_counts(scores: np.ndarray, mask: np.ndarray) -> tuple[float, float, float, float]:
     """True and false positives, false and true negatives of a map of probabilities, in pixels.
 

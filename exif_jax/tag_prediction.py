@@ -7,17 +7,15 @@ The paper's retrieval and zero-shot tag prediction, on the validation cameras of
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from exif_jax import cli, records
 from exif_jax.atomic import write_bytes
-from exif_jax.embed import embed_exif
-from exif_jax.linear_probe import embed
+from exif_jax.embed import embed_exif, embed_tiles
+from exif_jax.exif import select_tags
 from exif_jax.release import PRETRAINED, Model, ReleaseError, load_model
 from exif_jax.report import json_bytes, printable
 from exif_jax.retrieval import retrieval_metrics, tag_metrics, tag_questions
@@ -34,16 +32,13 @@ def predict(model: Model, folder: str, split: str = "validation") -> dict[str, f
         exif_jax.records.RecordError: the folder holds no records, or damaged ones.
     """
     reader = records.RecordReader(folder, split)
-    first: dict[Any, int] = {}
-    for index, photo in enumerate(np.asarray(reader.photo_ids).tolist()):
-        first.setdefault(photo, index)
-    chosen = [records.decode_record(reader[i]) for i in first.values()]
+    chosen = [records.decode_record(reader[numbers[0]]) for numbers in reader.photos()]
     images = (records.decode_image(record) for record in tqdm(chosen, unit="photo"))
-    features = embed((image[: min(image.shape[:2]), : min(image.shape[:2])] for image in images),
-                     model)  # fmt: skip
+    squares = (image[: min(image.shape[:2]), : min(image.shape[:2])] for image in images)
+    features = embed_tiles(squares, model)
     z_img = features[:, : features.shape[1] // 2]
     z_img = z_img / np.maximum(np.linalg.norm(z_img, axis=1, keepdims=True), 1e-12)
-    exif = [{t: record.exif[t] for t in model.tags if t in record.exif} for record in chosen]
+    exif = [select_tags(record.exif, model.tags) for record in chosen]
     asked = tag_questions(exif)
     values = [{question.tag: value} for question in asked for value in question.values]
     z_values = embed_exif(values, model) if values else np.zeros((0, z_img.shape[1]), np.float32)
@@ -53,16 +48,17 @@ def predict(model: Model, folder: str, split: str = "validation") -> dict[str, f
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m exif_jax.tag_prediction",
-        description="Finds each photo's EXIF among all and each EXIF's photo, and names every "
+    parser = cli.parser(
+        "exif_jax.tag_prediction",
+        "Finds each photo's EXIF among all and each EXIF's photo, and names every "
         "tag's value zero-shot, on photos of cameras outside training. Beside each figure: what "
         "the most frequent value, or a random order, would give.",
-        epilog="exit codes: 0 done, 1 unreadable model or records, 2 wrong usage",
+        "exit codes: 0 done, 1 unreadable model or records, 2 wrong usage. " + cli.QUIET,
     )
     add = parser.add_argument
     add("--records", required=True, metavar="DIR", help="of data_prep.photos")
-    add("--split", choices=("validation", "train"), default="validation")
+    add("--split", choices=("validation", "train"), default="validation",
+        help="of the records (default validation: cameras outside training)")  # fmt: skip
     add("--model", default=str(PRETRAINED), metavar="PATH",
         help="release file (default: what ships)")  # fmt: skip
     add("--json", metavar="OUT", help="file for the figures")

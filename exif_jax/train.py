@@ -10,7 +10,7 @@ network before its first step, for comparison.
 
 SIGTERM, which machines on call send before they go, saves the step it finds and ends the run.
 
-Exit status: 0 done, 1 the run cannot start or go on (the message says why), 2 wrong flags, 143
+Exit codes: 0 done, 1 the run cannot start or go on (the message says why), 2 wrong flags, 143
 stopped by SIGTERM.
 """
 
@@ -30,10 +30,11 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from exif_jax import processes, release, sharding, train_state, validation
+from exif_jax import cli, processes, release, sharding, train_state, validation
 from exif_jax.atomic import write_bytes
 from exif_jax.checkpoint import CheckpointError, Checkpoints
-from exif_jax.data import DataError, PatchData, load_tokenizer, patches_per_photo
+from exif_jax.data import PatchData, patches_per_photo
+from exif_jax.files import is_url
 from exif_jax.forensic_datasets import DatasetError
 from exif_jax.input_pipeline import batches, choose_reader, prefetch
 from exif_jax.localization import LocalizeError
@@ -42,6 +43,7 @@ from exif_jax.models import dual_encoder
 from exif_jax.optim import learning_rate
 from exif_jax.photo import PhotoError
 from exif_jax.records import RecordError
+from exif_jax.records_folder import DataError, load_tokenizer
 from exif_jax.report import png_bytes
 from exif_jax.starting_points import StartError, begin_from, read_image_encoder
 from exif_jax.tokenizer import TokenizerError
@@ -104,6 +106,12 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
     with processes.first_goes_ahead("workdir") as first:
         if first:
             prepare_workdir(workdir, config)
+    if blind := processes.blind_to(workdir / "config.json"):
+        raise TrainError(
+            f"{workdir}: the first process made this folder and process {blind[0]} does not see it "
+            f"({len(blind)} of {jax.process_count()} do not); --workdir must be one folder that "
+            "all machines mount"
+        )
     tell = functools.partial(print, file=sys.stderr if first else io.StringIO())
 
     # --- State, placed on the mesh ----------------------------------------------------------------
@@ -131,12 +139,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
     )
 
     # --- Steps ------------------------------------------------------------------------------------
-    step_fn = jax.jit(
-        functools.partial(train_state.train_step, recipe),
-        in_shardings=(state_sharding, sharding.batch_sharding(mesh)),
-        out_shardings=(state_sharding, sharding.replicated(mesh)),
-        donate_argnums=0,
-    )
+    step_fn = train_state.jit_step(recipe, mesh, state_sharding)
     validate = validation.make_validation(config, validation_data, model_config, mesh)
 
     def model_of(state, results: dict[str, float]) -> release.Model:
@@ -298,9 +301,28 @@ _NUM_PROCESSES = flags.DEFINE_integer("num_processes", -1, "With HOST:PORT: how 
 _PROCESS_ID = flags.DEFINE_integer("process_id", -1, "With HOST:PORT: which one this is, from 0.")
 
 
+def parse_flags(argv: list[str]) -> list[str]:
+    """absl's parser, which alone would end with 1 after wrong flags and after --help."""
+    try:
+        rest = flags.FLAGS(argv)
+        _ = _CONFIG.value.data  # a file that does not load is told here
+        return rest
+    except SystemExit:  # --help has been told
+        sys.exit(0)
+    except AttributeError as e:
+        if not (e.args and isinstance(e.args[0], KeyError)):
+            raise
+        sys.exit(cli.fail(f"the config has no field {e.args[0].args[0]}", 2))
+    except (flags.Error, OSError) as e:
+        sys.exit(cli.fail(f"{e}\n--help tells the flags", 2))
+
+
 def main(argv: list[str]) -> None:
+    """The command, after its flags are parsed; ends the process where it fails."""
     if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}; flags look like --workdir=DIR")
+        sys.exit(cli.fail(f"unexpected argument {argv[1]!r}; flags look like --workdir=DIR", 2))
+    if is_url(_WORKDIR.value):
+        sys.exit(cli.fail(f"--workdir={_WORKDIR.value}: must be a folder; mount the bucket", 2))
     try:
         processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
         train(_CONFIG.value, pathlib.Path(_WORKDIR.value))
@@ -308,7 +330,7 @@ def main(argv: list[str]) -> None:
         print(f"{e}: the same command goes on from there", file=sys.stderr)
         sys.exit(128 + signal.SIGTERM)
     except EXPECTED as e:
-        sys.exit(f"error: {e}")
+        sys.exit(f"error: {e}")  # told at the very end, after what threads of orbax print
     except OSError as e:
         sys.exit(
             f"error: {_WORKDIR.value}: {e.strerror or e}; make room or give write access, then run "
@@ -320,7 +342,7 @@ def run() -> None:
     """The console script."""
     logging.set_verbosity(logging.WARNING)  # orbax tells every step of every save
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)
 
 
 if __name__ == "__main__":

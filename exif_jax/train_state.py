@@ -16,7 +16,7 @@ from exif_jax import losses
 from exif_jax.models import dual_encoder
 from exif_jax.models.dual_encoder import DualEncoderConfig, Params
 from exif_jax.optim import is_frozen
-from exif_jax.sharding import replicated, state_sharding
+from exif_jax.sharding import batch_sharding, replicated, state_sharding
 
 # CLIP's bound: cosines are never multiplied by more than 100.
 MAX_LOG_SCALE = math.log(100.0)
@@ -119,6 +119,22 @@ def train_step(
     metrics |= {"loss": loss, "grad_norm": grad_norm, "param_norm": optax.tree.norm(state.params)}
     metrics |= {"skipped": skipped, "skipped_in_row": in_row}
     return TrainState(state.step + 1, params, opt_state, ema, skipped, in_row), metrics
+
+
+def jit_step(recipe: Recipe, mesh: Mesh, places: TrainState):
+    """`train_step` under `jax.jit` on a mesh; the state it is given is donated.
+
+    Args:
+        recipe: static.
+        mesh: the devices.
+        places: shardings of the state, as `sharding.state_sharding` gives them.
+    """
+    return jax.jit(
+        functools.partial(train_step, recipe),
+        in_shardings=(places, batch_sharding(mesh)),
+        out_shardings=(places, replicated(mesh)),
+        donate_argnums=0,
+    )
 
 
 def average(decay: float, step: jax.Array, ema: Params, params: Params) -> Params:

@@ -73,9 +73,11 @@ def make_validation(
 
     def mine(start: int, number: int) -> list[int]:
         """Row numbers of this process in the batch from `start` on; past the end the first one."""
-        share = rows // jax.process_count()
-        first = start + share * jax.process_index()
-        return [k if k < number else 0 for k in range(first, first + share)]
+        # Where the hosts of a TPU slice alternate along the mesh, a process holds several spans.
+        held = sharding.batch_sharding(mesh).addressable_devices_indices_map((rows,)).values()
+        spans = sorted({index[0].indices(rows)[:2] for index in held if index})
+        numbers = [k for first, end in spans for k in range(start + first, start + end)]
+        return [k if k < number else 0 for k in numbers]
 
     def embed_all(params, number: int, read: Callable, embed: Callable) -> Any:
         """What `embed` gives of rows 0 .. number - 1 that `read` reads, without those added."""

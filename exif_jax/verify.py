@@ -10,12 +10,9 @@ unknown cameras show. Paper: section 4.4 asks the same of image and text, for sp
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 import pathlib
-import sys
-import types
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -284,19 +281,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     from exif_jax.localization import LocalizeError, Settings
     from exif_jax.localize import localize
 
-    parser = argparse.ArgumentParser(
-        prog="python -m exif_jax.verify",
-        description="Compares a photo's pixels with the EXIF in its file: whether the camera "
+    parser = cli.parser(
+        "exif_jax.verify",
+        "Compares a photo's pixels with the EXIF in its file: whether the camera "
         "settings and make it names fit the traces in the pixels, beside how untouched photos fit "
         "theirs. For a photo without EXIF it says what camera the pixels look like. Writes "
         "NAME.verify.json for each photo and a line in results.jsonl. A hint, never a proof: "
         "most false EXIF is not caught.",
-        epilog="examples:\n"
+        "examples:\n"
         "  python -m exif_jax.verify photo.jpg\n"
         "  python -m exif_jax.verify folder/ --out checks --resume\n\n"
         "exit codes: 0 all photos done, 1 some failed (the messages say which and why), "
-        "2 wrong usage",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "2 wrong usage\n" + cli.QUIET,
     )
     command.add_arguments(parser)
     args = parser.parse_args(argv)
@@ -318,14 +314,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return command.run(args, work, settings, "verify.json")
 
 
-class _CallableModule(types.ModuleType):
-    """`exif_jax.verify` is this module and, called, its function `verify`."""
-
-    def __call__(self, *args, **kwargs) -> Verification:
-        return verify(*args, **kwargs)
-
-
-sys.modules[__name__].__class__ = _CallableModule
+command.make_callable(__name__, verify)
 
 if __name__ == "__main__":
     cli.leave(main())

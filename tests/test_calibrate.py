@@ -8,7 +8,6 @@ import pytest
 from small_disk import read_only
 
 from data_prep import photos, simulate, train_tokenizer
-from exif_jax import calibrate as module
 from exif_jax.calibrate import main, measure_skill
 from exif_jax.release import Model, load_model, save_model
 from exif_jax.tokenizer import Tokenizer
@@ -117,10 +116,3 @@ def test_bad_input_ends_in_one_line(records, uncalibrated, tmp_path, capsys):
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(said) == 3 and "none.safetensors" in said[0] and "locked" in said[2]
     assert not (tmp_path / "c.safetensors").exists()
-
-
-def test_photos_keep_the_order_of_their_records():
-    class Reader:
-        photo_ids = np.array([5, 5, 2, 9, 2])
-
-    assert module._photos(Reader()) == [[0, 1], [2, 4], [3]]

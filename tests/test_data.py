@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from data_prep.train_tokenizer import text_parts, train_tokenizer
 from exif_jax import data
-from exif_jax.data import DataError, PatchData, load_tokenizer
+from exif_jax.data import PatchData
 from exif_jax.exif import to_text
 from exif_jax.photo_order import photos_of_step
 from exif_jax.records import (
@@ -19,6 +19,7 @@ from exif_jax.records import (
     shard_name,
     write_shard,
 )
+from exif_jax.records_folder import DataError, load_tokenizer
 
 PHOTOS, SIZE, LENGTH = 11, 32, 128
 VOCABULARY = ["Make", "Model", "Flash"]
@@ -268,43 +269,6 @@ def test_centre_crop(height, width):
 
 
 # --- what is refused ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["", "/no/such/folder"])
-def test_a_missing_folder_is_explained(name):
-    with pytest.raises(DataError, match=r"no such folder; write one with .*data_prep\.photos"):
-        data.open_split(name, "train")
-
-
-def test_an_empty_split_is_explained(tmp_path):
-    write_shard(tmp_path / shard_name("train", 0, 1), [])
-    with pytest.raises(DataError, match="the train split is empty"):
-        data.open_split(str(tmp_path), "train")
-
-
-def test_a_missing_tokenizer_is_explained(tmp_path):
-    with pytest.raises(DataError, match=r"tokenizer\.model: no tokenizer; .*train_tokenizer"):
-        load_tokenizer(str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        None,
-        b"",
-        b"{",
-        b"[]",
-        b"{}",
-        b"\xff\xfe",
-        b'{"vocabulary": null}',
-        b'{"vocabulary": "Make"}',
-    ],
-)
-def test_a_missing_vocabulary_is_explained(tmp_path, content):
-    if content is not None:
-        (tmp_path / "tag_counts.json").write_bytes(content)
-    with pytest.raises(DataError, match=r"tag_counts\.json: no tag vocabulary .*data_prep\.photos"):
-        data.tag_vocabulary(str(tmp_path))
 
 
 def test_a_region_smaller_than_the_patch_is_explained(tmp_path):

@@ -3,9 +3,8 @@
 import pytest
 from test_data import PHOTOS, PLAIN, assert_same, make, write_folder
 
-from exif_jax import data
-from exif_jax.data import DataError
 from exif_jax.records import read_index, shard_name
+from exif_jax.records_folder import DataError, open_split
 
 
 def damage(folder, numbers: set[int]) -> None:
@@ -50,7 +49,7 @@ def test_what_is_passed_over_does_not_depend_on_what_was_read_before(tmp_path):
 
 def test_too_many_damaged_records_stop_the_run(tmp_path):
     folder = write_folder(tmp_path / "records")
-    total = len(data.open_split(str(folder), "train"))
+    total = len(open_split(str(folder), "train"))
     damage(folder, {2, 4, 6})
     dataset = make(folder, corrupt_share=3 / total, **PLAIN)
     for step in range(30):

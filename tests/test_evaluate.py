@@ -12,7 +12,6 @@ from PIL import Image
 from stand_in import FakeModel, spliced
 from test_evaluation import write_splices
 
-from exif_jax import evaluation_report
 from exif_jax.baselines import BASELINES
 from exif_jax.evaluate import main
 from exif_jax.forensic_datasets import read_folder, read_mask
@@ -141,20 +140,6 @@ def test_bad_targets_and_roots(command, tmp_path, capsys):
     assert "a whole copy of columbia holds" in capsys.readouterr().err
     assert main([*arguments, "--photoholmes", "splicebuster"]) == 1
     assert "splicebuster needs PhotoHolmes" in capsys.readouterr().err
-
-
-def test_csv_cells_do_not_run_in_a_spreadsheet():
-    rows = [{"image": "=cmd()|x", "ap": -0.5, "file": [1, 2]}, {"image": "a,b", "other": None}]
-    lines = evaluation_report.csv_bytes(rows).decode().splitlines()
-    assert lines == ["image,ap,file,other", "'=cmd()|x,-0.5,1 2,", '"a,b",,,']
-
-
-def test_best_median_and_worst():
-    rows = [{"spliced": True, "ap": k / 10, "image": k} for k in range(10)]
-    shown = evaluation_report.best_median_worst([*rows, {"spliced": False}])
-    assert [(name, row["image"]) for name, row in shown] == [
-        *(("best", 9), ("best", 8), ("median", 5), ("median", 4), ("worst", 1), ("worst", 0))
-    ]
 
 
 def test_help_names_every_dataset():

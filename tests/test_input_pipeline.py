@@ -9,8 +9,8 @@ from test_data import assert_same, make, write_folder
 from test_data_damaged import damage
 
 from exif_jax import input_pipeline
-from exif_jax.data import DataError
 from exif_jax.input_pipeline import batches, choose_reader, prefetch
+from exif_jax.records_folder import DataError
 
 MANY = {"texts_per_photo": 2, "patches_per_text": 2}
 READERS = ["threads", "tf.data"]

@@ -1,4 +1,4 @@
-"""Linear probing: tiles, distortion against a known mapping, the probe, the command."""
+"""Linear probing: distortion against a known mapping, the probe, the command."""
 
 import json
 
@@ -8,21 +8,7 @@ from PIL import Image
 from stand_in import FakeModel
 
 from exif_jax import linear_probe
-from exif_jax.linear_probe import cropped, distorted, embed, main, probe, resized
-from exif_jax.models import dual_encoder
-
-
-def test_features_are_mean_and_deviation_of_tiles_that_cover_the_image():
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (35, 80, 80, 3), dtype=np.uint8)
-    found = embed(images, FakeModel)
-    assert found.shape == (35, 16) and found.dtype == np.float32
-    tiles = np.stack([images[33, y : y + 32, x : x + 32] for y in (0, 24, 48) for x in (0, 24, 48)])
-    z = np.asarray(dual_encoder.embed_images(FakeModel.config, FakeModel.params, tiles))
-    np.testing.assert_allclose(found[33], np.concatenate([z.mean(0), z.std(0)]), atol=1e-5)
-    assert embed(images[:1, :32, :32], FakeModel).shape == (1, 16)
-    with pytest.raises(ValueError, match="hold no patch"):
-        embed(images[:1, :31], FakeModel)
+from exif_jax.linear_probe import cropped, distorted, main, probe, resized
 
 
 def test_resized_and_cropped():

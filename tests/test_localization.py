@@ -38,12 +38,14 @@ def test_roughness_gap_is_that_of_the_parts():
 
 
 @given(st.floats(0, 1), st.floats(0, 20))
-def test_a_discount_divides_the_odds(height, gap):
-    found = discounted(height, gap)
-    assert 0 <= found <= height
-    assert found * (1 - height) == pytest.approx(height * (1 - found) * math.exp(-gap), abs=1e-12)
+def test_a_discount_divides_the_odds(distance, gap):
+    found = discounted(distance, gap)
+    assert 0 <= found <= distance
+    assert found * (1 - distance) == pytest.approx(
+        distance * (1 - found) * math.exp(-gap), abs=1e-12
+    )
 
 
 def test_without_a_gap_nothing_is_taken_off():
-    for height in (0.0, 0.3, 1.0):
-        assert discounted(height, 0.0) == height
+    for distance in (0.0, 0.3, 1.0):
+        assert discounted(distance, 0.0) == distance

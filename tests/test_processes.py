@@ -1,5 +1,6 @@
 """Training in several processes on one machine: the losses and parameters of one process."""
 
+import json
 import os
 import signal
 import socket
@@ -23,25 +24,34 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-def start(flags, workdir, log, number: int, heartbeat: int = 0) -> list[subprocess.Popen]:
+RUNNING: list[subprocess.Popen] = []
+
+
+@pytest.fixture(autouse=True)
+def no_process_outlives_its_test():
+    yield
+    while RUNNING:
+        RUNNING.pop().kill()
+
+
+def start(flags, workdir, log, number: int, code: str = "") -> list[subprocess.Popen]:
     """Begins `number` processes of one run, each with its share of the devices.
 
-    With `heartbeat` a process that is silent for so many seconds has died.
+    `code` runs in each before the command; a "{k}" in `workdir` becomes the process's number.
     """
     port = free_port()
     started = []
     for k in range(number):
-        line = command(flags, workdir, DEVICES // number)
+        line = command(flags, str(workdir).format(k=k), DEVICES // number)
         line += [f"--coordinator=127.0.0.1:{port}", f"--num_processes={number}"]
         line += [f"--process_id={k}"]
-        if heartbeat:
+        if code:
             at = line.index("-m")
-            code = "from exif_jax import processes, train; "
-            code += f"processes.HEARTBEAT_SECONDS = {heartbeat}; train.run()"
-            line[at : at + 2] = ["-c", code]
+            line[at : at + 2] = ["-c", f"{code}\nfrom exif_jax import train; train.run()"]
         output = log.with_suffix(f".{k}").open("w")
         with output:
             started.append(subprocess.Popen(line, cwd=ROOT, stdout=output, stderr=output))
+        RUNNING.append(started[-1])
     return started
 
 
@@ -52,11 +62,30 @@ def assert_same_model(a, b):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-3, atol=2e-4), ours, theirs)
 
 
+HEARTBEAT = "from exif_jax import processes; processes.HEARTBEAT_SECONDS = 10"
+# On TPU slices the hosts alternate along the mesh.
+ALTERNATE = """
+from jax.experimental import mesh_utils
+import numpy as np
+in_order = mesh_utils.create_device_mesh
+def alternating(shape, devices, **kwargs):
+    return in_order(shape, devices, **kwargs).reshape(2, -1).T.reshape(shape)
+mesh_utils.create_device_mesh = alternating
+"""
+
+
+def validation(workdir) -> dict[str, float]:
+    """What the run's last validation measured."""
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    last = [row for row in rows if "validation/chance_r1" in row][-1]
+    return {name: value for name, value in last.items() if name.startswith("validation/")}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [2, 4])
-def test_processes_give_the_losses_of_one(records, whole_run, tmp_path, number):  # noqa: F811
-    flags = tiny_flags(records, mesh__fsdp=2)
-    for process in start(flags, tmp_path / "run", tmp_path / "log", number):
+@pytest.mark.parametrize("number, code", [(2, ALTERNATE), (4, "")])
+def test_processes_give_the_losses_of_one(records, whole_run, tmp_path, number, code):  # noqa: F811
+    flags = tiny_flags(records, mesh__fsdp=1 if code else 2)
+    for process in start(flags, tmp_path / "run", tmp_path / "log", number, code):
         code = process.wait(timeout=280)
         told = [(tmp_path / f"log.{k}").read_text() for k in range(number)]
         assert code == 0, told
@@ -64,7 +93,18 @@ def test_processes_give_the_losses_of_one(records, whole_run, tmp_path, number):
     # Only the first one tells and writes.
     assert not any("step " in text or "wrote" in text for text in told[1:])
     assert losses(tmp_path / "run") == pytest.approx(losses(whole_run), rel=1e-4)
+    assert validation(tmp_path / "run") == pytest.approx(validation(whole_run), rel=1e-3, abs=1e-3)
     assert_same_model(tmp_path / "run", whole_run)
+
+
+@pytest.mark.slow
+def test_a_folder_for_each_process_is_refused(records, tmp_path):  # noqa: F811
+    code = "from exif_jax import processes; processes.FILE_SECONDS = 1"
+    started = start(tiny_flags(records), tmp_path / "run{k}", tmp_path / "log", 2, code)
+    assert [process.wait(timeout=200) for process in started] == [1, 1]
+    for k in range(2):
+        told = (tmp_path / f"log.{k}").read_text()
+        assert "process 1 does not see it (1 of 2 do not)" in told
 
 
 @pytest.mark.slow
@@ -107,7 +147,7 @@ def test_sigterm_to_one_process_saves_and_ends_both(records, tmp_path):  # noqa:
 def test_a_process_that_dies_does_not_leave_the_other_waiting(records, tmp_path):  # noqa: F811
     flags = tiny_flags(records, train__num_steps=2000, train__save_every=5000)
     flags += ["--config.train.eval_every=5000"]
-    started = start(flags, tmp_path / "run", tmp_path / "log", 2, heartbeat=10)
+    started = start(flags, tmp_path / "run", tmp_path / "log", 2, HEARTBEAT)
     deadline = time.monotonic() + 250
     while 3 not in losses(tmp_path / "run"):
         assert time.monotonic() < deadline and all(p.poll() is None for p in started)

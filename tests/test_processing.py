@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from exif_jax.processing import (
-    GRID,
+    BLOCK,
     RECOMPRESSION_TAG,
     RESAMPLINGS,
     RESCALE_TAG,
@@ -78,7 +78,7 @@ def test_a_history_keeps_to_its_bounds_and_says_itself_in_order(seed):
         assert 60 <= int(quality) <= 98 and chroma in ("4:4:4", "4:2:0")
     if SHIFT_TAG in tags:
         assert tuple(map(int, tags[SHIFT_TAG].split(" "))) == history.shift
-        assert {*history.shift} <= {*range(GRID)} and any(history.shift)
+        assert {*history.shift} <= {*range(BLOCK)} and any(history.shift)
     assert 70 <= int(tags[SAVED_TAG].split(" ")[0]) <= 98
 
 
@@ -98,7 +98,7 @@ def test_all_factors_filters_qualities_and_shifts_occur():
     assert {h.factor for h in drawn} == {k / 10 for k in range(5, 16)}
     assert {h.resampling for h in drawn} == set(RESAMPLINGS)
     assert {h.jpeg.quality for h in drawn if h.jpeg} == set(range(60, 100, 2))
-    assert len({h.shift for h in drawn}) == GRID**2
+    assert len({h.shift for h in drawn}) == BLOCK**2
 
 
 @pytest.mark.parametrize(("side", "lowest"), [(400, 5), (80, 5), (57, 8), (40, 10), (32, 13)])
@@ -135,14 +135,14 @@ def test_any_region_gives_a_patch(height, width, seed, shares):
 def test_without_a_history_it_is_the_regions_own_pixels_on_the_grid(seed):
     region = noise()
     ((y, x),) = corners_in(cut(region, seed=seed), region)
-    assert y % GRID == x % GRID == 0
+    assert y % BLOCK == x % BLOCK == 0
 
 
 @pytest.mark.parametrize("shift", [(0, 3), (7, 7), (1, 0)])
 def test_a_shift_is_the_place_on_the_photos_grid(shift):
     region = noise()
     ((y, x),) = corners_in(cut(region, History(shift=shift)), region)
-    assert (y % GRID, x % GRID) == shift
+    assert (y % BLOCK, x % BLOCK) == shift
 
 
 def test_all_places_on_the_grid_occur():
@@ -176,7 +176,7 @@ def test_after_recompression_the_patch_lies_in_that_jpeg_shifted(jpeg, shift):
     region = noise()
     patch = cut(region, History(jpeg=jpeg, shift=shift), seed=2)
     # The JPEG was cut at some place on the grid: the one that compression leads back to.
-    side = SIZE + (GRID if any(shift) else 0)
+    side = SIZE + (BLOCK if any(shift) else 0)
     origins = [(y, x) for y in range(0, 160 - side + 1, 8) for x in range(0, 200 - side + 1, 8)]
     found = [
         compress(region[y : y + side, x : x + side], jpeg)[shift[0] :, shift[1] :][:SIZE, :SIZE]
@@ -213,13 +213,13 @@ def test_the_shift_is_where_the_block_borders_are_seen():
     """Across a block's border a strongly compressed picture jumps; the tag says where that is."""
     agreed = []
     for seed in range(40):
-        history = History(jpeg=Jpeg(60, 0), shift=(0, seed % GRID))
+        history = History(jpeg=Jpeg(60, 0), shift=(0, seed % BLOCK))
         patch = cut(smooth(seed), history, seed, size=96)
         luma = np.asarray(Image.fromarray(patch).convert("L"), float)
         jumps = np.abs(np.diff(luma, 3, axis=1)).mean(axis=0)
-        strongest = np.argmax([jumps[k::GRID].mean() for k in range(GRID)])
+        strongest = np.argmax([jumps[k::BLOCK].mean() for k in range(BLOCK)])
         # The third difference at k spans pixels k .. k + 3: its middle step is after k + 1.
-        agreed.append((strongest + 2) % GRID == -history.shift[1] % GRID)
+        agreed.append((strongest + 2) % BLOCK == -history.shift[1] % BLOCK)
     assert np.mean(agreed) > 0.8
 
 

@@ -1,3 +1,5 @@
+"""Records and their shards: what comes back, to the bit, and what is refused as damaged."""
+
 import hashlib
 import importlib.util
 import pickle
@@ -173,6 +175,7 @@ def test_reader_gives_every_record_in_order(folder):
     assert [reader[i] for i in range(5)] == records
     assert reader.photo_ids[1] == reader.photo_ids[2]
     assert len(set(reader.photo_ids.tolist())) == 4
+    assert reader.photos() == [[0], [1, 2], [3], [4]]
     for i in (-1, 5):
         with pytest.raises(IndexError):
             reader[i]

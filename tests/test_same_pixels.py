@@ -13,8 +13,9 @@ from test_data import PLAIN
 from data_prep.photos import main
 from data_prep.train_tokenizer import main as train_tokenizer
 from exif_jax import localize
-from exif_jax.data import PatchData, load_tokenizer
+from exif_jax.data import PatchData
 from exif_jax.records import decode_image
+from exif_jax.records_folder import load_tokenizer
 
 FORMS = {
     "4:4:4": ("JPEG", {"quality": 93, "subsampling": 0}),

@@ -54,7 +54,7 @@ def test_an_oracle_finds_everything(records, uncalibrated, monkeypatch):  # noqa
         z = np.stack([as_vector(row) for row in rows]).astype(np.float32)
         return np.concatenate([3 * z, 0 * z], axis=1)
 
-    monkeypatch.setattr(tag_prediction, "embed", images)
+    monkeypatch.setattr(tag_prediction, "embed_tiles", images)
     found = predict(model, str(records))
     # Photos of one camera model may share all these tags: they tie, and half of a tie counts.
     assert found["image_to_exif_r10"] > 0.9 and found["image_to_exif_median_rank"] <= 3

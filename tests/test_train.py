@@ -18,7 +18,7 @@ from small_disk import read_only
 from configs import demo, resnet50_paper
 from data_prep import photos, simulate, train_tokenizer
 from exif_jax import release, train
-from exif_jax.data import DataError
+from exif_jax.records_folder import DataError
 from exif_jax.starting_points import StartError
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -282,8 +282,23 @@ def test_any_checkpoint_can_be_released(whole_run, tmp_path, capsys):
 
 def test_a_misspelt_flag_is_refused_by_the_command(records, tmp_path):
     done = run([*tiny_flags(records), "--config.train.bach_size=3"], tmp_path)
-    assert done.returncode != 0
-    assert "bach_size" in done.stderr
+    assert done.returncode == 2
+    assert "no field 'bach_size'" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.filterwarnings("ignore:the load_module")  # ml_collections' own
+@pytest.mark.parametrize("words", [["--nosuch=1"], ["--config=none.py"], ["--num_processes=two"]])
+def test_wrong_flags_end_with_2(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        train.parse_flags(["train", *words])
+    assert stop.value.code == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ") and words[0].strip("-").partition("=")[0] in told
+
+
+def test_help_is_no_failure(tmp_path):
+    done = run(["--help"], tmp_path)
+    assert done.returncode == 0 and "--workdir" in done.stdout
 
 
 def test_a_missing_folder_is_one_line_and_status_1(records, tmp_path):

@@ -5,8 +5,8 @@ import pytest
 from test_train import records, tiny_config  # noqa: F401
 
 from exif_jax import train
-from exif_jax.data import DataError
 from exif_jax.forensic_datasets import DatasetError
+from exif_jax.records_folder import DataError
 from exif_jax.release import ReleaseError
 from exif_jax.sharding import MeshError
 

@@ -12,9 +12,10 @@ from tiny_model import VOCAB, random_params
 from tiny_model import tiny_config as tiny_model
 
 from exif_jax import evaluation, release, sharding, train, validation
-from exif_jax.data import PatchData, load_tokenizer
+from exif_jax.data import PatchData
 from exif_jax.localization import Settings
 from exif_jax.models import dual_encoder
+from exif_jax.records_folder import load_tokenizer
 from exif_jax.retrieval import alignment_and_uniformity, retrieval_metrics
 from exif_jax.splice_metrics import METRICS
 from exif_jax.tokenizer import Tokenizer

@@ -41,6 +41,7 @@ class ResNetConfig:
 
     @property
     def output_width(self) -> int:
+        """Channels of the last stage, which the projection reads."""
         return self.width * 2 ** (len(self.stages) - 1) * _EXPANSION
 
 

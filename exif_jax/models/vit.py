@@ -15,8 +15,7 @@ import numpy as np
 from flax import nnx
 
 from exif_jax.models.transformer import REMAT, Stack
-
-BLOCK = 8  # pixels: side of a DCT block, as in JPEG
+from exif_jax.processing import BLOCK
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,10 +67,12 @@ class ViTConfig:
 
     @property
     def num_tokens(self) -> int:
+        """T of a patch, the class token apart."""
         return (self.image_size // self.token_size) ** 2
 
     @property
     def output_width(self) -> int:
+        """Width of what the encoder gives of a patch."""
         return 2 * self.width if self.pool == "mean_std" else self.width
 
 
@@ -158,9 +159,11 @@ def _typical_spectrum() -> tuple[np.ndarray, np.ndarray]:
     return mean.astype(np.float32), np.maximum(std, 0.15).astype(np.float32)
 
 
-# ITU-R BT.601, as in JPEG (JFIF 1.02); the offset of Cb and Cr would fall into the dropped mean.
 def _ycbcr() -> np.ndarray:
-    """RGB to Y, Cb, Cr (ITU-R BT.601, as JPEG has it) less the offset of 128: float32 [3, 3]."""
+    """RGB to Y, Cb, Cr of ITU-R BT.601, as in JPEG (JFIF 1.02): float32 [3, 3].
+
+    The offset of Cb and Cr, 128, is left out: it would fall into the mean, which is dropped.
+    """
     luma = np.array([0.299, 0.587, 0.114])
     red, _, blue = np.eye(3)
     return np.stack([luma, (blue - luma) / 1.772, (red - luma) / 1.402]).astype(np.float32)
