@@ -41,7 +41,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    packages=find_packages(include=["exif_jax*", "data_prep*", "configs*"]),
+    packages=find_packages(include=["exif_jax*", "data_prep*"]),
     package_data={"exif_jax": ["py.typed", "pretrained/*", "report_page.*"]},
     install_requires=[
         "absl-py>=2.1",
