@@ -61,6 +61,8 @@ setup(
         "eval": EVAL,
         "download": DOWNLOAD,
         "export": EXPORT,
+        # Asks for an older orbax-checkpoint than constraints.txt names: an environment of its own.
+        "onnx": ["jax2onnx>=0.17", *EXPORT],
         "notebooks": NOTEBOOKS,
         "wandb": ["wandb>=0.19"],
         "heif": ["pillow-heif>=0.20"],

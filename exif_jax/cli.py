@@ -23,6 +23,7 @@ _EXTRAS = {
     "fsspec": "data",
     "google_crc32c": "data",
     "google": "data",
+    "jax2onnx": "onnx",
     "matplotlib": "eval",
     "optax": "train",
     "orbax": "train",

@@ -1,16 +1,17 @@
-"""Models for programs without this package: StableHLO, weights included.
+"""Models for programs without this package: StableHLO or ONNX, weights included.
 
-python -m exif_jax.export OUT [--model PATH] [--size WIDTHxHEIGHT ...]
+python -m exif_jax.export OUT [--model PATH] [--size WIDTHxHEIGHT ...] [--onnx]
 
 Two functions leave: patches to embeddings, and a whole photo of one size to its map, score and
 p-value (`photo_to_map`), both for any number at a time, as `jax.export` writes and keeps readable
-(https://docs.jax.dev/en/latest/export/export.html).
+(https://docs.jax.dev/en/latest/export/export.html). The first also leaves as ONNX, by jax2onnx.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import logging
 import math
 import pathlib
 import re
@@ -136,6 +137,20 @@ def stablehlo(function: Callable, shape: tuple[int, ...]) -> bytes:
     return bytes(jax.export.export(jax.jit(function), platforms=PLATFORMS)(given).serialize())
 
 
+def onnx(model: Model) -> bytes:
+    """`patch_embedder` as ONNX: "patches" in, "embeddings" out, for any B."""
+    # They warn of shapes left open, dozens of times, and of examples whose packages are not there.
+    for name in ("onnx_ir", "jax2onnx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    from jax2onnx import to_onnx
+
+    given = jax.ShapeDtypeStruct(("B", *(model.patch_size,) * 2, 3), jnp.uint8)
+    written = to_onnx(
+        patch_embedder(model), [given], input_names=["patches"], output_names=["embeddings"]
+    )
+    return written.SerializeToString()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     args = _parser().parse_args(argv)
@@ -146,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         model = load_model(*filter(None, [args.model]))
         if problem := prepare_folder(out):
             return cli.fail(problem)
-        for name, make in _files(model, args.size):
+        for name, make in _files(model, args.size, args.onnx):
             print(f"{name} ...", file=sys.stderr)
             data = make()
             write_bytes(out / name, data)
@@ -158,10 +173,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _files(model: Model, sizes: Sequence[tuple[int, int]]):
+def _files(model: Model, sizes: Sequence[tuple[int, int]], with_onnx: bool):
     """(name, function that makes its bytes) of what is to be written."""
     side = model.patch_size
     yield "embedder.stablehlo", lambda: stablehlo(patch_embedder(model), (side, side, 3))
+    if with_onnx:
+        yield "embedder.onnx", lambda: onnx(model)
     for width, height in sizes:
         if min(width, height) < side:
             raise ExportError(
@@ -186,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
         "Writes a model for programs without this package, its weights included: "
         "embedder.stablehlo (patches to embeddings) and map_WIDTHxHEIGHT.stablehlo for each "
         "--size (photos of that size to their maps, scores and p-values). Both take any number of "
-        "patches or photos at a time.",
+        "patches or photos at a time. --onnx adds embedder.onnx.",
         "examples:\n"
         "  python -m exif_jax.export exported --size 4000x3000\n"
         "  python -m exif_jax.export exported --model model.safetensors\n\n"
@@ -202,6 +219,9 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="WIDTHxHEIGHT",
         help="of photos, in pixels; may be given several times",
+    )
+    parser.add_argument(
+        "--onnx", action="store_true", help="also as ONNX; needs pip install 'exif-jax[onnx]'"
     )
     return parser
 

@@ -1,5 +1,7 @@
 """What leaves as StableHLO gives, in a process without this package, what the package gives."""
 
+import pathlib
+import re
 import subprocess
 import sys
 
@@ -25,6 +27,12 @@ assert not any(name.startswith("exif_jax") for name in sys.modules)
 """
 
 
+def snippets() -> list[str]:
+    """The Python blocks of docs/export.md."""
+    page = (pathlib.Path(__file__).parents[1] / "docs/export.md").read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+
+
 def photos() -> np.ndarray:
     """Three of noise over a gradient, of which the second is half smooth, and a plain one."""
     rng = np.random.default_rng(0)
@@ -48,6 +56,20 @@ def found(tmp_path_factory):
 def test_embeddings_agree(found):
     expected = [localize(patch, load_model()).embeddings[0] for patch in photos()[:2, :128, :128]]
     assert np.abs(found["embeddings"] - np.stack(expected)).max() < 1e-4
+
+
+def test_onnx_agrees_in_a_process_without_jax(tmp_path):
+    """Read by onnxruntime; the snippet is that of docs/export.md, with patches of the test."""
+    pytest.importorskip("jax2onnx")
+    pytest.importorskip("onnxruntime")
+    command = [sys.executable, "-m", "exif_jax.export", "exported", "--onnx"]
+    subprocess.run(command, check=True, cwd=tmp_path)  # its packages warn of deprecations
+    np.save(tmp_path / "patches.npy", photos()[:3, 100:228, 100:228])
+    (snippet,) = [b for b in snippets() if "onnxruntime" in b]
+    check = "import sys; assert not {'jax', 'exif_jax'} & set(sys.modules); np.save('z.npy', z)"
+    subprocess.run([sys.executable, "-c", snippet + check], check=True, cwd=tmp_path)
+    expected = export.patch_embedder(load_model())(photos()[:3, 100:228, 100:228])["embeddings"]
+    assert np.abs(np.load(tmp_path / "z.npy") - np.asarray(expected)).max() < 1e-4
 
 
 @pytest.mark.parametrize("k", range(4))
