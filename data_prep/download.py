@@ -17,14 +17,13 @@ import re
 import shutil
 import sys
 import time
-import urllib.parse
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from data_prep.fetch import MAGIC, Again, Ended, Host, Settings, fetch
+from data_prep.fetch import MAGIC, Again, Ended, Host, PublicResolver, Settings, fetch, host_name
 from exif_jax import cli
 from exif_jax.atomic import write_bytes
 from exif_jax.exif_readers import from_yfcc
@@ -163,11 +162,14 @@ async def download(
                 progress(line)
 
         async def one(item: dict[str, Any]) -> None:
-            name = urllib.parse.urlsplit(item["url"]).hostname or ""
-            host = hosts.setdefault(name, Host(settings))
+            host = hosts.setdefault(host_name(item["url"]), Host(settings))
             record(await _photo(session, item, out, settings, host))
 
-        connector = aiohttp.TCPConnector(limit=0, limit_per_host=settings.per_host)
+        connector = aiohttp.TCPConnector(
+            limit=0,
+            limit_per_host=settings.per_host,
+            resolver=None if settings.private else PublicResolver(),
+        )
         async with aiohttp.ClientSession(
             connector=connector, timeout=timeout, headers=headers, auto_decompress=False
         ) as session:

@@ -20,6 +20,8 @@ MAGIC = (
     *((b"\xff\xd8\xff", ".jpg"), (b"\x89PNG\r\n\x1a\n", ".png"), (b"II*\0", ".tif")),
     *((b"MM\0*", ".tif"), (b"RIFF", ".webp")),
 )
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052
+_INSIDE = "an address inside the own network; see --private"
 _PLACEHOLDER = re.compile(r"(photo_unavailable|unavailable|removed|placeholder)[^/]*$", re.I)
 
 
@@ -116,7 +118,7 @@ async def fetch(
                 if suffix == ".jpg" and b"\xff\xd9" not in data[-4096:]:
                     raise Again("the JPEG is cut short")
                 return data, suffix
-    except aiohttp.InvalidURL as e:
+    except ValueError as e:  # of an address, by urllib, the host's encoding or aiohttp
         raise Ended("refused", "no valid address") from e
     except (aiohttp.ClientError, TimeoutError, ConnectionError) as e:
         raise Again(f"{type(e).__name__}: {e}"[:200]) from e
@@ -144,13 +146,24 @@ async def _body(response: aiohttp.ClientResponse, settings: Settings, host: Host
     return bytes(data)
 
 
+def host_name(url: str) -> str:
+    """The host of an address; "" where there is none."""
+    try:
+        return urllib.parse.urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
 async def check_address(url: str, settings: Settings) -> None:
-    """Raises Ended for what is no web address, or lies inside the own network."""
+    """Raises Ended for what is no web address, or lies inside the own network.
+
+    ValueError for an address that breaks the rules of addresses.
+    """
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Ended("refused", "no web address")
     if not settings.private and not await asyncio.to_thread(_is_public, parts.hostname):
-        raise Ended("refused", "an address inside the own network; see --private")
+        raise Ended("refused", _INSIDE)
 
 
 def _retry_after(text: str | None) -> float | None:
@@ -172,6 +185,26 @@ def _is_public(host: str) -> bool:
         found = socket.getaddrinfo(host, None)
     except OSError:
         return True  # the request itself will tell
-    return all(
-        ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_global for entry in found
-    )
+    return all(is_public_address(str(entry[4][0])) for entry in found)
+
+
+def is_public_address(text: str) -> bool:
+    """Whether an IP address lies outside the own network; NAT64's stand for those within them."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    if address in _NAT64:
+        address = ipaddress.ip_address(int(address) & 0xFFFFFFFF)
+    return address.is_global and not address.is_multicast
+
+
+class PublicResolver(aiohttp.ThreadedResolver):
+    """Names to addresses, of which none may lie inside the own network; raises Ended.
+
+    The connection goes to the addresses that are looked at here: a name that first led outside
+    and now leads inside is found out.
+    """
+
+    async def resolve(self, host, port=0, family=socket.AF_INET):
+        found = await super().resolve(host, port, family)
+        if not all(is_public_address(entry["host"]) for entry in found):
+            raise Ended("refused", _INSIDE)
+        return found

@@ -16,7 +16,7 @@ from data_prep.selection import Verdict
 from data_prep.stages import Settings, camera_of, seeded_hash, shard_bounds, tag_vocabulary
 from data_prep.statistics import write_page
 from data_prep.tfds_files import write_tfds_files
-from data_prep.work import read_results
+from data_prep.work import damaged, read_results
 from exif_jax.atomic import replacing, write_bytes
 from exif_jax.exif import TAGS
 from exif_jax.files import join, list_names
@@ -64,8 +64,12 @@ def settle_chunk(
     places: dict[str, list[Place]] = {split: [] for split in SPLITS}
     counts: Counts = Counter()
     rejects = []
-    spans = iter(read_index(path)[:, :2].tolist())
-    for result in read_results(path):
+    spans = read_index(path)[:, :2].tolist()
+    results = read_results(path)
+    if len(spans) != sum(result.num_records for result in results):
+        raise damaged(path)
+    spans = iter(spans)
+    for result in results:
         found = [
             Place(seeded_hash(seed, "mix", result.sha256, k), path, *next(spans))
             for k in range(result.num_records)

@@ -69,11 +69,17 @@ def read_results(path: str) -> list[PhotoResult]:
       WorkError: If the chunk's list is damaged.
     """
     try:
-        return [PhotoResult(**row) for row in json.loads(read_file(results_path(path)))]
-    except (ValueError, TypeError, OSError) as error:
-        raise WorkError(
-            f"{path}: damaged; delete the folder {os.path.dirname(path)} and run again"
-        ) from error
+        rows = json.loads(read_file(results_path(path)))
+        if not isinstance(rows, list):
+            raise TypeError("no list")
+        return [PhotoResult(**row) for row in rows]
+    except (ValueError, TypeError, OSError, RecursionError) as error:
+        raise damaged(path) from error
+
+
+def damaged(path: str) -> WorkError:
+    """What to say of a chunk that is not as it was written."""
+    return WorkError(f"{path}: damaged; delete the folder {os.path.dirname(path)} and run again")
 
 
 def process_chunks(

@@ -8,6 +8,7 @@ Sources: JPEG (ITU T.81), TIFF 6.0, Exif 2.32, the WebP container specification 
 14496-12 (boxes of HEIF).
 """
 
+import re
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -18,6 +19,8 @@ from exif_jax import exif as exif_tags
 
 CURE_COPY = "Get an intact copy of the file"
 _MAX_SCANS = 100  # of a JPEG; cameras write about ten, hostile files thousands
+_MAX_SEGMENTS = 5000  # before the first scan; a photo with a large colour profile has hundreds
+_FILL = re.compile(b"\xff+")
 _MAX_ENTRIES = 1000  # of one TIFF directory
 _MAX_BOXES = 1000  # of a HEIF file, at the top; cameras write about five
 
@@ -158,10 +161,10 @@ def plain_tiff(data: bytes) -> tuple[bytes, list[str]]:
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Marker and bytes of each JPEG segment; the first scan comes last, with all that follows."""
     position = 2
-    while True:
+    for _ in range(_MAX_SEGMENTS):
         start = position
-        while data[position : position + 2] == b"\xff\xff":
-            position += 1
+        if data[position : position + 2] == b"\xff\xff":  # fill bytes
+            position += len(_FILL.match(data, position)[0]) - 1  # type: ignore[index]
         head = data[position : position + 4]
         if len(head) < 4:
             raise Refusal("the JPEG file is truncated", CURE_COPY)
@@ -173,6 +176,7 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
             return
         position += 2 + length
         yield marker, data[start:position]
+    raise Refusal(f"more than {_MAX_SEGMENTS} JPEG segments", CURE_COPY)
 
 
 def plain_jpeg(data: bytes) -> tuple[bytes, bytes, list[str]]:
@@ -187,7 +191,7 @@ def plain_jpeg(data: bytes) -> tuple[bytes, bytes, list[str]]:
             block = body[6:]
         elif marker == 0xE2 and body[:12] == b"ICC_PROFILE\0" and "ICC" not in str(notes):
             notes.append("ICC profile ignored")
-        elif marker == 0xE2 and body[:4] == b"MPF\0":
+        elif marker == 0xE2 and body[:4] == b"MPF\0" and "frames" not in str(notes):
             notes.append("first of several frames used")
         if marker in (0xE0, 0xEE) or not (0xE1 <= marker <= 0xEF or marker == 0xFE):
             kept.append(segment)
@@ -217,7 +221,7 @@ def check_heif(data: bytes) -> None:
     only its first tiles are there.
     """
     position = 0
-    for _ in range(_MAX_BOXES):
+    for _ in range(_MAX_BOXES + 1):  # the last finds the end
         size = int.from_bytes(data[position : position + 4], "big")
         if size == 1:  # the size follows in 64 bits
             size = int.from_bytes(data[position + 8 : position + 16], "big")

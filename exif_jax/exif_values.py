@@ -87,7 +87,7 @@ def _clean(text: str) -> str:
     A run of anything else becomes one "?": readers disagree on how to decode such bytes.
     """
     text = re.sub(r"\s+", " ", text, flags=re.ASCII).replace(",", ";")
-    return re.sub(r"[^\x20-\x7e]+|\?+", "?", text).strip()[:MAX_CHARS].strip()
+    return re.sub(r"(?:[^\x20-\x7e]|\?)+", "?", text).strip()[:MAX_CHARS].strip()
 
 
 def plain_text(text: str) -> str | None:
@@ -102,7 +102,7 @@ def plain_text(text: str) -> str | None:
     return _clean(stripped) or None
 
 
-def decimal(places: int, unit: str = "", zero: bool = False, prefix: str = "") -> Kind:
+def decimal(places: int, unit: str = "", zero: bool = False) -> Kind:
     """A number at fixed precision; zero (mostly "unknown") is left out unless asked for."""
 
     def kind(text: str) -> str | None:
@@ -110,7 +110,7 @@ def decimal(places: int, unit: str = "", zero: bool = False, prefix: str = "") -
         if value is None:
             return None
         value = round(value, places) + 0.0  # + 0.0: no "-0.0"
-        return f"{prefix}{value:.{places}f}{unit}" if value or zero else None
+        return f"{value:.{places}f}{unit}" if value or zero else None
 
     return kind
 
@@ -157,13 +157,14 @@ def exposure_bias(text: str) -> str | None:
 def first_integer(text: str) -> str | None:
     """ "400 0" -> "400"; none below one half."""
     values = _parse_numbers(text)
-    return f"{values[0]:.0f}" if values and values[0] >= 0.5 else None
+    return str(int(values[0] + 0.5)) if values and values[0] >= 0.5 else None
 
 
 def number_list(text: str) -> str | None:
-    """ "0.299, 0.587" -> "0.299 0.587", four digits of each."""
+    """ "0.299, 0.587" -> "0.299 0.587", four digits of each; as many as MAX_CHARS hold."""
     values = _parse_numbers(text)
-    return " ".join(f"{v:.4g}" for v in values)[:MAX_CHARS] if values else None
+    words = " ".join(f"{v:.4g}" for v in values or ())
+    return (words if len(words) <= MAX_CHARS else words[: MAX_CHARS + 1].rpartition(" ")[0]) or None
 
 
 def version(text: str) -> str | None:

@@ -23,7 +23,7 @@ def file_system(path: str | os.PathLike) -> tuple[Any, str]:
     """The fsspec file system of a path or URL, and the path within it.
 
     Raises:
-      FilesError: fsspec or the file system is not installed.
+      FilesError: fsspec or the file system is not installed, or the name holds "::".
     """
     try:
         import fsspec
@@ -32,6 +32,8 @@ def file_system(path: str | os.PathLike) -> tuple[Any, str]:
         raise FilesError(f"{os.fspath(path)}: {e}; pip install 'exif-jax[data]'") from e
     if not is_url(path):
         return LocalFileSystem(), os.path.abspath(os.fspath(path))  # "::" is no chain here
+    if "::" in os.fspath(path):  # fsspec would read, or remove, another file
+        raise FilesError(f"{os.fspath(path)}: '::' in a URL is not supported; rename the file")
     try:
         return fsspec.core.url_to_fs(os.fspath(path))
     except (ImportError, ValueError) as e:

@@ -149,7 +149,9 @@ def picture(untouched: Sequence[Row], rows: dict[tuple[str, str], Row], names: S
                 before = value(base)
                 if before is not None:
                     axis.axhline(before, color=line.get_color(), linestyle=":", linewidth=1)
-            axis.set_xticks(range(len(of_kind)), [d.label for d in of_kind], fontsize=7)
+            axis.set_xticks(
+                range(len(of_kind)), [d.label.replace(", ", "\n") for d in of_kind], fontsize=7
+            )
             axis.set_ylim(0, 1)
             axis.grid(alpha=0.3)
             if column == 0:

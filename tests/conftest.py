@@ -2,11 +2,18 @@
 
 import os
 import pathlib
+import tempfile
 
-import jax
 import pytest
 
-os.environ["JAX_COMPILATION_CACHE_DIR"] = ""  # commands keep nothing in the user's cache folder
+# All tests and the commands that they start share one cache of compiled code, which ends with the
+# session: they compile the same small steps again and again. Workers of xdist inherit it.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _compiled = tempfile.TemporaryDirectory()
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+
+import jax
 
 # The suite passes on any number of devices; EXIF_JAX_TEST_DEVICES=1 tries the single-device path.
 jax.config.update("jax_platforms", "cpu")

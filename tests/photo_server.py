@@ -22,12 +22,12 @@ class Server:
 
     Attributes:
         asked: ID -> times asked for. served: ID -> times that a whole photo was sent.
-        agents: what asked. rests: when a Retry-After of a second was sent. times: of all requests.
+        agents: what asked. times: of all requests.
     """
 
     def __init__(self):
         self.asked, self.served = collections.Counter(), collections.Counter()
-        self.agents, self.rests, self.times = set(), [], []
+        self.agents, self.times = set(), []
         self.most_at_once = self._now = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -89,7 +89,6 @@ class Server:
         elif kind == "busy" and self.asked[number] <= 2:
             send(429 if first else 503)
         elif kind == "rest" and first:
-            self.rests.append(time.monotonic())
             send(429, headers="Retry-After: 1\r\n")
         elif kind == "long":
             send(503, headers="Retry-After: 86400\r\n")
