@@ -26,6 +26,7 @@ DEV = [
     "playwright>=1.50",
     "pre-commit>=3.7",
     "pyright>=1.1.400",
+    "pytest-cov>=6.1",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
     "pytest>=8.3",
