@@ -215,3 +215,9 @@ def test_a_vocabulary_of_another_model(files, tmp_path, capsys):
     assert "lacks [PAD]" in capsys.readouterr().err
     assert convert.main([*argv, str(tmp_path / "nowhere")]) == 1
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_patches_too_small_for_a_resnet_are_wrong_usage(capsys):
+    with pytest.raises(SystemExit) as stop:
+        convert.main(["x.pth", "out.safetensors", "--patch-size", "31"])
+    assert stop.value.code == 2 and "at least 32 pixels" in capsys.readouterr().err

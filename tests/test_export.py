@@ -92,3 +92,14 @@ def test_a_wrong_size_is_wrong_usage(size, tmp_path):
 def test_a_size_without_a_patch_is_refused(tmp_path, capsys):
     assert export.main([str(tmp_path), "--size", "100x600"]) == 1
     assert "100x600" in capsys.readouterr().err
+
+
+def test_what_cannot_be_written_or_read_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(export, "_files", lambda *_: [("embedder.stablehlo", lambda: b"x")])
+    (tmp_path / "embedder.stablehlo").mkdir()
+    assert export.main([str(tmp_path)]) == 1
+    assert f"{tmp_path}: Is a directory; make room" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert export.main([str(tmp_path / "file")]) == 1
+    assert export.main([str(tmp_path), "--model", "none.safetensors"]) == 1
+    assert "none.safetensors" in capsys.readouterr().err

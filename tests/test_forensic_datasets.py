@@ -119,6 +119,14 @@ def test_bad_masks(tmp_path, values, why):
         read_mask(Mask(tmp_path / "m.png"), (2, 3))
 
 
+def test_a_mask_that_would_not_fit_into_memory_is_refused(tmp_path, monkeypatch):
+    Image.new("L", (9, 9), 255).save(tmp_path / "m.png")
+    for limit in (80, 40):  # Pillow warns above the limit, and refuses above twice of it
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        with pytest.raises(DatasetError, match=r"m\.png: the mask is too large"):
+            read_mask(Mask(tmp_path / "m.png"), (9, 9))
+
+
 def test_unreadable_masks(tmp_path):
     with pytest.raises(DatasetError, match="No such file"):
         read_mask(Mask(tmp_path / "none.png"), (2, 3))

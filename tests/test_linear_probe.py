@@ -1,6 +1,8 @@
 """Linear probing: distortion against a known mapping, the probe, the command."""
 
 import json
+import shutil
+import types
 
 import numpy as np
 import pytest
@@ -80,6 +82,20 @@ def test_splices_command(tmp_path, shipped, capsys):
     results = json.loads(out.read_text())["results"]
     assert set(results) == {"resized", "cropped"} and results["cropped"]["accuracy"] > 0.9
     assert "cropped" in capsys.readouterr().out
+    (tmp_path / "Tp/Sp/0.png").write_bytes(b"no photo")
+    assert main([*arguments, "--partial", "--json", str(tmp_path)]) == 1
+    errors = capsys.readouterr().err
+    assert "0.png" in errors and f"{tmp_path}: cannot be written" in errors
+    shutil.rmtree(tmp_path / "Au")
+    assert main([*arguments, "--partial"]) == 1
+    assert "needs spliced and untouched photos both" in capsys.readouterr().err
+
+
+def test_patches_larger_than_the_probes_pictures_are_refused(tmp_path, monkeypatch, capsys):
+    large = types.SimpleNamespace(id="x", patch_size=linear_probe.SIDE + 1)
+    monkeypatch.setattr(linear_probe, "load_model", lambda path: large)
+    assert main(["radial", "--photos", str(tmp_path)]) == 1
+    assert "225 px do not fit into 224 px" in capsys.readouterr().err
 
 
 def test_radial_command(tmp_path, shipped, capsys):

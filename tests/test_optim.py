@@ -119,6 +119,23 @@ def test_lower_layers_move_more_slowly():
         assert np.all(rates[name] == 1), name
 
 
+def test_the_optimizer_slows_its_updates_by_layer_decay():
+    config = tiny_config(image={"depth": 3})
+    params = random_params(config)
+
+    def first_update(decay):
+        tx = make_optimizer(ConfigDict(OPTIM.to_dict() | {"layer_decay": decay}), 100)
+        state = tx.init(params)
+        for _ in range(2):  # the first step of the schedule is 0
+            update, state = tx.update(params, state, params)
+        return jax.tree.map(np.asarray, update)
+
+    full, slowed = first_update(1.0), first_update(0.5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), slow_down(0.5, full), slowed
+    )
+
+
 def test_stages_of_a_resnet_count_as_layers():
     config = make_config(
         {

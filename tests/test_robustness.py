@@ -59,3 +59,9 @@ def test_the_command_draws_and_resumes(tmp_path, monkeypatch, capsys):
     assert json.loads((out / "robustness.json").read_text()) == result
     (root / "images" / "0.png").write_bytes(b"")
     assert main(arguments) == 1 and "0.png" in capsys.readouterr().err
+    assert main([*arguments[:-1], str(root / "images" / "1.png")]) == 1  # no folder
+    (out / "robustness.json").unlink()
+    (out / "robustness.json").mkdir()
+    assert main(arguments) == 1 and "cannot write the results" in capsys.readouterr().err
+    assert main(["--root", str(tmp_path / "none"), "--output", str(out)]) == 1
+    assert str(tmp_path / "none") in capsys.readouterr().err

@@ -23,6 +23,8 @@ def test_figures_and_table(records, uncalibrated, tmp_path, capsys):  # noqa: F8
     assert 0 <= found["image_to_exif_r1"] <= found["image_to_exif_r10"] <= 1
     train = predict(load_model(uncalibrated), str(records), "train")
     assert train["photos"] > found["photos"]
+    assert main([*arguments, "--json", str(tmp_path)]) == 1
+    assert f"{tmp_path}: cannot be written" in capsys.readouterr().err
     assert main([*arguments[:-1], "none.safetensors"]) == 1
     assert main(["--records", str(tmp_path), *arguments[2:]]) == 1
     assert len(capsys.readouterr().err.strip().splitlines()) >= 2

@@ -14,6 +14,7 @@ import torch_checkpoints as tc
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from exif_jax import torch_file
 from exif_jax.torch_file import TorchFileError, read_torch
 
 RNG = np.random.default_rng(0)
@@ -171,6 +172,37 @@ def test_a_compressed_archive_is_refused_before_it_grows(tmp_path):
     tc.save({"x": np.zeros(10**6, "f4")}, tmp_path / "x.pth", compression=zipfile.ZIP_DEFLATED)
     with pytest.raises(TorchFileError, match="compressed"):
         read_torch(tmp_path / "x.pth")
+
+
+def rewritten(path, change) -> None:
+    """The archive with `change(name, data)` of each entry in its place."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in entries.items():
+            archive.writestr(name, change(name, data))
+
+
+def test_numbers_of_the_other_byte_order_are_refused(tmp_path):
+    path = tmp_path / "x.pth"
+    tc.save({"x": np.zeros(3, "f4")}, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        folder = next(n for n in archive.namelist() if n.endswith("data.pkl"))[: -len("data.pkl")]
+        if folder + "byteorder" not in archive.namelist():
+            archive.writestr(folder + "byteorder", "little")
+    assert read_torch(path)["x"].shape == (3,)
+    rewritten(path, lambda name, data: b"big" if name.endswith("byteorder") else data)
+    with pytest.raises(TorchFileError, match="big-endian"):
+        read_torch(path)
+
+
+def test_a_large_pickle_is_refused(tmp_path, monkeypatch):
+    tc.save({"x": np.zeros(3, "f4")}, tmp_path / "x.pth")
+    tc.save_legacy({"x": np.zeros(3, "f4")}, tmp_path / "y.pth")
+    monkeypatch.setattr(torch_file, "MAX_PICKLE_BYTES", 50)
+    for name in ("x.pth", "y.pth"):
+        with pytest.raises(TorchFileError, match=f"{name}: .*its pickle is larger than"):
+            read_torch(tmp_path / name)
 
 
 def test_numbered_memos_cannot_ask_for_memory(tmp_path):

@@ -4,11 +4,13 @@ import jax
 import pytest
 from test_train import records, tiny_config  # noqa: F401
 
-from exif_jax import train
+from configs import demo
+from exif_jax import sharding, train
 from exif_jax.forensic_datasets import DatasetError
 from exif_jax.records_folder import DataError
-from exif_jax.release import ReleaseError
+from exif_jax.release import ReleaseError, make_config
 from exif_jax.sharding import MeshError
+from exif_jax.train_config import make_recipe
 
 
 def test_bad_settings_are_refused_in_one_sentence(records, tmp_path):  # noqa: F811
@@ -38,9 +40,22 @@ def test_bad_settings_are_refused_in_one_sentence(records, tmp_path):  # noqa: F
     refuses(DataError, "names Colour, which the texts", data__tags=("Make", "Colour"))
     refuses(DatasetError, "neither manifest.jsonl nor", eval__splices="/no/such/folder")
     refuses(ReleaseError, "cannot read the model file", train__init_model="/no/such/model")
+    refuses(train.TrainError, "loss_chunk is -1; it must be 0 or more", train__loss_chunk=-1)
     refuses(MeshError, "does not fit the .* device", mesh__fsdp=3)
     if jax.device_count() > 1:
         refuses(MeshError, "does not divide over", train__batch_size=4)
+        refuses(MeshError, "does not divide over", train__micro_batch=4)
+
+
+def test_a_resnet_does_not_train_in_pieces():
+    """Its batch norms need the whole batch."""
+    config = demo.get_config()
+    config.train.micro_batch = 16
+    text = {"vocab_size": 9, "max_length": 4, "width": 8, "depth": 1, "heads": 1, "mlp_dim": 8}
+    image = {"image_size": 16, "width": 4, "stages": (1, 2)}
+    model = make_config({"image": image, "text": text, "embed_dim": 8})
+    with pytest.raises(train.TrainError, match="micro_batch does not work with a ResNet"):
+        make_recipe(config, model, sharding.make_mesh(-1, 1))
 
 
 def test_an_unknown_model_field_is_named(records, tmp_path):  # noqa: F811

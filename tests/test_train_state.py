@@ -172,6 +172,19 @@ def test_without_a_weight_there_is_no_loss_between_patches():
     assert state.params["log_image_scale"] == random_params()["log_image_scale"]
 
 
+def test_the_sigmoid_loss_takes_the_place_of_infonce():
+    config = tiny_config(init_bias=-3.0)
+    recipe = RECIPE._replace(model=config, loss="sigmoid", image_weight=0.0)
+    state = train_state.begin(recipe, random_params(config))
+    z_img, z_txt, batch = *np.eye(6)[[[0, 1, 2, 3], [0, 2, 1, 3]]], random_batch(seed=0, rows=4)
+    scales = {"scale": jnp.float32(5.0), "bias": jnp.float32(-3.0)}
+    loss, _ = train_state.objective(recipe, scales, jnp.array(z_img), jnp.array(z_txt), batch)
+    # Zhai et al. 2023: log-sigmoid over all pairs of different photos and texts, a row's sum.
+    signs = 2 * np.eye(4) - 1
+    expected = np.log1p(np.exp(-signs * (5 * z_img @ z_txt.T - 3))).sum() / 4
+    assert float(loss) == pytest.approx(expected, rel=1e-5) and "bias" in str(state.params.keys())
+
+
 def test_a_step_reuses_the_memory_of_the_state():
     state = state_of(random_params())
     old = jax.tree.leaves(state.params)
