@@ -138,7 +138,14 @@ def bench_pipeline(records: str, config_path: str, batches: int) -> list[dict]:
         floor = min(_timed(lambda: list(pool.map(decode_image, sample))) for _ in range(3))
     regions_per_second = len(sample) / floor
     readers = ["threads"] + ["tf.data"] * (importlib.util.find_spec("tensorflow") is not None)
-    plain = {"rescale": 0.0, "recompress": 0.0, "shift": 0.0, "save": 0.0}
+    plain = {
+        "rescale": 0.0,
+        "recompress": 0.0,
+        "shift": 0.0,
+        "save": 0.0,
+        "shrink": 0.0,
+        "noise": 0.0,
+    }
     cases = {
         "one patch of a region, as it is": {**plain, "texts_per_photo": 1, "patches_per_text": 1},
         "the config's texts, patches and processing": {},

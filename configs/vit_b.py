@@ -17,6 +17,8 @@ def get_config() -> ConfigDict:
     c.data.filter = 0.0  # share smoothed or sharpened by one of processing.FILTERS, likewise
     c.data.contrast = 0.0  # share of texts whose patches are as unlike in roughness as can be had
     c.data.save = 0.6  # share of batches saved as JPEG of quality 70..98 as the last step
+    c.data.shrink = 0.0  # share of batches shrunk by 0.5..0.9 before that
+    c.data.noise = 0.0  # share with white noise of 1..5 levels between the two
     c.data.keep_tag = 0.8  # probability with which each tag stays in a text
     c.data.shuffle_tags = True  # tags in random order; otherwise in the vocabulary's order
     c.data.tag_names = True  # "Make: Canon"; otherwise "Canon"

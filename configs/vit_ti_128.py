@@ -1,6 +1,6 @@
-"""The two runs that the weights that ship come from; the second begins with the first's weights.
+"""The three runs that the weights that ship come from; each begins with the weights of the last.
 
---config=configs/vit_ti_128.py:first, then :second with --config.train.init_model=FIRST
+--config=configs/vit_ti_128.py:first, then :second and :third with --config.train.init_model=LAST
 """
 
 from configs import vit_ti_cpu
@@ -9,10 +9,17 @@ from configs import vit_ti_cpu
 def get_config(run: str = "first"):
     c = vit_ti_cpu.get_config()
     c.train.ema = 0.998
-    if run == "second":
+    if run in ("second", "third"):
         c.data.contrast = 0.5
         c.optim.warmup_steps = 100
         c.train.num_steps = 4000
-    elif run != "first":
-        raise ValueError(f"configs/vit_ti_128.py:{run}: choose first or second")
+    if run == "third":  # what befalls pictures on their way
+        c.data.filter = 0.15
+        c.data.save = 0.7
+        c.data.shrink = 0.3
+        c.data.noise = 0.3
+        c.optim.lr = 5e-4
+        c.train.num_steps = 1400
+    if run not in ("first", "second", "third"):
+        raise ValueError(f"configs/vit_ti_128.py:{run}: choose first, second or third")
     return c

@@ -13,7 +13,7 @@ import math
 import sys
 import zlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -22,9 +22,10 @@ from exif_jax.exif import select_tags, to_text
 from exif_jax.photo_order import photos_of_step
 from exif_jax.processing import (
     BLOCK,
+    Saved,
     draw_corner,
     draw_history,
-    draw_jpeg,
+    draw_saved,
     process,
     roughness,
     smallest_factor,
@@ -121,7 +122,7 @@ class PatchData:
         # All patches of a batch are saved alike, so that this says nothing about who belongs to
         # whom: what tells them apart is what survives it, as in a splice.
         rng = np.random.default_rng([c.seed, step, 2])
-        saved = draw_jpeg(rng, lowest=70) if rng.random() < c.save else None
+        saved = draw_saved(rng, c.save, c.shrink, c.noise)
         photo = int(photos[slot])
         for later in range(step + 1, step + 2 + 2 * (self.num_photos // per_batch)):
             # The extra 1 keeps these streams apart from those that order the epochs.
@@ -198,7 +199,7 @@ class PatchData:
             "photo_id": np.array(photos, np.uint32),
         }
 
-    def _draw(self, photo: int, saved: Any, rng: np.random.Generator):
+    def _draw(self, photo: int, saved: Saved, rng: np.random.Generator):
         """Patches, shortened texts and whole texts of one photo, as lists; None if unreadable."""
         c = self._config
         images, texts, whole_texts = [], [], []
@@ -210,7 +211,9 @@ class PatchData:
                 return None
             regions = [region for region in found if region is not None]
             side = min(min(region.pixels.shape[:2]) for region in regions)
-            smallest = smallest_factor(side, self._size)
+            if side * saved.factor < self._size:  # too small to be shrunk
+                saved = saved._replace(factor=1.0)
+            smallest = smallest_factor(side, math.ceil(self._size / saved.factor))
             history = draw_history(
                 *(rng, c.rescale, c.recompress, c.shift), smallest, saved, c.filter
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import zlib
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,8 @@ RESCALE_TAG = "Rescale Factor"
 RECOMPRESSION_TAG = "Recompression Quality"
 SHIFT_TAG = "Grid Shift"
 SAVED_TAG = "Saved Quality"
+SAVED_FACTOR_TAG = "Saved Factor"
+SAVED_NOISE_TAG = "Saved Noise"
 FILTER_TAG = "Filtering"
 BLOCK = 8  # pixels: side of a block of JPEG, whose grid and DCT the traces keep to
 _BAND = 32  # rows of blocks
@@ -41,6 +44,31 @@ class Jpeg(NamedTuple):
         return f"{self.quality} {'4:4:4' if self.subsampling == 0 else '4:2:0'}"
 
 
+class Saved(NamedTuple):
+    """What happens to a whole picture after it was made, in this order; the default is nothing.
+
+    Attributes:
+        factor: it is shrunk by this, by Lanczos' filter.
+        noise: white Gaussian noise of so many levels of 255 is added.
+        jpeg: it is compressed.
+    """
+
+    factor: float = 1.0
+    noise: int = 0
+    jpeg: Jpeg | None = None
+
+    def tags(self) -> dict[str, str]:
+        """What was done, in words; what was not has ""."""
+        return {
+            SAVED_FACTOR_TAG: f"{self.factor:.1f}" if self.factor != 1.0 else "",
+            SAVED_NOISE_TAG: str(self.noise or ""),
+            SAVED_TAG: str(self.jpeg or ""),
+        }
+
+
+NOT_SAVED = Saved()
+
+
 class History(NamedTuple):
     """What is done to a patch of a photo, in this order; the default is nothing.
 
@@ -50,14 +78,15 @@ class History(NamedTuple):
         filter: one of FILTERS smoothes or sharpens it, or none ("").
         jpeg: it is compressed.
         shift: rows and columns, 0..7, by which the patch lies off the JPEG grid.
-        saved: the patch is compressed, with its corner on the grid, as when a splice is saved.
+        saved: what is done to all patches of a picture alike, with the patch's corner on the
+            JPEG grid, as when a splice is saved.
     """
 
     factor: float = 1.0
     resampling: str = RESAMPLINGS[0]
     jpeg: Jpeg | None = None
     shift: tuple[int, int] = (0, 0)
-    saved: Jpeg | None = None
+    saved: Saved = NOT_SAVED
     filter: str = ""
 
     def tags(self) -> dict[str, str]:
@@ -67,7 +96,7 @@ class History(NamedTuple):
             FILTER_TAG: self.filter,
             RECOMPRESSION_TAG: str(self.jpeg or ""),
             SHIFT_TAG: f"{self.shift[0]} {self.shift[1]}" if any(self.shift) else "",
-            SAVED_TAG: str(self.saved or ""),
+            **self.saved.tags(),
         }
         return {name: value for name, value in done.items() if value}
 
@@ -77,13 +106,24 @@ def draw_jpeg(rng: np.random.Generator, lowest: int = 60) -> Jpeg:
     return Jpeg(int(rng.integers(lowest // 2, 50)) * 2, int(rng.choice([0, 2])))
 
 
+def draw_saved(rng: np.random.Generator, save: float, shrink: float, noise: float) -> Saved:
+    """What all patches of a batch go through; each step with its probability in [0, 1].
+
+    Shrunk by 0.5 to 0.9, noise of 1 to 5 levels, JPEG of quality 70 to 98.
+    """
+    jpeg = draw_jpeg(rng, lowest=70) if rng.random() < save else None
+    factor = int(rng.integers(5, 10)) / 10 if shrink and rng.random() < shrink else 1.0
+    levels = int(rng.integers(1, 6)) if noise and rng.random() < noise else 0
+    return Saved(factor, levels, jpeg)
+
+
 def draw_history(
     rng: np.random.Generator,
     rescale: float,
     recompress: float,
     shift: float,
     smallest_factor: float = 0.5,
-    saved: Jpeg | None = None,
+    saved: Saved = NOT_SAVED,
     filtering: float = 0.0,
 ) -> History:
     """A random history.
@@ -93,7 +133,7 @@ def draw_history(
         rescale, recompress, shift: probabilities in [0, 1] of each step.
         smallest_factor: the region bears no more shrinking than this; factors lie between it, or
             0.5 where that is more, and 1.5, at one decimal.
-        saved: the last compression, decided elsewhere.
+        saved: the last steps, decided elsewhere.
         filtering: probability of smoothing or sharpening.
     """
     factor, resampling, jpeg, offset, chosen = 1.0, RESAMPLINGS[0], None, (0, 0), ""
@@ -115,8 +155,14 @@ def smallest_factor(side: int, size: int) -> float:
     return (size + BLOCK) / side
 
 
+def before_saving(size: int, history: History) -> int:
+    """Side of a patch before it is shrunk to `size` pixels as the last step but two."""
+    return math.ceil(size / history.saved.factor)
+
+
 def window(region_shape: tuple[int, ...], size: int, history: History) -> int:
     """Side of the square of a region that `process` cuts out, in pixels; arguments as there."""
+    size = before_saving(size, history)
     room = BLOCK if any(history.shift) or history.factor != 1.0 else 0
     return min(math.ceil((size + room) / history.factor), *region_shape[:2])
 
@@ -134,8 +180,8 @@ def process(region: np.ndarray, size: int, history: History, corner: tuple[int, 
 
     Args:
         region: uint8 [H, W, 3] that begins on a corner of the photo's JPEG grid. H and W are at
-            least `size` and, for a history with a factor or a shift, (size + 8) / factor; a shift
-            is cut to the room that is left.
+            least `before_saving` and, for a history with a factor or a shift, 8 more than that
+            over the factor; a shift is cut to the room that is left.
         size: side S of the patch in pixels.
         history: what to do.
         corner: where its `window` begins.
@@ -143,6 +189,8 @@ def process(region: np.ndarray, size: int, history: History, corner: tuple[int, 
     Returns:
         uint8 [S, S, 3].
     """
+    last, saved = size, history.saved
+    size = before_saving(size, history)
     wanted, (y, x) = window(region.shape, size, history), corner
     patch = region[y : y + wanted, x : x + wanted]
     if history.factor != 1.0:
@@ -155,7 +203,13 @@ def process(region: np.ndarray, size: int, history: History, corner: tuple[int, 
         patch = compress(patch, history.jpeg)
     y, x = (min(offset, len(patch) - size) for offset in history.shift)
     patch = patch[y : y + size, x : x + size]
-    return compress(patch, history.saved) if history.saved else patch
+    if saved.factor != 1.0:
+        patch = np.asarray(Image.fromarray(patch).resize((last, last), Image.Resampling.LANCZOS))
+    if saved.noise:
+        seed = zlib.crc32(patch.tobytes())  # the same for the same pixels, and for no others
+        added = np.random.default_rng(seed).normal(0, saved.noise, patch.shape)
+        patch = np.clip(np.rint(patch + added), 0, 255).astype(np.uint8)
+    return compress(patch, saved.jpeg) if saved.jpeg else patch
 
 
 def roughness(region: np.ndarray) -> np.ndarray:

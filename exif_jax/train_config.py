@@ -94,6 +94,8 @@ def check_config(config: ConfigDict) -> None:
         "data.recompress": config.data.recompress,
         "data.shift": config.data.shift,
         "data.save": config.data.save,
+        "data.shrink": config.data.shrink,
+        "data.noise": config.data.noise,
         "data.filter": config.data.filter,
         "data.contrast": config.data.contrast,
         "data.corrupt_share": config.data.corrupt_share,

@@ -37,11 +37,12 @@ def test_a_config_begins(name):
 
 
 def test_the_runs_of_the_weights_that_ship():
-    first, second = (vit_ti_128.get_config(run) for run in ("first", "second"))
-    assert begins(first) == begins(second)
+    first, second, third = (vit_ti_128.get_config(run) for run in ("first", "second", "third"))
+    assert begins(first) == begins(second) == begins(third)
     assert second.train.num_steps > first.train.num_steps and second.data.contrast == 0.5
-    with pytest.raises(ValueError, match="choose first or second"):
-        vit_ti_128.get_config("third")
+    assert third.data.noise and third.data.shrink and not second.data.noise
+    with pytest.raises(ValueError, match="choose first, second or third"):
+        vit_ti_128.get_config("fourth")
 
 
 def test_the_papers_recipe():

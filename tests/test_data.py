@@ -21,7 +21,7 @@ from exif_jax.records import (
 )
 from exif_jax.records_folder import DataError, load_tokenizer
 
-PHOTOS, SIZE, LENGTH = 11, 32, 128
+PHOTOS, SIZE, LENGTH = 11, 32, 192
 VOCABULARY = ["Make", "Model", "Flash"]
 
 
@@ -76,6 +76,8 @@ def make(records, **changes) -> PatchData:
         "patches_per_text": 1,
         "shift": 0.5,
         "save": 0.5,
+        "shrink": 0.5,
+        "noise": 0.5,
         "filter": 0.5,
         "contrast": 0.5,
         "keep_tag": 0.8,
@@ -96,6 +98,8 @@ PLAIN = {
     "filter": 0.0,
     "contrast": 0.0,
     "save": 0.0,
+    "shrink": 0.0,
+    "noise": 0.0,
     "keep_tag": 1.0,
     "shuffle_tags": False,
 }
@@ -196,6 +200,7 @@ def test_tags_are_dropped_shuffled_and_told_what_was_done(records):
     assert np.mean([len(names) / 3 for names in camera]) == pytest.approx(0.5, abs=0.08)
     assert len({names for names in camera if len(names) == 3}) == 6
     done = {"Rescale Factor", "Filtering", "Recompression Quality", "Grid Shift", "Saved Quality"}
+    done |= {"Saved Factor", "Saved Noise"}
     for names in tags:
         assert set(names) <= {*VOCABULARY, *done, ""}
         there = [name in done for name in names]
@@ -234,6 +239,13 @@ def test_all_patches_of_a_batch_are_saved_alike_or_none(records):
     seen = {tuple(set(texts_of(dataset, dataset.batch(step, PHOTOS)))) for step in range(30)}
     assert all(len(texts) == 1 for texts in seen)
     assert ("",) in seen and len(seen) > 5
+
+
+def test_a_region_too_small_to_be_shrunk_is_not_and_does_not_say_so(records):
+    """Regions of 56 px give patches of 32 px shrunk by 0.6 and not by 0.5."""
+    dataset = make(records, **PLAIN | {"shrink": 1.0, "keep_tag": 0.0})
+    seen = {text for step in range(40) for text in texts_of(dataset, dataset.batch(step, 4))}
+    assert seen == {"", *(f"Saved Factor: 0.{k}" for k in range(6, 10))}
 
 
 def test_a_text_that_lost_all_its_tags_is_an_empty_row(records):

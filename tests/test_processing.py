@@ -13,14 +13,17 @@ from exif_jax.processing import (
     RECOMPRESSION_TAG,
     RESAMPLINGS,
     RESCALE_TAG,
+    SAVED_FACTOR_TAG,
+    SAVED_NOISE_TAG,
     SAVED_TAG,
     SHIFT_TAG,
     History,
     Jpeg,
+    Saved,
     compress,
     draw_corner,
     draw_history,
-    draw_jpeg,
+    draw_saved,
     process,
     roughness,
     smallest_factor,
@@ -29,7 +32,7 @@ from exif_jax.processing import (
 
 SIZE = 32
 NOTHING = History()
-TAGS = (RESCALE_TAG, RECOMPRESSION_TAG, SHIFT_TAG, SAVED_TAG)
+TAGS = (RESCALE_TAG, RECOMPRESSION_TAG, SHIFT_TAG, SAVED_FACTOR_TAG, SAVED_NOISE_TAG, SAVED_TAG)
 
 
 def noise(height=160, width=200, seed=0) -> np.ndarray:
@@ -65,7 +68,8 @@ def draw(seed, rescale=1.0, recompress=1.0, shift=1.0, **rest) -> History:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_a_history_keeps_to_its_bounds_and_says_itself_in_order(seed):
-    history = draw(seed, 0.7, 0.7, 0.7, saved=draw_jpeg(np.random.default_rng(seed), lowest=70))
+    saved = draw_saved(np.random.default_rng(seed), 1.0, 0.5, 0.5)
+    history = draw(seed, 0.7, 0.7, 0.7, saved=saved)
     tags = history.tags()
     assert list(tags) == [name for name in TAGS if name in tags]
     assert (RESCALE_TAG in tags) is (history.factor != 1.0)
@@ -80,6 +84,17 @@ def test_a_history_keeps_to_its_bounds_and_says_itself_in_order(seed):
         assert tuple(map(int, tags[SHIFT_TAG].split(" "))) == history.shift
         assert {*history.shift} <= {*range(BLOCK)} and any(history.shift)
     assert 70 <= int(tags[SAVED_TAG].split(" ")[0]) <= 98
+    assert tags.get(SAVED_FACTOR_TAG, "1.0") == f"{saved.factor:.1f}"
+    assert tags.get(SAVED_NOISE_TAG, "0") == str(saved.noise)
+
+
+def test_how_pictures_are_saved():
+    assert draw_saved(np.random.default_rng(0), 0.0, 0.0, 0.0) == Saved()
+    drawn = [draw_saved(np.random.default_rng(seed), 0.6, 0.3, 0.2) for seed in range(400)]
+    assert {s.factor for s in drawn} == {k / 10 for k in range(5, 11)}
+    assert {s.noise for s in drawn} == set(range(6))
+    done = np.array([(s.jpeg is not None, s.factor < 1, s.noise > 0) for s in drawn])
+    assert done.mean(axis=0) == pytest.approx([0.6, 0.3, 0.2], abs=0.1)
 
 
 def test_no_history_says_nothing():
@@ -125,8 +140,9 @@ def test_a_region_that_bears_no_factor_is_left_alone():
 @settings(max_examples=150, deadline=None)
 def test_any_region_gives_a_patch(height, width, seed, shares):
     region = noise(height, width)
-    factor = smallest_factor(min(height, width), SIZE)
-    patch = cut(region, draw(seed, *shares, smallest_factor=factor, saved=Jpeg(80, 2)), seed)
+    saved = Saved(1.0 if min(height, width) < 2 * SIZE else 0.5, 2, Jpeg(80, 2))
+    factor = smallest_factor(min(height, width), round(SIZE / saved.factor))
+    patch = cut(region, draw(seed, *shares, smallest_factor=factor, saved=saved), seed)
     assert patch.shape == (SIZE, SIZE, 3) and patch.dtype == np.uint8
     assert np.array_equal(region, noise(height, width)), "the region was changed"
 
@@ -205,8 +221,23 @@ def test_lower_quality_harms_more():
 def test_saving_comes_last_with_the_patchs_corner_on_the_grid():
     history = History(jpeg=Jpeg(70, 0), shift=(2, 6))
     before = cut(smooth(), history, seed=1)
-    after = cut(smooth(), history._replace(saved=Jpeg(90, 2)), seed=1)
+    after = cut(smooth(), history._replace(saved=Saved(jpeg=Jpeg(90, 2))), seed=1)
     np.testing.assert_array_equal(after, compress(before, Jpeg(90, 2)))
+
+
+def test_a_saved_patch_is_shrunk_then_noisy_then_compressed():
+    history = History(jpeg=Jpeg(70, 0), shift=(2, 6))
+    before = cut(smooth(), history, seed=1, size=2 * SIZE)
+    small = np.asarray(Image.fromarray(before).resize((SIZE, SIZE), Image.Resampling.LANCZOS))
+
+    def saved(*steps):
+        return cut(smooth(), history._replace(saved=Saved(*steps)), seed=1)
+
+    np.testing.assert_array_equal(saved(0.5), small)
+    noisy = saved(0.5, 4)
+    assert (noisy.astype(float) - small).std() == pytest.approx(4, rel=0.1)
+    np.testing.assert_array_equal(noisy, saved(0.5, 4))
+    np.testing.assert_array_equal(saved(0.5, 4, Jpeg(90, 2)), compress(noisy, Jpeg(90, 2)))
 
 
 def test_the_shift_is_where_the_block_borders_are_seen():
