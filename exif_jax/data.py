@@ -211,11 +211,11 @@ class PatchData:
                 return None
             regions = [region for region in found if region is not None]
             side = min(min(region.pixels.shape[:2]) for region in regions)
-            if side * saved.factor < self._size:  # too small to be shrunk
-                saved = saved._replace(factor=1.0)
-            smallest = smallest_factor(side, math.ceil(self._size / saved.factor))
+            too_small = side * saved.factor < self._size
+            last = saved._replace(factor=1.0) if too_small else saved
+            smallest = smallest_factor(side, math.ceil(self._size / last.factor))
             history = draw_history(
-                *(rng, c.rescale, c.recompress, c.shift), smallest, saved, c.filter
+                *(rng, c.rescale, c.recompress, c.shift), smallest, last, c.filter
             )
             contrast = c.contrast > 0 and rng.random() < c.contrast
             first = 0.0
