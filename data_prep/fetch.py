@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import email.utils
-import functools
 import ipaddress
 import re
 import socket
@@ -104,7 +103,7 @@ async def fetch(
     first = url
     try:
         for _ in range(1 + _REDIRECTS):
-            await check_address(url, settings)
+            check_address(url, settings)
             async with session.get(url, allow_redirects=False) as response:
                 if response.status in (301, 302, 303, 307, 308):
                     url = urllib.parse.urljoin(url, response.headers.get("Location", ""))
@@ -154,15 +153,19 @@ def host_name(url: str) -> str:
         return ""
 
 
-async def check_address(url: str, settings: Settings) -> None:
-    """Raises Ended for what is no web address, or lies inside the own network.
+def check_address(url: str, settings: Settings) -> None:
+    """Raises Ended for what is no web address, or an IP address inside the own network.
 
-    ValueError for an address that breaks the rules of addresses.
+    Names are `PublicResolver`'s part. ValueError for what breaks the rules of addresses.
     """
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Ended("refused", "no web address")
-    if not settings.private and not await asyncio.to_thread(_is_public, parts.hostname):
+    try:
+        inside = not is_public_address(parts.hostname)
+    except ValueError:
+        return  # a name
+    if inside and not settings.private:
         raise Ended("refused", _INSIDE)
 
 
@@ -176,16 +179,6 @@ def _retry_after(text: str | None) -> float | None:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
     except (TypeError, ValueError):
         return None
-
-
-@functools.lru_cache(4096)
-def _is_public(host: str) -> bool:
-    """Whether all addresses of a host lie outside the own network."""
-    try:
-        found = socket.getaddrinfo(host, None)
-    except OSError:
-        return True  # the request itself will tell
-    return all(is_public_address(str(entry[4][0])) for entry in found)
 
 
 def is_public_address(text: str) -> bool:

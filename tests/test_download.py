@@ -92,11 +92,19 @@ def test_two_thousand_addresses_and_every_outcome(server, tmp_path):
 def test_a_malformed_address_is_refused_and_the_rest_goes_on(server, tmp_path):
     items = listed(server, {"ok": 2})
     items += [
-        {"id": f"x{k}", "url": url} for k, url in enumerate(("http://[::1/x", "http://a..b/x"))
+        {"id": f"x{k}", "url": url}
+        for k, url in enumerate(
+            (
+                "http://[::1/x",
+                "http://a..b/x",
+                f"http://{'x' * 64}.example/",
+                "http://localhost:9/x",
+            )
+        )
     ]
     settings = dataclasses.replace(QUICK, private=False)
-    assert run(items[2:], tmp_path, settings) == {"refused": 2}
-    assert run(items, tmp_path) == {"done": 2, "before": 2}
+    assert run(items[2:], tmp_path, settings) == {"refused": 4}
+    assert run(items, tmp_path) == {"done": 2, "before": 4}
 
 
 def test_a_host_that_asks_for_a_day_is_left(server, tmp_path):
