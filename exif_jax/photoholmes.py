@@ -8,8 +8,12 @@ takes; that returns {"heatmap", "mask", "detection"}, tensors or None.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import pathlib
+import shutil
+import tempfile
+import warnings
 from typing import Any
 
 import numpy as np
@@ -38,27 +42,34 @@ def detector(name: str) -> Detector:
     method_name, _, config = name.partition("=")
     try:
         factory = importlib.import_module("photoholmes.methods.factory").MethodFactory
-        images = importlib.import_module("photoholmes.utils.image")
         torch: Any = importlib.import_module("torch")
     except ImportError as e:
         raise PhotoHolmesError(f"{name} needs PhotoHolmes ({e}): {_INSTALL}") from e
     try:
-        method, preprocessing = factory.load(method_name, config or None)
+        with warnings.catch_warnings():  # Splicebuster sets filters for all, here and below
+            method, preprocessing = factory.load(method_name, config or None)
     except Exception as e:  # whatever a method does at its start, it cannot be used
         raise PhotoHolmesError(f"PhotoHolmes' {method_name} cannot be made: {e}") from e
+    of_file = {"dct_coefficients", "qtables"} & set(preprocessing.inputs)
+    read_jpeg_data: Any = None
+    if of_file:
+        try:  # this imports jpegio, which other methods need not have
+            read_jpeg_data = importlib.import_module("photoholmes.utils.image").read_jpeg_data
+        except ImportError as e:
+            raise PhotoHolmesError(f"{name} reads JPEG coefficients ({e}): {_INSTALL}") from e
 
     def find(pixels: np.ndarray, file: pathlib.Path | None) -> Finding:
         try:
             inputs = {}
             if "image" in preprocessing.inputs:
                 inputs["image"] = torch.from_numpy(np.moveaxis(pixels, 2, 0).copy())
-            if {"dct_coefficients", "qtables"} & set(preprocessing.inputs):
+            if of_file:
                 if file is None:
                     raise LocalizeError(f"{method_name} needs the file and not only its pixels")
-                dct, tables = images.read_jpeg_data(str(file), suppress_not_jpeg_warning=True)
-                jpeg = {"dct_coefficients": dct, "qtables": tables}
+                jpeg = _jpeg_data(read_jpeg_data, file)
                 inputs |= {k: v for k, v in jpeg.items() if k in preprocessing.inputs}
-            output = method.benchmark(**preprocessing(**inputs))
+            with warnings.catch_warnings():
+                output = method.benchmark(**preprocessing(**inputs))
         except LocalizeError:
             raise
         except Exception as e:  # a method may fail on a photo in any way; the next may go well
@@ -72,7 +83,23 @@ def detector(name: str) -> Detector:
             heat, None if score is None else float(np.asarray(score.cpu()).reshape(-1)[0])
         )
 
-    return Detector(method_name, f"photoholmes {name}", find)
+    # Another file of settings under the same name is another detector.
+    settings = hashlib.sha256(pathlib.Path(config).read_bytes()).hexdigest()[:12] if config else ""
+    return Detector(method_name, f"photoholmes {name} {settings}".strip(), find)
+
+
+def _jpeg_data(read_jpeg_data: Any, file: pathlib.Path) -> dict[str, Any]:
+    """A file's coefficients and tables.
+
+    What is not called .jpg or .jpeg, in small letters, PhotoHolmes would compress anew and read the
+    coefficients of that: a JPEG under another name goes to it under a name that it knows. Other
+    formats are compressed at quality 100, as it does.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        if file.suffix not in (".jpg", ".jpeg") and file.read_bytes()[:3] == b"\xff\xd8\xff":
+            file = pathlib.Path(shutil.copy(file, pathlib.Path(folder) / "photo.jpg"))
+        dct, tables = read_jpeg_data(str(file), suppress_not_jpeg_warning=True)
+    return {"dct_coefficients": dct, "qtables": tables}
 
 
 def method_class() -> type:
@@ -99,6 +126,8 @@ def method_class() -> type:
 
         def predict(self, image):
             """Tensor [3, H, W] of 0 .. 255 -> `exif_jax.localization.Localization`."""
+            if image.is_floating_point() and 0 < float(image.max()) <= 1:
+                raise LocalizeError("pixels of 0 .. 1; pass 0 .. 255, without a preprocessing")
             pixels = np.moveaxis(np.asarray(image.cpu()), 0, 2).round().astype(np.uint8)
             return localize(np.ascontiguousarray(pixels), self.model, self.settings)
 
@@ -114,7 +143,7 @@ def method_class() -> type:
             mask = found.clusters[np.ix_(rows.astype(int), columns.astype(int))]
             return {
                 "heatmap": torch.from_numpy(np.array(found.consistency)),
-                "mask": torch.from_numpy(mask.astype(np.int32)),
+                "mask": torch.from_numpy(mask.astype(np.float32)),  # as its metrics want it
                 "detection": torch.tensor([min(found.score, 1.0)]),
             }
 
