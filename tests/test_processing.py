@@ -10,6 +10,8 @@ from PIL import Image
 
 from exif_jax.processing import (
     BLOCK,
+    FILTER_TAG,
+    FILTERS,
     RECOMPRESSION_TAG,
     RESAMPLINGS,
     RESCALE_TAG,
@@ -32,7 +34,8 @@ from exif_jax.processing import (
 
 SIZE = 32
 NOTHING = History()
-TAGS = (RESCALE_TAG, RECOMPRESSION_TAG, SHIFT_TAG, SAVED_FACTOR_TAG, SAVED_NOISE_TAG, SAVED_TAG)
+SAVED_TAGS = (SAVED_FACTOR_TAG, SAVED_NOISE_TAG, SAVED_TAG)
+TAGS = (RESCALE_TAG, FILTER_TAG, RECOMPRESSION_TAG, SHIFT_TAG, *SAVED_TAGS)
 
 
 def noise(height=160, width=200, seed=0) -> np.ndarray:
@@ -69,7 +72,7 @@ def draw(seed, rescale=1.0, recompress=1.0, shift=1.0, **rest) -> History:
 @pytest.mark.parametrize("seed", range(30))
 def test_a_history_keeps_to_its_bounds_and_says_itself_in_order(seed):
     saved = draw_saved(np.random.default_rng(seed), 1.0, 0.5, 0.5)
-    history = draw(seed, 0.7, 0.7, 0.7, saved=saved)
+    history = draw(seed, 0.7, 0.7, 0.7, saved=saved, filtering=0.5)
     tags = history.tags()
     assert list(tags) == [name for name in TAGS if name in tags]
     assert (RESCALE_TAG in tags) is (history.factor != 1.0)
@@ -83,6 +86,7 @@ def test_a_history_keeps_to_its_bounds_and_says_itself_in_order(seed):
     if SHIFT_TAG in tags:
         assert tuple(map(int, tags[SHIFT_TAG].split(" "))) == history.shift
         assert {*history.shift} <= {*range(BLOCK)} and any(history.shift)
+    assert tags.get(FILTER_TAG, "") == history.filter
     assert 70 <= int(tags[SAVED_TAG].split(" ")[0]) <= 98
     assert tags.get(SAVED_FACTOR_TAG, "1.0") == f"{saved.factor:.1f}"
     assert tags.get(SAVED_NOISE_TAG, "0") == str(saved.noise)
@@ -106,10 +110,13 @@ def test_probabilities_are_kept():
     # One factor in eleven is 1, one shift in 64 is none. Within four standard errors of a share.
     for name, share in ((RESCALE_TAG, 0.3 * 10 / 11), (RECOMPRESSION_TAG, 0.6), (SHIFT_TAG, 0.2)):
         assert np.mean([name in t for t in tags]) == pytest.approx(share, abs=0.1)
+    filtered = [FILTER_TAG in draw(seed, filtering=0.5).tags() for seed in range(400)]
+    assert np.mean(filtered) == pytest.approx(0.5, abs=0.1)
 
 
 def test_all_factors_filters_qualities_and_shifts_occur():
-    drawn = [draw(seed) for seed in range(1500)]
+    drawn = [draw(seed, filtering=1.0) for seed in range(1500)]
+    assert {h.filter for h in drawn} == set(FILTERS)
     assert {h.factor for h in drawn} == {k / 10 for k in range(5, 16)}
     assert {h.resampling for h in drawn} == set(RESAMPLINGS)
     assert {h.jpeg.quality for h in drawn if h.jpeg} == set(range(60, 100, 2))
@@ -238,6 +245,27 @@ def test_a_saved_patch_is_shrunk_then_noisy_then_compressed():
     assert (noisy.astype(float) - small).std() == pytest.approx(4, rel=0.1)
     np.testing.assert_array_equal(noisy, saved(0.5, 4))
     np.testing.assert_array_equal(saved(0.5, 4, Jpeg(90, 2)), compress(noisy, Jpeg(90, 2)))
+
+
+@pytest.mark.parametrize("name", list(FILTERS))
+def test_a_filter_smoothes_or_sharpens_what_it_says(name):
+    region = np.clip(noise() // 4 + 96, 0, 255).astype(np.uint8)
+    before = np.asarray(Image.fromarray(region).convert("YCbCr"), float).std(axis=(0, 1))
+    filtered = Image.fromarray(cut(region, History(filter=name), size=152))
+    after = np.asarray(filtered.convert("YCbCr"), float).std(axis=(0, 1))
+    if name.startswith("unsharp"):
+        assert (after > 1.2 * before).all()
+    else:
+        assert (after < 0.8 * before).all()
+
+
+def test_a_filter_comes_before_the_compression():
+    def step(image, **done):
+        return process(image, SIZE, History(**done), (0, 0))
+
+    region = smooth()[:SIZE, :SIZE]
+    by_steps = step(step(region, filter="median 3"), jpeg=Jpeg(80, 2))
+    np.testing.assert_array_equal(step(region, filter="median 3", jpeg=Jpeg(80, 2)), by_steps)
 
 
 def test_the_shift_is_where_the_block_borders_are_seen():
