@@ -95,10 +95,14 @@ def _jpeg_data(read_jpeg_data: Any, file: pathlib.Path) -> dict[str, Any]:
     coefficients of that: a JPEG under another name goes to it under a name that it knows. Other
     formats are compressed at quality 100, as it does.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        if file.suffix not in (".jpg", ".jpeg") and file.read_bytes()[:3] == b"\xff\xd8\xff":
-            file = pathlib.Path(shutil.copy(file, pathlib.Path(folder) / "photo.jpg"))
-        dct, tables = read_jpeg_data(str(file), suppress_not_jpeg_warning=True)
+    with file.open("rb") as stream:
+        is_jpeg = stream.read(3) == b"\xff\xd8\xff"
+    if is_jpeg and file.suffix not in (".jpg", ".jpeg"):
+        with tempfile.TemporaryDirectory() as folder:
+            named = pathlib.Path(folder, "photo.jpg")
+            shutil.copyfile(file, named)
+            return _jpeg_data(read_jpeg_data, named)
+    dct, tables = read_jpeg_data(str(file), suppress_not_jpeg_warning=True)
     return {"dct_coefficients": dct, "qtables": tables}
 
 

@@ -237,7 +237,7 @@ def test_other_texts_of_the_same_photo_can_be_left_out():
 @pytest.mark.parametrize("masked", [False, True])
 def test_chunks_give_the_value_and_gradient_of_the_whole_in_float64(fsdp, chunk, patches, masked):
     if fsdp > jax.device_count():
-        pytest.skip(f"needs {fsdp} devices")
+        pytest.skip(f"needs {fsdp} devices, there are {jax.device_count()}")
     with jax.enable_x64(True):
         rng = np.random.default_rng(chunk)
         texts = 16

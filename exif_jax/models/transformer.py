@@ -6,6 +6,8 @@ N number of blocks.
 
 from __future__ import annotations
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -63,8 +65,10 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask_BxT: jax.Array | None)
     if jax.default_backend() == "gpu" and fits:
         try:
             return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
-        except (RuntimeError, NotImplementedError, ValueError):
-            pass  # no cuDNN, or one that is too old for this device
+        except (RuntimeError, NotImplementedError, ValueError) as e:
+            # No cuDNN, one that is too old for this device, or a shape that it does not take: JAX
+            # says so by these as it traces. The plain attention gives the same, and is said here.
+            warnings.warn(f"attention without cuDNN, which is slower: {e}", stacklevel=2)
     mask = None if mask_BxT is None else mask_BxT[:, None, None, :]
     return jax.nn.dot_product_attention(q, k, v, mask=mask)
 
