@@ -8,6 +8,7 @@ def get_config() -> ConfigDict:
 
     c.data = ConfigDict()
     c.data.records = ""  # folder that `python -m data_prep.photos` wrote
+    c.data.more_records = ""  # another, whose training photos are trained on too: simulated ones
     c.data.seed = 0  # order of the photos, choice of patches, processing
     c.data.texts_per_photo = 2  # one processing history each, so that scenes are no help
     c.data.patches_per_text = 2  # at least 2 for train.image_weight

@@ -175,7 +175,7 @@ def quantisation_tables(camera: Camera, coarseness: float = 1.0) -> list[list[in
     ]
 
 
-def _matrix(red: float, green: float, blue: float, skew: float):
+def colour_matrix(red: float, green: float, blue: float, skew: float):
     """A colour matrix with the given saturation of each row; rows sum to 1."""
     return (
         (red, (1 - red) * (0.7 + skew), (1 - red) * (0.3 - skew)),
@@ -185,42 +185,43 @@ def _matrix(red: float, green: float, blue: float, skew: float):
 
 
 _AURELIS = Make(
-    "AURELIS", "system", (0, 0), (0.50, 1.0, 0.62), _matrix(1.55, 1.35, 1.45, 0.0),
+    "AURELIS", "system", (0, 0), (0.50, 1.0, 0.62), colour_matrix(1.55, 1.35, 1.45, 0.0),
     2.2, 0.35, 0.0, "edge", TableShape(1.0, 0.55, 1.25, 1.0, 1.6), False,
     "0230", 300, False, 0.90, "Ver.{}",
 )  # fmt: skip
 _BRAMWICK = Make(
-    "Bramwick Optical Co.", "system", (1, 0), (0.56, 1.0, 0.55), _matrix(1.40, 1.30, 1.60, 0.1),
-    2.1, 0.20, 2.0, "median", TableShape(2.0, 0.25, 1.70, 0.8, 1.0), True,
+    "Bramwick Optical Co.", "system", (1, 0), (0.56, 1.0, 0.55),
+    colour_matrix(1.40, 1.30, 1.60, 0.1), 2.1, 0.20,
+    2.0, "median", TableShape(2.0, 0.25, 1.70, 0.8, 1.0), True,
     "0231", 350, False, 0.95, "BW Firmware {}",
 )  # fmt: skip
 _CORVANE = Make(
-    "Corvane", "phone", (1, 1), (0.60, 1.0, 0.70), _matrix(1.70, 1.50, 1.70, 0.05),
+    "Corvane", "phone", (1, 1), (0.60, 1.0, 0.70), colour_matrix(1.70, 1.50, 1.70, 0.05),
     2.3, 0.45, 0.0, "edge", None, False,
     "0220", 72, True, 0.97, "corvane-os {}",
 )  # fmt: skip
 _DUNMERE = Make(
-    "DUNMERE", "compact", (0, 1), (0.48, 1.0, 0.66), _matrix(1.50, 1.45, 1.40, -0.1),
+    "DUNMERE", "compact", (0, 1), (0.48, 1.0, 0.66), colour_matrix(1.50, 1.45, 1.40, -0.1),
     2.2, 0.55, 3.0, "coring", TableShape(2.5, 0.9, 1.0, 1.3, 1.3), False,
     "0221", 180, True, 0.85, "DM{}",
 )  # fmt: skip
 _ELKORA = Make(
-    "Elkora Mobile", "phone", (0, 1), (0.63, 1.0, 0.58), _matrix(1.60, 1.60, 1.50, 0.15),
+    "Elkora Mobile", "phone", (0, 1), (0.63, 1.0, 0.58), colour_matrix(1.60, 1.60, 1.50, 0.15),
     2.4, 0.60, 0.0, "coring", None, True,
     "0232", 72, True, 0.99, "{}",
 )  # fmt: skip
 _FENNOPTIK = Make(
-    "FENNOPTIK", "compact", (0, 0), (0.52, 1.0, 0.52), _matrix(1.35, 1.25, 1.35, 0.0),
+    "FENNOPTIK", "compact", (0, 0), (0.52, 1.0, 0.52), colour_matrix(1.35, 1.25, 1.35, 0.0),
     2.0, 0.30, 1.0, "median", TableShape(1.5, 0.12, 2.00, 1.0, 2.2), False,
     "0220", 300, False, 0.88, "Digital Camera FPK {}",
 )  # fmt: skip
 _GALDOR = Make(
-    "Galdor", "action", (1, 1), (0.58, 1.0, 0.74), _matrix(1.80, 1.45, 1.75, 0.0),
+    "Galdor", "action", (1, 1), (0.58, 1.0, 0.74), colour_matrix(1.80, 1.45, 1.75, 0.0),
     2.2, 0.75, 0.0, "edge", TableShape(3.5, 0.45, 1.40, 1.1, 1.5), False,
     "0221", 72, True, 0.93, "GLD3.{}",
 )  # fmt: skip
 _HYLOS = Make(
-    "Hylos Kamerawerk", "system", (1, 0), (0.46, 1.0, 0.60), _matrix(1.45, 1.20, 1.50, -0.15),
+    "Hylos Kamerawerk", "system", (1, 0), (0.46, 1.0, 0.60), colour_matrix(1.45, 1.20, 1.50, -0.15),
     1.9, 0.10, 0.0, "coring", TableShape(1.0, 0.28, 1.50, 1.0, 1.2), True,
     "0230", 300, False, 0.92, "{}",
 )  # fmt: skip

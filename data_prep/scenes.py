@@ -2,11 +2,13 @@
 
 The dead leaves model (Matheron 1968; Lee, Mumford and Huang, IJCV 2001): opaque objects of
 power-law sizes that hide one another give the edges, the scale invariance and the 1/f spectrum of
-photographs.
+photographs. Or a collage of photographs, shrunk so far that their own cameras' traces are gone:
+real textures, and several in one picture, so that what is in it does not tell who made it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -102,3 +104,42 @@ def scene(rng: np.random.Generator, size: int):
     for plane, values in zip(planes, colour, strict=True):
         np.multiply(values.take(labels), texture, out=plane)
     return np.moveaxis(planes, 0, -1)
+
+
+def collage(picture: Callable[[int], Image.Image], count: int, rng: np.random.Generator, size: int):
+    """One scene of parts of two to five photographs, chosen by chance, in linear light.
+
+    Args:
+        picture: (number) -> PIL image, RGB.
+        count: of the pictures, 1 or more.
+        rng: decides everything.
+        size: side in pixels, 16 or more.
+
+    Returns:
+        float32 [H, W, 3], a view of planes in memory, > 0, mean of about 0.2.
+    """
+    pictures = [
+        _shrunk(picture(int(rng.integers(count))), rng, size) for _ in range(rng.integers(2, 6))
+    ]
+    # Each part lies around a point of its own; the borders between them are wavy.
+    points = rng.uniform(0, size, (len(pictures), 2))
+    y, x = np.mgrid[:size, :size]
+    wave = 12 * np.sin(y / rng.uniform(15, 40))
+    nearest = np.argmin([np.hypot(y - a, x + wave - b) for a, b in points], axis=0)
+    light = np.zeros((size, size, 3), np.float32)
+    for number, part in enumerate(pictures):
+        light += np.where(nearest == number, np.float32(rng.uniform(0.5, 1.5)), 0)[..., None] * part
+    light = np.clip(light * (0.2 / light.mean()), 0.004, 1.2)
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(light, -1, 0)), 0, -1)
+
+
+def _shrunk(image: Image.Image, rng, size: int):
+    """A picture at 0.33 to 0.5 of its size, repeated in mirrors to [size, size, 3], linear."""
+    factor = rng.choice([0.5, 0.4, 0.33])
+    width, height = (max(1, int(side * factor)) for side in image.size)
+    small = np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
+    if rng.random() < 0.5:
+        small = small[:, ::-1]
+    more = [(0, max(0, size - side)) for side in small.shape[:2]]
+    mirrored = np.pad(small, (*more, (0, 0)), mode="symmetric")[:size, :size]
+    return np.maximum((mirrored / np.float32(255)) ** np.float32(2.2), np.float32(0.002))

@@ -1,13 +1,15 @@
 """Simulated photos and splices, for training and testing on a machine without any photos.
 
-Twenty-four cameras of eight invented makes photograph procedural scenes; every file carries its
-camera's traces (lens, mosaic, noise, processing, JPEG tables) and the EXIF that says so.
+Twenty-four cameras of eight invented makes, and as many more as are asked for, photograph
+procedural scenes or collages of photos; every file carries its camera's traces (lens, mosaic,
+noise, processing, JPEG tables) and the EXIF that says so.
 """
 
 from __future__ import annotations
 
 import argparse
 import errno
+import functools
 import io
 import json
 import os
@@ -15,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -25,50 +27,80 @@ from tqdm import tqdm
 
 from data_prep.camera_chart import chart
 from data_prep.cameras import CAMERAS, Camera
-from data_prep.scenes import scene
+from data_prep.random_cameras import camera_of
+from data_prep.scenes import collage, scene
 from data_prep.settings import Settings, choose_settings
 from data_prep.shooting import encode_jpeg, shoot
 from exif_jax import cli
 from exif_jax.atomic import write_bytes
+from exif_jax.records import RecordError, RecordReader, decode_image, decode_record
 
 SHARE = (0.08, 0.30)  # of a splice that is pasted
 _PHOTO, _SPLICE = 0, 1  # streams of random numbers, so that splices show scenes of their own
 _SAVES = ("png", "png", "jpg98", "jpg95", "jpg90", "jpg85")
+_PROCEDURAL = 0.25  # share of the scenes that are drawn where there are photos to make others of
 _MARGIN = 32  # a donor is larger than the host, so that its JPEG grid falls anywhere
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs to make file number `index`; the file depends on nothing else."""
+    """What a worker needs to make file number `index`; the file depends on nothing else.
+
+    Attributes:
+        output: folder to write to.
+        seed: of everything.
+        index: of the file.
+        size: side in pixels.
+        cameras: how many there are, of `random_cameras.camera_of`.
+        scenes: folder of records whose training photos scenes are made of; "" draws all scenes.
+    """
 
     output: Path
     seed: int
     index: int
     size: int
     cameras: int
+    scenes: str = ""
 
 
 class OutputError(Exception):
     """The output cannot be written; the message names it, the cause and the cure."""
 
 
-def take_photo(camera: Camera, size: int, rng: np.random.Generator):
-    """Photograph a scene of its own with settings of its own.
+def take_photo(camera: Camera, size: int, rng: np.random.Generator, scenes: str = ""):
+    """Photograph a scene of its own with settings of its own; `scenes` as in `Job`.
 
     Returns:
         (JPEG bytes, pixels before JPEG uint8 [size, size, 3], PIL Exif, Settings).
     """
-    view = scene(rng, size)
+    view = _view(rng, size, scenes)
     settings: Settings = choose_settings(camera, rng)
     pixels, exif = shoot(camera, view, settings, rng)
     return encode_jpeg(pixels, exif, camera, settings.fine), pixels, exif, settings
 
 
+def _view(rng: np.random.Generator, size: int, scenes: str):
+    if not scenes or rng.random() < _PROCEDURAL:
+        return scene(rng, size)
+    reader = _reader(scenes)
+
+    def picture(number: int) -> Image.Image:
+        return Image.fromarray(decode_image(decode_record(reader[number])))
+
+    return collage(picture, len(reader), rng, size)
+
+
+@functools.cache
+def _reader(records: str) -> RecordReader:
+    """Of the training split: held-out photos stay unseen, even shrunk."""
+    return RecordReader(records, "train")
+
+
 def make_photo(job: Job) -> dict:
     """Write photo number `job.index` and return its manifest row."""
     rng = np.random.default_rng([job.seed, _PHOTO, job.index])
-    camera = CAMERAS[job.index % job.cameras]
-    data, *_ = take_photo(camera, job.size, rng)
+    camera = camera_of(job.index % job.cameras)
+    data, *_ = take_photo(camera, job.size, rng, job.scenes)
     name = f"sim{job.index:06d}.jpg"
     write_bytes(job.output / name, data)
     return {"image": name}
@@ -83,13 +115,13 @@ def make_splice(job: Job) -> dict:
     """
     rng = np.random.default_rng([job.seed, _SPLICE, job.index])
     first, second = rng.choice(job.cameras, 2, replace=False)
-    host, donor = CAMERAS[first], CAMERAS[second]
+    host, donor = camera_of(int(first)), camera_of(int(second))
     size = job.size
     scale = float(rng.choice([1.0, 1.0, 1.0, 0.8, 1.25]))
-    data, _, exif, _ = take_photo(host, size, rng)
+    data, _, exif, _ = take_photo(host, size, rng, job.scenes)
     pristine = _decode(data)
     side = int(np.ceil((size + _MARGIN) / scale / 2)) * 2
-    other = _decode(take_photo(donor, side, rng)[0])
+    other = _decode(take_photo(donor, side, rng, job.scenes)[0])
     if scale != 1.0:
         resized = round(side * scale)
         other = other.resize((resized, resized), Image.Resampling.BICUBIC)
@@ -202,7 +234,8 @@ def simulate(make: Callable[[Job], dict], options: argparse.Namespace, count: in
     output = options.output
     splices = make is make_splice
     prepare(output, ("images", "masks", "pristine") if splices else ())
-    jobs = [Job(output, options.seed, i, options.size, options.cameras) for i in range(count)]
+    job = Job(output, options.seed, 0, options.size, options.cameras, options.scenes)
+    jobs = [replace(job, index=i) for i in range(count)]
     workers = min(options.workers, count)
     bar = tqdm(total=count, unit="splice" if splices else "photo", file=sys.stderr)
     rows = []
@@ -239,8 +272,10 @@ def _parser() -> argparse.ArgumentParser:
         "examples:\n"
         "  python -m data_prep.simulate --output photos --photos 2000\n"
         "  python -m data_prep.simulate --output splices --splices 40 --seed 1\n"
+        "  python -m data_prep.simulate --output more --photos 700 --cameras 500 --scenes records\n"
         "  python -m data_prep.simulate --picture docs/simulated_cameras.png\n\n"
-        "exit codes: 0 done, 1 the output cannot be written, 2 wrong usage\n" + cli.QUIET,
+        "exit codes: 0 done, 1 the output cannot be written or the records cannot be read, "
+        "2 wrong usage\n" + cli.QUIET,
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--photos", type=_whole(1, 10_000_000), help="number of JPEG photos to make")
@@ -257,9 +292,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--cameras",
-        type=_whole(2, len(CAMERAS)),
+        type=_whole(2, 1_000_000),
         default=len(CAMERAS),
-        help=f"use the first N cameras, 2 to {len(CAMERAS)} (default: all); eight makes by turns",
+        help=f"use the first N cameras (default {len(CAMERAS)}): eight makes by turns, and beyond "
+        f"{len(CAMERAS)} makes and models drawn by chance",
+    )
+    parser.add_argument(
+        "--scenes",
+        default="",
+        metavar="RECORDS",
+        help="make three of four scenes of the training photos in this folder of data_prep.photos, "
+        "shrunk so far that their own cameras' traces are gone (default: draw all scenes)",
     )
     parser.add_argument(
         "--workers",
@@ -290,13 +333,15 @@ def main(arguments: list[str] | None = None) -> int:
     if options.size % 2:
         parser.error(f"--size {options.size} is odd; the colour filters come in pairs")
     try:
+        if options.scenes:
+            _reader(options.scenes)
         if options.picture is not None:
             draw(options.picture, options.seed)
         elif options.photos is not None:
             simulate(make_photo, options, options.photos)
         else:
             simulate(make_splice, options, options.splices)
-    except OutputError as error:
+    except (OutputError, RecordError) as error:
         return cli.fail(error)
     return 0
 

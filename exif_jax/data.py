@@ -82,7 +82,8 @@ class PatchData:
         self.tokenizer = tokenizer
         self._size = patch_size
         self._length = length
-        self._reader = open_split(config.records, split)
+        more = config.more_records if split == "train" else ""
+        self._reader = open_split(config.records, split, more)
         self.tags = chosen_tags(config)
         self.corrupt: dict[int, str] = {}
         self.unreadable: set[int] = set()

@@ -277,20 +277,22 @@ def read_index(path: str | os.PathLike) -> np.ndarray:
 class RecordReader:
     """Random access to the serialised records of one split; safe to share, fork and pickle.
 
-    Records are numbered over all shards in shard order. No file stays open between calls.
+    Records are numbered over all shards in shard order, folder by folder. No file stays open
+    between calls.
 
     Attributes:
       paths: The split's shards, in order: paths, or URLs if the folder's is one.
       photo_ids: int64 [N], equal for records of one photo: the first 63 bits of `photo_id`.
     """
 
-    def __init__(self, directory: str | os.PathLike, split: str):
-        """Finds the shards and loads their indexes (24 bytes a record).
+    def __init__(self, directory: str | os.PathLike, split: str, *more: str | os.PathLike):
+        """Finds the shards, in `more` folders too, and loads their indexes (24 bytes a record).
 
         Raises:
           RecordError: If there is none, some are missing, or an index does not fit its shard.
         """
-        self.paths = _find_shards(os.fspath(directory), split)
+        folders = [os.fspath(folder) for folder in (directory, *more)]
+        self.paths = [path for folder in folders for path in _find_shards(folder, split)]
         indexes = [read_index(path) for path in self.paths]
         self._spans = np.concatenate(indexes)[:, :2]
         self.photo_ids = np.concatenate(indexes)[:, 2]

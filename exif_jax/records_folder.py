@@ -15,24 +15,27 @@ class DataError(Exception):
     """The records cannot feed this training; the message says what is missing and how to get it."""
 
 
-def open_split(records: str, split: str) -> RecordReader:
-    """The reader of a split; raises DataError where the folder holds none."""
-    reader = RecordReader(_folder(records), split)
+def open_split(records: str, split: str, more: str = "") -> RecordReader:
+    """The reader of a split, of `more` records too; raises DataError where there are none."""
+    folders = [_folder(records)]
+    if more:
+        folders.append(_folder(more, "more_records"))
+    reader = RecordReader(folders[0], split, *folders[1:])
     if len(reader) == 0:
         raise DataError(f"{records}: the {split} split is empty; the records need more cameras")
     return reader
 
 
-def _folder(records: str) -> str:
+def _folder(records: str, field: str = "records") -> str:
     try:
         there = bool(records) and exists(records)
     except FilesError as e:
         raise DataError(str(e)) from e
     if not there:
         raise DataError(
-            f"config.data.records={records!r}: no such folder; write one with "
+            f"config.data.{field}={records!r}: no such folder; write one with "
             "`python -m data_prep.photos --input PHOTOS --output RECORDS` and pass "
-            "--config.data.records=RECORDS"
+            f"--config.data.{field}=RECORDS"
         )
     return records
 

@@ -37,12 +37,14 @@ def test_a_config_begins(name):
 
 
 def test_the_runs_of_the_weights_that_ship():
-    first, second, third = (vit_ti_128.get_config(run) for run in ("first", "second", "third"))
-    assert begins(first) == begins(second) == begins(third)
+    names = ("first", "second", "third", "fourth")
+    first, second, third, fourth = (vit_ti_128.get_config(run) for run in names)
+    assert begins(first) == begins(second) == begins(third) == begins(fourth)
     assert second.train.num_steps > first.train.num_steps and second.data.contrast == 0.5
     assert third.data.noise and third.data.shrink and not second.data.noise
-    with pytest.raises(ValueError, match="choose first, second or third"):
-        vit_ti_128.get_config("fourth")
+    assert fourth.data.noise == third.data.noise and fourth.train.num_steps == 2000
+    with pytest.raises(ValueError, match="choose first, second, third or fourth"):
+        vit_ti_128.get_config("fifth")
 
 
 def test_the_papers_recipe():

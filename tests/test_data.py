@@ -69,6 +69,7 @@ def records(tmp_path_factory):
 def make(records, **changes) -> PatchData:
     config = {
         "records": str(records),
+        "more_records": "",
         "seed": 0,
         "rescale": 0.5,
         "recompress": 0.5,

@@ -2,10 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from exif_jax.records import shard_name, write_shard
+from exif_jax.records import Record, decode_record, encode_record, shard_name, write_shard
 from exif_jax.records_folder import (
     DataError,
     chosen_tags,
@@ -19,6 +20,25 @@ from exif_jax.records_folder import (
 def test_a_missing_folder_is_explained(name):
     with pytest.raises(DataError, match=r"no such folder; write one with .*data_prep\.photos"):
         open_split(name, "train")
+
+
+def test_more_records_follow_and_a_missing_folder_is_named(tmp_path):
+    for name, photos in (("first", "ab"), ("second", "c")):
+        (tmp_path / name).mkdir()
+        records = [
+            encode_record(
+                Record(b"-", {"Make": photo}, f"{ord(photo):064x}"[::-1], (0, 0, 8, 8), photo)
+            )
+            for photo in photos
+        ]
+        write_shard(tmp_path / name / shard_name("train", 0, 1), records)
+    first, second = str(tmp_path / "first"), str(tmp_path / "second")
+    reader = open_split(first, "train", second)
+    assert [decode_record(reader[i]).source for i in range(len(reader))] == ["a", "b", "c"]
+    assert len(np.unique(reader.photo_ids)) == 3
+    assert len(open_split(first, "train")) == 2
+    with pytest.raises(DataError, match=r"config\.data\.more_records='/no/such'"):
+        open_split(first, "train", "/no/such")
 
 
 def test_an_empty_split_is_explained(tmp_path):

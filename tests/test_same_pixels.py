@@ -73,7 +73,13 @@ def test_training_and_localisation_read_the_same_pixels(photos, tmp_path, monkey
     assert train_tokenizer(["--records", str(out)]) == 0
     config = ConfigDict(
         {
-            **{"records": str(out), "seed": 0, "texts_per_photo": 1, "patches_per_text": 1},
+            **{
+                "records": str(out),
+                "more_records": "",
+                "seed": 0,
+                "texts_per_photo": 1,
+                "patches_per_text": 1,
+            },
             **{"cache_regions": 4, "corrupt_share": 0.0, "tag_names": True, "tags": ()},
             **PLAIN,
         }

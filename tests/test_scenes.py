@@ -1,8 +1,10 @@
 """Procedural scenes: linear light with the statistics of photographs."""
 
 import numpy as np
+import pytest
+from PIL import Image
 
-from data_prep.scenes import scene
+from data_prep.scenes import collage, scene
 
 
 def test_scene_is_linear_light_and_has_the_spectrum_of_photographs():
@@ -27,3 +29,26 @@ def test_scene_depends_on_its_seed_only():
     first, again, other = (scene(np.random.default_rng(s), 64) for s in (3, 3, 4))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0.01
+
+
+def picture(number):
+    """A plain colour with a fine checkerboard, which shrinking removes."""
+    level = 60 + 30 * number + 40 * (np.indices((96, 80)).sum(0) % 2)
+    return Image.fromarray(np.repeat(level[..., None], 3, axis=2).astype(np.uint8))
+
+
+@pytest.mark.parametrize("size", [16, 64, 250])
+def test_a_collage_holds_several_pictures_without_their_finest_detail(size):
+    found = []
+    for seed in range(8):
+        view = collage(picture, 5, np.random.default_rng(seed), size)
+        assert view.shape == (size, size, 3)
+        assert view.dtype == np.float32
+        assert view.min() > 0
+        assert view.mean() == pytest.approx(0.2, rel=0.01)
+        # Of the checkerboard a quarter of a part per pixel would be left; borders are rare.
+        assert np.median(np.abs(np.diff(view, axis=1))) < 0.01
+        found.append(len(np.unique(view.round(2))))
+    assert max(found) > 1
+    one = collage(picture, 1, np.random.default_rng(0), size)
+    np.testing.assert_array_equal(one, collage(picture, 1, np.random.default_rng(0), size))

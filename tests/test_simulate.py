@@ -8,7 +8,7 @@ import pytest
 from PIL import ExifTags, Image
 from small_disk import read_only
 
-from data_prep import simulate
+from data_prep import photos, simulate
 
 
 def _command(*arguments):
@@ -61,6 +61,32 @@ def test_splices_have_their_layout_and_change_nothing_outside_the_mask(tmp_path)
             lossless += 1
             np.testing.assert_array_equal(spliced[mask == 0], pristine[mask == 0])
     assert 0 < lossless < 12
+
+
+def test_scenes_of_records_and_cameras_drawn_by_chance(tmp_path):
+    assert _command("--output", tmp_path / "photos", "--photos", 6, "--size", 128) == 0
+    words = ["--input", tmp_path / "photos", "--output", tmp_path / "records", "--workers", 1]
+    words += ["--region-size", 128, "--validation-share", 0, "--regions-per-photo", 1]
+    assert photos.main([str(word) for word in words]) == 0
+    more = ("--photos", 30, "--size", 96, "--cameras", 30, "--workers", 1)
+    drawn, collages, again = (tmp_path / name for name in ("drawn", "collages", "again"))
+    assert _command("--output", drawn, *more) == 0
+    assert _command("--output", collages, *more, "--scenes", tmp_path / "records") == 0
+    assert _command("--output", again, *more, "--scenes", tmp_path / "records") == 0
+    assert _contents(collages) == _contents(again)
+    assert _contents(drawn).keys() == _contents(collages).keys()
+    models = set()
+    for path in collages.iterdir():
+        with Image.open(path) as image:
+            models.add(image.getexif()[ExifTags.Base.Model])
+    assert len(models) == 30
+
+
+def test_scenes_without_records_are_refused(tmp_path, capsys):
+    words = ("--output", tmp_path / "out", "--photos", 2, "--size", 64, "--scenes", tmp_path)
+    assert _command(*words) == 1
+    message = capsys.readouterr().err
+    assert str(tmp_path) in message and "no train records" in message
 
 
 def test_splices_and_photos_of_one_seed_show_different_scenes(tmp_path):
