@@ -25,7 +25,7 @@ def get_config(run: str = "first"):
     if run == "fourth":
         c.data.cache_regions = 4096
         c.optim.lr = 6e-4
-        c.train.num_steps = 2000
+        c.train.num_steps = 1500
     if run not in ("first", "second", "third", "fourth"):
         raise ValueError(f"configs/vit_ti_128.py:{run}: choose first, second, third or fourth")
     return c

@@ -42,7 +42,7 @@ def test_the_runs_of_the_weights_that_ship():
     assert begins(first) == begins(second) == begins(third) == begins(fourth)
     assert second.train.num_steps > first.train.num_steps and second.data.contrast == 0.5
     assert third.data.noise and third.data.shrink and not second.data.noise
-    assert fourth.data.noise == third.data.noise and fourth.train.num_steps == 2000
+    assert fourth.data.noise == third.data.noise and fourth.train.num_steps == 1500
     with pytest.raises(ValueError, match="choose first, second, third or fourth"):
         vit_ti_128.get_config("fifth")
 

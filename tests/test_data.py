@@ -88,8 +88,9 @@ def make(records, **changes) -> PatchData:
         "cache_regions": 4,
         "corrupt_share": 0.0,
     }
+    split = changes.pop("split", "train")
     tokenizer = load_tokenizer(str(records))
-    return PatchData(ConfigDict(config | changes), "train", tokenizer, SIZE, LENGTH)
+    return PatchData(ConfigDict(config | changes), split, tokenizer, SIZE, LENGTH)
 
 
 PLAIN = {
@@ -120,6 +121,18 @@ def assert_same(a, b):
 
 
 # --- training batches ---------------------------------------------------------------------------
+
+
+def test_more_records_are_trained_on_and_not_validated_on(records, tmp_path):
+    folder = tmp_path / "more"
+    folder.mkdir()
+    rows = [record(photo + 100, 0) for photo in range(5)]
+    write_shard(folder / shard_name("train", 0, 1), rows)
+    dataset = make(records, more_records=str(folder), **PLAIN)
+    assert dataset.num_photos == PHOTOS + 5
+    numbers = dataset.batch(0, PHOTOS + 5)["image"][:, 0, 0, 0]
+    assert sorted(set(numbers.tolist())) == [*range(PHOTOS), *range(100, 105)]
+    assert make(records, more_records=str(folder), split="validation").num_photos == PHOTOS
 
 
 def test_a_batch_has_the_agreed_arrays(records):
