@@ -163,12 +163,16 @@ def prepare_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
 
 
 def _changed_groups(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Names of fields that decide the loss curve and differ; how often to log or save may."""
+    """Names of fields that decide the loss curve and differ; how often to log or save may.
+
+    A field that one side lacks, as runs of older versions do, is the same as one that is off.
+    """
     free = {"log_every", "eval_every", "save_every", "keep_checkpoints", "profile_steps"}
     free |= {"records", "reader", "cache_regions", "corrupt_share", "wandb_project"}
     return [
         f"{group}.{name}"
         for group in ("data", "model", "optim", "train")
         for name in sorted(before.get(group, {}).keys() | now[group].keys())
-        if name not in free and before.get(group, {}).get(name) != now[group].get(name)
+        if name not in free
+        and (before.get(group, {}).get(name) or None) != (now[group].get(name) or None)
     ]

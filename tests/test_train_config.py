@@ -1,11 +1,13 @@
 """What is refused before anything is compiled, each in one sentence."""
 
+import json
+
 import jax
 import pytest
 from test_train import records, tiny_config  # noqa: F401
 
 from configs import demo
-from exif_jax import sharding, train
+from exif_jax import sharding, train, train_config
 from exif_jax.forensic_datasets import DatasetError
 from exif_jax.records_folder import DataError
 from exif_jax.release import ReleaseError, make_config
@@ -80,6 +82,23 @@ def test_another_runs_folder_is_refused(records, tmp_path):  # noqa: F811
     config.optim.lr = 0.5
     with pytest.raises(train.TrainError, match=r"other settings \(optim.lr\)"):
         train.train(config, tmp_path)
+
+
+def test_a_field_that_a_run_of_an_older_version_lacks_must_be_off(records, tmp_path):  # noqa: F811
+    config = tiny_config(records)
+    train_config.prepare_workdir(tmp_path, config)
+    path = tmp_path / "config.json"
+    older = json.loads(path.read_text())
+    assert older["data"].pop("more_records") == ""
+    path.write_text(json.dumps(older))
+    config.data.more_records = "simulated"
+    with pytest.raises(train_config.TrainError, match=r"other settings \(data.more_records\)"):
+        train_config.prepare_workdir(tmp_path, config)
+    config.data.more_records = ""
+    train_config.prepare_workdir(tmp_path, config)
+    config.train.same_photo_negatives = False  # off where it was on is another run
+    with pytest.raises(train_config.TrainError, match="same_photo_negatives"):
+        train_config.prepare_workdir(tmp_path, config)
 
 
 def test_a_best_that_is_not_measured_is_named(records, tmp_path):  # noqa: F811
