@@ -93,7 +93,10 @@ def _view(rng: np.random.Generator, size: int, scenes: str):
 @functools.cache
 def _reader(records: str) -> RecordReader:
     """Of the training split: held-out photos stay unseen, even shrunk."""
-    return RecordReader(records, "train")
+    reader = RecordReader(records, "train")
+    if not len(reader):
+        raise RecordError(f"{records}: the train split is empty; make records of more photos")
+    return reader
 
 
 def make_photo(job: Job) -> dict:

@@ -9,6 +9,7 @@ from PIL import ExifTags, Image
 from small_disk import read_only
 
 from data_prep import photos, simulate
+from exif_jax.records import Record, encode_image, encode_record, shard_name, write_shard
 
 
 def _command(*arguments):
@@ -87,6 +88,20 @@ def test_scenes_without_records_are_refused(tmp_path, capsys):
     assert _command(*words) == 1
     message = capsys.readouterr().err
     assert str(tmp_path) in message and "no train records" in message
+    write_shard(tmp_path / shard_name("train", 0, 1), [])
+    assert _command(*words) == 1
+    assert "the train split is empty" in capsys.readouterr().err
+    shard = tmp_path / shard_name("train", 0, 1)
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    write_shard(
+        shard, [encode_record(Record(encode_image(pixels), {}, "0" * 64, (0, 0, 64, 64), "a.jpg"))]
+    )
+    data = bytearray(shard.read_bytes())
+    data[40] ^= 1
+    shard.write_bytes(data)
+    assert _command(*words, "--photos", 20) == 1
+    message = capsys.readouterr().err
+    assert f"{shard}: wrong checksum" in message and "Traceback" not in message
 
 
 def test_splices_and_photos_of_one_seed_show_different_scenes(tmp_path):
