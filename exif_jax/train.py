@@ -277,7 +277,7 @@ def settings_to_publish(config: ConfigDict) -> dict:
     """The config without paths, which say nothing about the weights and may name a person."""
     settings = config.to_dict()
     for group, name in (
-        *(("data", "records"), ("eval", "splices"), ("eval", "probe")),
+        *(("data", "records"), ("data", "more_records"), ("eval", "splices"), ("eval", "probe")),
         *(("train", "init_image"), ("train", "init_model")),
     ):
         settings[group][name] = pathlib.PurePath(settings[group][name]).name

@@ -106,3 +106,11 @@ def test_a_best_that_is_not_measured_is_named(records, tmp_path):  # noqa: F811
     config.eval.best = "beauty"
     with pytest.raises(train.TrainError, match=r"'beauty', which .* it measures alignment"):
         train.train(config, tmp_path)
+
+
+def test_no_path_of_a_config_is_published(records):  # noqa: F811
+    config = tiny_config(records)
+    config.data.more_records = config.train.init_model = config.eval.splices = "/home/erika/some"
+    published = json.dumps(train.settings_to_publish(config))
+    assert "erika" not in published and "some" in published
+    assert str(records) not in published
