@@ -276,11 +276,10 @@ def best_so_far(path: pathlib.Path, name: str) -> float:
 def settings_to_publish(config: ConfigDict) -> dict:
     """The config without paths, which say nothing about the weights and may name a person."""
     settings = config.to_dict()
-    for group, name in (
-        *(("data", "records"), ("data", "more_records"), ("eval", "splices"), ("eval", "probe")),
-        *(("train", "init_image"), ("train", "init_model")),
-    ):
-        settings[group][name] = pathlib.PurePath(settings[group][name]).name
+    for group in settings.values():
+        for name, value in group.items():
+            if isinstance(value, str):  # any text, so that no path of a later field is forgotten
+                group[name] = pathlib.PurePath(value).name
     settings["data"]["records"] = settings["train"]["wandb_project"] = ""
     return settings
 

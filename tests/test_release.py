@@ -118,6 +118,10 @@ def joined(tensors, meta) -> bytes:
     return safetensors.numpy.save(tensors, meta)
 
 
+def test_the_weights_that_ship_name_no_path():
+    assert "/" not in json.dumps(load_model().provenance)
+
+
 def test_what_is_no_file(tmp_path):
     refuses(tmp_path / "missing", "cannot read the model file (No such file")
     refuses(tmp_path, "not a regular file")
