@@ -2,8 +2,9 @@
 
 The dead leaves model (Matheron 1968; Lee, Mumford and Huang, IJCV 2001): opaque objects of
 power-law sizes that hide one another give the edges, the scale invariance and the 1/f spectrum of
-photographs. Or a collage of photographs, shrunk so far that their own cameras' traces are gone:
-real textures, and several in one picture, so that what is in it does not tell who made it.
+photographs. Or a collage of photographs, shrunk to half or less, which leaves little of their own
+cameras' traces: real textures, and several in one picture, so that what is in it does not tell who
+made it.
 """
 
 from __future__ import annotations

@@ -305,7 +305,8 @@ def _parser() -> argparse.ArgumentParser:
         default="",
         metavar="RECORDS",
         help="make three of four scenes of the training photos in this folder of data_prep.photos, "
-        "shrunk so far that their own cameras' traces are gone (default: draw all scenes)",
+        "shrunk to half or less, which leaves little of their own cameras' traces (default: draw "
+        "all scenes)",
     )
     parser.add_argument(
         "--workers",
@@ -336,7 +337,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.size % 2:
         parser.error(f"--size {options.size} is odd; the colour filters come in pairs")
     try:
-        if options.scenes:
+        if options.scenes:  # refused here, before any worker starts
             _reader(options.scenes)
         if options.picture is not None:
             draw(options.picture, options.seed)

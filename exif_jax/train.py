@@ -24,6 +24,7 @@ import pathlib
 import signal
 import sys
 import time
+from typing import Any
 
 import jax
 import numpy as np
@@ -273,13 +274,16 @@ def best_so_far(path: pathlib.Path, name: str) -> float:
     return float(release.load_model(path).provenance["validation"].get(name, -math.inf))
 
 
+def _without_folders(value: Any) -> Any:
+    """Every text cut to the last part of a path: no field of a later day is forgotten."""
+    if isinstance(value, dict):
+        return {name: _without_folders(field) for name, field in value.items()}
+    return pathlib.PurePath(value).name if isinstance(value, str) else value
+
+
 def settings_to_publish(config: ConfigDict) -> dict:
     """The config without paths, which say nothing about the weights and may name a person."""
-    settings = config.to_dict()
-    for group in settings.values():
-        for name, value in group.items():
-            if isinstance(value, str):  # any text, so that no path of a later field is forgotten
-                group[name] = pathlib.PurePath(value).name
+    settings = _without_folders(config.to_dict())
     settings["data"]["records"] = settings["train"]["wandb_project"] = ""
     return settings
 
