@@ -1,31 +1,34 @@
-"""The four runs that the weights that ship come from; each begins with the weights of the last.
+"""The five runs that the weights that ship come from.
 
---config=configs/vit_ti_128.py:first, then :second, :third and :fourth with
---config.train.init_model=LAST; the fourth with photos of simulated cameras beside the real ones,
---config.data.more_records=SIMULATED (`python -m data_prep.simulate --scenes`)
+--config=configs/vit_ti_128.py:first, then :second and :third, each with
+--config.train.init_model=LAST; then, both with that of the third and with photos of simulated
+cameras beside the real ones (--config.data.more_records=SIMULATED, `python -m data_prep.simulate
+--scenes`), :fourth and, with more of them, :fifth. Their mean ships (`exif_jax.average`).
 """
 
 from configs import vit_ti_cpu
+
+RUNS = ("first", "second", "third", "fourth", "fifth")
 
 
 def get_config(run: str = "first"):
     c = vit_ti_cpu.get_config()
     c.train.ema = 0.998
-    if run in ("second", "third", "fourth"):
+    if run not in RUNS:
+        raise ValueError(f"configs/vit_ti_128.py:{run}: choose one of {', '.join(RUNS)}")
+    if run != "first":
         c.data.contrast = 0.5
         c.optim.warmup_steps = 100
         c.train.num_steps = 4000
-    if run in ("third", "fourth"):  # what befalls pictures on their way
+    if run in ("third", "fourth", "fifth"):  # what befalls pictures on their way
         c.data.filter = 0.15
         c.data.save = 0.7
         c.data.shrink = 0.3
         c.data.noise = 0.3
         c.optim.lr = 5e-4
         c.train.num_steps = 1400
-    if run == "fourth":
+    if run in ("fourth", "fifth"):
         c.data.cache_regions = 4096
         c.optim.lr = 6e-4
-        c.train.num_steps = 1500
-    if run not in ("first", "second", "third", "fourth"):
-        raise ValueError(f"configs/vit_ti_128.py:{run}: choose first, second, third or fourth")
+        c.train.num_steps = 1500 if run == "fourth" else 3500
     return c

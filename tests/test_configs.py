@@ -37,14 +37,14 @@ def test_a_config_begins(name):
 
 
 def test_the_runs_of_the_weights_that_ship():
-    names = ("first", "second", "third", "fourth")
-    first, second, third, fourth = (vit_ti_128.get_config(run) for run in names)
-    assert begins(first) == begins(second) == begins(third) == begins(fourth)
+    first, second, third, fourth, fifth = map(vit_ti_128.get_config, vit_ti_128.RUNS)
+    assert len({begins(c) for c in (first, second, third, fourth, fifth)}) == 1
     assert second.train.num_steps > first.train.num_steps and second.data.contrast == 0.5
     assert third.data.noise and third.data.shrink and not second.data.noise
     assert fourth.data.noise == third.data.noise and fourth.train.num_steps == 1500
-    with pytest.raises(ValueError, match="choose first, second, third or fourth"):
-        vit_ti_128.get_config("fifth")
+    assert fifth.train.num_steps == 3500 and fifth.data == fourth.data
+    with pytest.raises(ValueError, match="choose one of first, second, third, fourth, fifth"):
+        vit_ti_128.get_config("sixth")
 
 
 def test_the_papers_recipe():

@@ -1,0 +1,97 @@
+"""The mean of weights: against NumPy in float64, what is kept of the rest, and what is refused."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from small_disk import read_only
+from tiny_model import random_params, tiny_config
+
+from data_prep.train_tokenizer import train_tokenizer
+from exif_jax.average import average, main
+from exif_jax.release import Model, flatten, load_model, save_model
+from exif_jax.tokenizer import Tokenizer
+
+TAGS = ("Make", "Model")
+
+
+def trained(first, second):
+    return Tokenizer(train_tokenizer([f"Make: {a}{b}" for a in first for b in second], 128))
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return trained("xyz", "uvw")
+
+
+def model(tokenizer, seed=0, **config):
+    config = tiny_config(text={"vocab_size": tokenizer.vocab_size}, **config)
+    provenance = {"config": {"data": {}}, "steps": seed, "validation": {"loss": 1.0}}
+    return Model(
+        config, random_params(config, seed), tokenizer, TAGS, provenance, {"scores": [0.5]}, "f00d"
+    )
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_weights_are_the_mean(tokenizer, tmp_path, count):
+    models = [model(tokenizer, seed) for seed in range(count)]
+    paths = [str(tmp_path / f"{seed}.safetensors") for seed in range(count)]
+    for each, path in zip(models, paths, strict=True):
+        save_model(each, path, "float32")
+    out = tmp_path / "mean.safetensors"
+    assert main([*paths, str(out)]) == 0
+    found, ids = load_model(out), [load_model(path).id for path in paths]
+    flat = [flatten(each.params) for each in models]
+    for name, x in flatten(found.params).items():
+        expected = sum(each[name].astype(np.float64) for each in flat) / count
+        np.testing.assert_allclose(x, expected, rtol=2**-11, atol=2**-24)  # of float16
+    assert found.tags == TAGS and found.config == models[0].config
+    assert found.tokenizer.model_bytes == tokenizer.model_bytes
+    # What was measured of one of them does not hold for the mean.
+    assert found.calibration == {} and "validation" not in found.provenance
+    assert found.provenance["mean_of"] == [{"id": ids[i], "steps": i} for i in range(count)]
+    assert found.provenance["config"] == {"data": {}}
+
+
+def test_a_model_with_itself_is_itself(tokenizer):
+    one = model(tokenizer, 3)
+    mean = flatten(average([one, one]).params)
+    for name, x in flatten(one.params).items():
+        np.testing.assert_array_equal(mean[name], x)
+        assert mean[name].dtype == np.float32
+
+
+def test_unlike_models_are_refused(tokenizer):
+    one = model(tokenizer)
+    other = trained("xyz", "rst")
+    for unlike, word in (
+        (model(tokenizer, image={"depth": 2}), "configuration"),
+        (dataclasses.replace(one, tokenizer=other), "tokenizer"),
+        (dataclasses.replace(one, tags=("Make",)), "tags"),
+    ):
+        with pytest.raises(ValueError, match=word):
+            average([one, unlike])
+
+
+def test_batch_norms_are_refused(tokenizer):
+    one = model(tokenizer)
+    one.params["image"]["norm"] = {"mean": np.zeros(3), "var": np.ones(3)}
+    with pytest.raises(ValueError, match="batch norms"):
+        average([one, one])
+
+
+def test_bad_input_ends_in_one_line(tokenizer, tmp_path, capsys):
+    save_model(model(tokenizer), tmp_path / "a.safetensors")
+    save_model(model(tokenizer, embed_dim=8), tmp_path / "b.safetensors")
+    a, b, out = (str(tmp_path / f"{name}.safetensors") for name in ("a", "b", "out"))
+    assert main([a, b, out]) == 1
+    assert f"{a}, {b}: the models differ in their configuration" in capsys.readouterr().err
+    assert main([a, f"{tmp_path}/none", out]) == 1
+    assert "none: cannot read the model file" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main([a, out])
+    assert "two or more" in capsys.readouterr().err
+    with read_only(tmp_path / "locked"):
+        assert main([a, a, f"{tmp_path}/locked/out"]) == 1
+    assert "choose another OUT" in capsys.readouterr().err
+    assert not (tmp_path / "out.safetensors").exists()
