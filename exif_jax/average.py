@@ -13,11 +13,12 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 
 from exif_jax import cli
 from exif_jax.models.dual_encoder import RUNNING
-from exif_jax.release import Model, ReleaseError, flatten, load_model, save_model, unflatten
+from exif_jax.release import Model, ReleaseError, flatten, load_model, save_model
 
 
 def average(models: Sequence[Model]) -> Model:
@@ -38,10 +39,9 @@ def average(models: Sequence[Model]) -> Model:
     ):
         if any(of(model) != of(last) for model in models):
             raise ValueError(f"the models differ in their {what}")
-    flat = [flatten(model.params) for model in models]
-    if any(name.split("/")[-1] in RUNNING for name in flat[-1]):
+    if any(name.split("/")[-1] in RUNNING for name in flatten(last.params)):
         raise ValueError("batch norms cannot be averaged; choose models of a ViT")
-    mean = {name: np.mean([each[name] for each in flat], axis=0) for name in flat[-1]}
+    mean = jax.tree.map(lambda *each: np.mean(each, axis=0), *(model.params for model in models))
     provenance = {
         # What validation found was of one run, not of the mean.
         **{name: value for name, value in last.provenance.items() if name != "validation"},
@@ -49,7 +49,7 @@ def average(models: Sequence[Model]) -> Model:
         "mean_of": [{"id": m.id, "steps": m.provenance.get("steps", 0)} for m in models],
     }
     return dataclasses.replace(
-        last, params=unflatten(mean), provenance=provenance, calibration={}, id=""
+        last, params=mean, provenance=provenance, calibration={}, id=""
     )
 
 
