@@ -76,8 +76,8 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "exif-localize=exif_jax.localize:main",
             "exif-average=exif_jax.average:main",
+            "exif-localize=exif_jax.localize:main",
             "exif-calibrate=exif_jax.calibrate:main",
             "exif-convert=exif_jax.convert:main",
             "exif-evaluate=exif_jax.evaluate:main",

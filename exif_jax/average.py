@@ -48,9 +48,7 @@ def average(models: Sequence[Model]) -> Model:
         "weights": "averaged",
         "mean_of": [{"id": m.id, "steps": m.provenance.get("steps", 0)} for m in models],
     }
-    return dataclasses.replace(
-        last, params=mean, provenance=provenance, calibration={}, id=""
-    )
+    return dataclasses.replace(last, params=mean, provenance=provenance, calibration={}, id="")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
