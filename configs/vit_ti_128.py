@@ -1,14 +1,15 @@
-"""The five runs that the weights that ship come from.
+"""The six runs that the weights that ship come from.
 
 --config=configs/vit_ti_128.py:first, then :second and :third, each with
 --config.train.init_model=LAST; then, both with that of the third and with photos of simulated
 cameras beside the real ones (--config.data.more_records=SIMULATED, `python -m data_prep.simulate
---scenes`), :fourth and, with more of them, :fifth. Their mean ships (`exif_jax.average`).
+--scenes`), :fourth and, with more of them, :fifth. Then, from the mean of these two
+(`exif_jax.average`), :sixth, which trains a larger text encoder beside the image encoder as it is.
 """
 
 from configs import vit_ti_cpu
 
-RUNS = ("first", "second", "third", "fourth", "fifth")
+RUNS = ("first", "second", "third", "fourth", "fifth", "sixth")
 
 
 def get_config(run: str = "first"):
@@ -20,15 +21,20 @@ def get_config(run: str = "first"):
         c.data.contrast = 0.5
         c.optim.warmup_steps = 100
         c.train.num_steps = 4000
-    if run in ("third", "fourth", "fifth"):  # what befalls pictures on their way
+    if run in RUNS[2:]:  # what befalls pictures on their way
         c.data.filter = 0.15
         c.data.save = 0.7
         c.data.shrink = 0.3
         c.data.noise = 0.3
         c.optim.lr = 5e-4
         c.train.num_steps = 1400
-    if run in ("fourth", "fifth"):
+    if run in RUNS[3:]:
         c.data.cache_regions = 4096
         c.optim.lr = 6e-4
         c.train.num_steps = 1500 if run == "fourth" else 3500
+    if run == "sixth":
+        c.model.text.width, c.model.text.depth = 256, 6
+        c.model.text.heads, c.model.text.mlp_dim = 4, 1024
+        c.train.init_parts = ("image", "image_projection", "log_scale", "log_image_scale")
+        c.optim.frozen = ("image", "image_projection", "log_image_scale")
     return c

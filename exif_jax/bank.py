@@ -11,6 +11,7 @@ NumPy on small arrays. Shape letters: N photos of the bank, D embedding width.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import math
 import re
@@ -100,6 +101,26 @@ def from_json(data: Any) -> Bank:
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as e:
         raise BankError(f"not a bank of EXIF texts ({type(e).__name__}: {e})") from e
     return make_bank(photos)
+
+
+def pack(z_NxD: np.ndarray) -> str:
+    """Embeddings of the bank's texts as text: base64 of float16, 2**-11 of each off at most."""
+    return base64.b64encode(z_NxD.astype("<f2").tobytes()).decode()
+
+
+def unpack(packed: Any, rows: int, columns: int) -> np.ndarray:
+    """Undoes `pack`: float32 [rows, columns].
+
+    Raises:
+        BankError: these are no so many finite numbers.
+    """
+    try:
+        z = np.frombuffer(base64.b64decode(packed, validate=True), "<f2").reshape(rows, columns)
+    except (TypeError, ValueError) as e:
+        raise BankError(f"not the embeddings of {rows} texts ({type(e).__name__}: {e})") from e
+    if not np.isfinite(z).all():
+        raise BankError("the embeddings of the bank's texts are not finite numbers")
+    return z.astype(np.float32)
 
 
 def coarse(tag: str, value: str) -> str:

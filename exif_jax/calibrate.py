@@ -153,7 +153,10 @@ def calibrate(model: Model, folder: str) -> tuple[Model, list[KnownPhoto]]:
     bank = banks.make_bank([tags for tags in kept if tags])
     known = known_photos(folder, model)
     means_MxD = np.stack([photo.z_D / np.linalg.norm(photo.z_D) for photo in known])
-    cosines_MxN = means_MxD @ embed_exif(bank.photos, model).T
+    # Kept in the file: to encode hundreds of texts would take longer than the photo.
+    packed = banks.pack(embed_exif(bank.photos, model))
+    texts_NxD = banks.unpack(packed, len(bank.photos), model.config.embed_dim)
+    cosines_MxN = means_MxD @ texts_NxD.T
     posteriors = [verify.posteriors_of(row, bank, model) for row in cosines_MxN]
     exif = [photo.exif for photo in known]
     cameras = [photo.camera for photo in known]
@@ -165,7 +168,7 @@ def calibrate(model: Model, folder: str) -> tuple[Model, list[KnownPhoto]]:
     }
     areas = (reader_side(folder) / model.patch_size) ** 2
     calibration = {
-        "bank": banks.to_json(bank),
+        "bank": banks.to_json(bank) | {"embeddings": packed},
         "agreement": null_of(agreements, cameras),
         "skill": skill,
         "scores": scores_of(

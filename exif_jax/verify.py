@@ -108,7 +108,7 @@ def verify(
     model = resolve_model(model)
     if not isinstance(photo, Photo):
         photo = read_photo(photo)
-    _bank_of(model)  # refuses a model without one before the long part
+    bank_of(model)  # refuses a model without one before the long part
     found = localize(photo.pixels, model)
     return verify_embeddings(found.embeddings, photo.exif, model, flat=bool(found.flat))
 
@@ -127,7 +127,7 @@ def verify_embeddings(
     Raises:
         VerifyError: the model carries no bank of EXIF texts.
     """
-    bank, texts_NxD = _bank_of(model)
+    bank, texts_NxD = bank_of(model)
     calibration = model.calibration
     if flat:
         return Verification(None, None, len(bank.photos), None, None, FLAT, (), (), ())
@@ -221,8 +221,12 @@ def _scale(model: Model) -> float:
     return float(np.exp(model.params["log_scale"]))
 
 
-def _bank_of(model: Model) -> tuple[banks.Bank, np.ndarray]:
-    """The model's bank and its texts' embeddings, float32 [N, D]; computed once per model."""
+def bank_of(model: Model) -> tuple[banks.Bank, np.ndarray]:
+    """The model's bank and its texts' embeddings, float32 [N, D]; read once per model.
+
+    Raises:
+        VerifyError: it carries no bank, or none that can be read.
+    """
     if model.id not in _BANKS or not model.id:
         if "bank" not in model.calibration:
             raise VerifyError(
@@ -230,9 +234,15 @@ def _bank_of(model: Model) -> tuple[banks.Bank, np.ndarray]:
             )
         try:
             bank = banks.from_json(model.calibration["bank"])
+            packed = model.calibration["bank"].get("embeddings")  # files of the first version: none
+            _BANKS[model.id] = (
+                bank,
+                banks.unpack(packed, len(bank.photos), model.config.embed_dim)
+                if packed
+                else embed_exif(bank.photos, model),
+            )
         except banks.BankError as e:
             raise VerifyError(str(e)) from e
-        _BANKS[model.id] = bank, embed_exif(bank.photos, model)
     return _BANKS[model.id]
 
 
@@ -300,7 +310,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work(photo: Photo, shown: str, name: str, model: Model, out: pathlib.Path):
         try:
-            _bank_of(model)  # refuses a model without one before the long part
+            bank_of(model)  # refuses a model without one before the long part
             embedded = localize(photo.pixels, model, settings)
             found = verify_embeddings(embedded.embeddings, photo.exif, model, embedded.flat)
         except (LocalizeError, VerifyError) as e:

@@ -107,6 +107,27 @@ def test_what_is_no_bank_is_refused(data):
         banks.from_json(data)
 
 
+def test_embeddings_pack_to_text_and_back():
+    z = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)
+    packed = json.loads(json.dumps(banks.pack(z)))
+    back = banks.unpack(packed, 7, 5)
+    assert back.dtype == np.float32
+    np.testing.assert_allclose(back, z, rtol=2**-11)
+    assert banks.pack(back) == packed
+
+
+@pytest.mark.parametrize("packed", [3, ["a"], "no base64!", banks.pack(np.zeros((3, 2))), "AAA="])
+def test_embeddings_of_other_texts_are_refused(packed):
+    with pytest.raises(banks.BankError, match="not the embeddings of 2 texts"):
+        banks.unpack(packed, 2, 2)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_embeddings_that_are_no_numbers_are_refused(value):
+    with pytest.raises(banks.BankError, match="not finite"):
+        banks.unpack(banks.pack(np.full((2, 2), value)), 2, 2)
+
+
 def test_cameras_are_named_once():
     assert banks.camera({"Make": "Canon", "Model": "Canon EOS 5D"}) == "Canon EOS 5D"
     assert banks.camera({"Make": "SONY", "Model": "DSC"}) == "SONY DSC"

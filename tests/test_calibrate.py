@@ -8,7 +8,9 @@ import pytest
 from small_disk import read_only
 
 from data_prep import photos, simulate, train_tokenizer
+from exif_jax import bank as banks
 from exif_jax.calibrate import main, measure_skill
+from exif_jax.embed import embed_exif
 from exif_jax.release import Model, load_model, save_model
 from exif_jax.tokenizer import Tokenizer
 
@@ -98,6 +100,9 @@ def test_the_command_adds_a_bank_and_nulls_and_leaves_the_weights(records, uncal
     assert before.calibration == {} and before.id != after.id
     assert set(calibration) == {"bank", "agreement", "skill", "scores", "measured_on"}
     assert set(calibration["bank"]["tags"]) == {"Make", "Model", "ISO"}
+    known_exif = banks.from_json(calibration["bank"]).photos
+    kept = banks.unpack(calibration["bank"]["embeddings"], len(known_exif), 8)
+    np.testing.assert_allclose(kept, embed_exif(known_exif, before), rtol=2**-11, atol=1e-6)
     known = calibration["measured_on"]
     assert len(calibration["agreement"]["values"]) == known["photos"] > 0
     assert len(calibration["scores"]["null"]["values"]) == known["photos"]

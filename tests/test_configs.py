@@ -37,14 +37,17 @@ def test_a_config_begins(name):
 
 
 def test_the_runs_of_the_weights_that_ship():
-    first, second, third, fourth, fifth = map(vit_ti_128.get_config, vit_ti_128.RUNS)
+    first, second, third, fourth, fifth, sixth = map(vit_ti_128.get_config, vit_ti_128.RUNS)
     assert len({begins(c) for c in (first, second, third, fourth, fifth)}) == 1
+    assert begins(sixth) > 2 * begins(fifth) and sixth.model.image == fifth.model.image
     assert second.train.num_steps > first.train.num_steps and second.data.contrast == 0.5
     assert third.data.noise and third.data.shrink and not second.data.noise
     assert fourth.data.noise == third.data.noise and fourth.train.num_steps == 1500
-    assert fifth.train.num_steps == 3500 and fifth.data == fourth.data
-    with pytest.raises(ValueError, match="choose one of first, second, third, fourth, fifth"):
-        vit_ti_128.get_config("sixth")
+    assert fifth.train.num_steps == 3500 and fifth.data == fourth.data == sixth.data
+    with pytest.raises(
+        ValueError, match="choose one of first, second, third, fourth, fifth, sixth"
+    ):
+        vit_ti_128.get_config("seventh")
 
 
 def test_the_papers_recipe():

@@ -105,6 +105,19 @@ def test_an_uncalibrated_model_is_explained(model):
         verify_embeddings(patches_of(0), PHOTOS[0], model)
 
 
+def test_embeddings_in_the_file_spare_the_text_encoder(model, monkeypatch):
+    expected = verify_embeddings(patches_of(0), PHOTOS[0], model)
+    module._BANKS.clear()
+    monkeypatch.setattr(module, "embed_exif", None)
+    model.calibration["bank"]["embeddings"] = banks.pack(np.eye(8))
+    model.config = types.SimpleNamespace(embed_dim=8)
+    assert verify_embeddings(patches_of(0), PHOTOS[0], model) == expected
+    module._BANKS.clear()
+    model.calibration["bank"]["embeddings"] = banks.pack(np.eye(7))
+    with pytest.raises(VerifyError, match="not the embeddings of 8 texts"):
+        verify_embeddings(patches_of(0), PHOTOS[0], model)
+
+
 def test_hostile_exif_is_text_in_json_and_terminal(model):
     exif = {"Make": "\x1b]0;pwned\x07<script>", "Model": "‮evil", "ISO": "100"}
     found = verify_embeddings(patches_of(0), exif, model)
