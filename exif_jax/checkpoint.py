@@ -41,12 +41,13 @@ class Checkpoints:
     def __exit__(self, kind, *_):
         try:
             with self._explained("write", "make room and run the same command again"):
-                self._manager.wait_until_finished()
+                try:
+                    self._manager.wait_until_finished()
+                finally:
+                    self._manager.close()  # may tell of the same failure again
         except CheckpointError:
             if kind is None:  # otherwise the error that brought us here says more
                 raise
-        finally:
-            self._manager.close()
 
     @contextlib.contextmanager
     def _explained(self, verb: str, cure: str):

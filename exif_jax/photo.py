@@ -145,7 +145,11 @@ def _read_bytes(path: str | os.PathLike, max_bytes: int) -> bytes:
             raise Refusal("not a regular file", "Give an image file")
         _check_bytes(info.st_size, max_bytes)
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read(max_bytes + 1)  # one more than allowed: the file may have grown
+            data = file.read(max_bytes + 1)  # one more than allowed: the file may have grown
+        after = os.fstat(descriptor)
+        if (after.st_size, after.st_mtime_ns) != (info.st_size, info.st_mtime_ns):
+            raise Refusal("it changed while it was read", "Try again once it is written")
+        return data
     finally:
         os.close(descriptor)
 
@@ -219,6 +223,9 @@ def _decode(data: bytes, kind: str, max_pixels: int) -> tuple[Image.Image, bytes
     # that threads share. Ours comes first.
     with _opener(kind)(io.BytesIO(data), "") as image:
         _check_pixels(image.width, image.height, max_pixels)
+        if kind == "PNG":  # decoding passes over the checksums of the pixels
+            with _opener(kind)(io.BytesIO(data), "") as unread:
+                unread.verify()
         if kind != "JPEG" and getattr(image, "n_frames", 1) > 1:
             notes.append(f"{'primary' if kind == 'HEIF' else 'first'} of several frames used")
         if image.mode[:1] != "I" and any(";16" in str(tile[3]) for tile in image.tile):

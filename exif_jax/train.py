@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import logging
 import math
 import pathlib
 import signal
@@ -28,7 +29,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import app, flags, logging
+from absl import app, flags
+from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
 
 from exif_jax import cli, processes, release, sharding, train_state, validation
@@ -332,8 +334,10 @@ def main(argv: list[str]) -> None:
     except processes.Preempted as e:
         print(f"{e}: the same command goes on from there", file=sys.stderr)
         sys.exit(128 + signal.SIGTERM)
+    except CheckpointError as e:
+        sys.exit(f"\nerror: {e}")  # a thread of tensorstore may be in the middle of a line
     except EXPECTED as e:
-        sys.exit(f"error: {e}")  # told at the very end, after what threads of orbax print
+        sys.exit(f"error: {e}")
     except OSError as e:
         sys.exit(
             f"error: {_WORKDIR.value}: {e.strerror or e}; make room or give write access, then run "
@@ -343,7 +347,9 @@ def main(argv: list[str]) -> None:
 
 def run() -> None:
     """The console script."""
-    logging.set_verbosity(logging.WARNING)  # orbax tells every step of every save
+    # What orbax logs of a failed save it raises too, and main tells; --verbosity=0 shows all of it.
+    absl_logging.set_verbosity(absl_logging.FATAL)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     flags.mark_flags_as_required(["config", "workdir"])
     app.run(main, flags_parser=parse_flags)
 

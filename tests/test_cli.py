@@ -98,7 +98,7 @@ def test_the_environment_hides_progress_bars(tmp_path):
         done = subprocess.run(
             [sys.executable, "-m", *words],
             cwd=ROOT,
-            env={**os.environ, **quiet},
+            env={k: v for k, v in os.environ.items() if k != "TQDM_DISABLE"} | quiet,
             capture_output=True,
             text=True,
         )

@@ -1,6 +1,7 @@
 """Whole commands over the corpus of malformed files, and files that misbehave in other ways."""
 
 import hashlib
+import io
 import json
 import os
 import pathlib
@@ -184,6 +185,36 @@ def test_a_file_that_changes_is_one_of_its_versions_or_refused(tmp_path):
     finally:
         stop.set()
         writer.join()
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "x.jpg"
+    Image.new("RGB", (64, 64)).save(path)
+    fstat = os.fstat
+
+    def then_grow(descriptor):
+        info = fstat(descriptor)
+        with path.open("ab") as file:
+            file.write(b"more")
+        return info
+
+    monkeypatch.setattr(os, "fstat", then_grow)
+    with pytest.raises(PhotoError, match="changed while it was read"):
+        read_photo(path)
+
+
+def test_a_png_torn_between_two_versions_is_refused():
+    """Its pixels decode, to those of neither; only the checksum tells."""
+    versions = []
+    for colour in (10, 200):
+        out = io.BytesIO()
+        Image.new("RGB", (64, 64), (colour,) * 3).save(out, "PNG")
+        versions.append(out.getvalue())
+    torn = versions[0][:89] + versions[1][89:]
+    with Image.open(io.BytesIO(torn)) as image:
+        assert np.asarray(image).shape == (64, 64, 3)
+    with pytest.raises(PhotoError, match="checksum"):
+        read_photo(torn)
 
 
 def test_a_file_that_goes_away(tmp_path):

@@ -143,8 +143,8 @@ def corpus() -> dict[str, tuple[bytes, str | None]]:
         # Lengths that lie.
         "segment_past_end.jpg": (jpeg[:2] + b"\xff\xe1\xff\xff" + jpeg[2:], INTACT),
         "segment_of_one.jpg": (jpeg[:2] + b"\xff\xe1\x00\x01" + jpeg[2:], INTACT),
-        "chunk_2g.png": (png(32, 32, struct.pack(">I", 2**31 - 1) + b"IDAT" + rows), None),
-        "crc.png": (encode("PNG")[:-40] + bytes(40), None),
+        "chunk_2g.png": (png(32, 32, struct.pack(">I", 2**31 - 1) + b"IDAT" + rows), INTACT),
+        "crc.png": (encode("PNG")[:-40] + bytes(40), INTACT),
         "zero_size.png": (png(0, 0), INTACT),
         "riff_length.webp": (riff(webp[12:], length=2**32 - 2), INTACT),
         "zero_size.jpg": (scaled_header(jpeg, 0, 0), INTACT),
