@@ -347,7 +347,8 @@ def main(argv: list[str]) -> None:
 
 def run() -> None:
     """The console script."""
-    # What orbax logs of a failed save it raises too, and main tells; --verbosity=0 shows all of it.
+    # What orbax and its tasks log of a failed save is raised too, and told by main; --verbosity=0
+    # brings back what orbax logs.
     absl_logging.set_verbosity(absl_logging.FATAL)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     flags.mark_flags_as_required(["config", "workdir"])
