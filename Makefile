@@ -14,7 +14,7 @@ test: $(VENV)/.installed-dev
 
 # Apache Beam holds protobuf and numpy back, so it has an environment of its own.
 test-beam: $(VENV)-beam/.installed
-	$(VENV)-beam/bin/python -m pytest tests/test_beam.py tests/test_build.py
+	$(VENV)-beam/bin/python -m pytest tests/test_beam.py tests/data_prep/test_build.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -43,7 +43,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["exif_jax*", "data_prep*"]),
-    package_data={"exif_jax": ["py.typed", "pretrained/*", "report_page.*"]},
+    package_data={"exif_jax": ["py.typed", "reports/page.*", "weights/pretrained/*"]},
     install_requires=[
         "absl-py>=2.1",
         "flax>=0.12,<0.13",

@@ -13,7 +13,8 @@ import json
 import pathlib
 
 from configs.ablations import SWEEPS, get_config
-from exif_jax import cli, train
+from exif_jax import train
+from exif_jax.cli import command
 
 SHOWN = {
     "image_to_exif_r5": "recall@5",
@@ -25,7 +26,7 @@ SHOWN = {
 
 
 def main() -> None:
-    parser = cli.parser("benchmarks.ablations", __doc__)
+    parser = command.parser("benchmarks.ablations", __doc__)
     parser.add_argument("--records", required=True, help="folder of data_prep.photos")
     parser.add_argument("--output", required=True, type=pathlib.Path, help="folder for the runs")
     parser.add_argument(

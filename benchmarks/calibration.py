@@ -14,19 +14,19 @@ import pathlib
 import numpy as np
 from tqdm import tqdm
 
-from exif_jax import cli
+import exif_jax
 from exif_jax.calibrate import KnownPhoto, known_photos, reader_side
-from exif_jax.calibration import score_p_value, scores_of
-from exif_jax.forensic_datasets import photos_in
-from exif_jax.localization import Settings
-from exif_jax.localize import localize
-from exif_jax.release import PRETRAINED, load_model
+from exif_jax.cli import command
+from exif_jax.evaluation.datasets import photos_in
+from exif_jax.forensics.calibration import score_p_value, scores_of
+from exif_jax.forensics.localization import Settings
+from exif_jax.weights.release_file import PRETRAINED, load_model
 
 LEVELS = (0.01, 0.05, 0.10)
 
 
 def main() -> None:
-    parser = cli.parser("benchmarks.calibration", __doc__)
+    parser = command.parser("benchmarks.calibration", __doc__)
     parser.add_argument("--model", default=str(PRETRAINED), help="default: what ships")
     parser.add_argument("--records", required=True, help="folder that the model was trained with")
     parser.add_argument("--untouched", type=pathlib.Path, help="folder of untouched photos")
@@ -43,7 +43,9 @@ def main() -> None:
     show("  content alike", [row for row in judged if row[1] <= middle])
     show("  content unlike", [row for row in judged if row[1] > middle])
     if args.untouched:
-        found = [localize(path, model).p_value for path in tqdm(photos_in(args.untouched))]
+        found = [
+            exif_jax.localize_photo(path, model).p_value for path in tqdm(photos_in(args.untouched))
+        ]
         show(args.untouched.name, [(0, 0.0, p, 1.0) for p in found if p is not None])
 
 

@@ -24,7 +24,7 @@ import sys
 import jax
 import numpy as np
 
-from exif_jax import cli
+from exif_jax.cli import command
 
 KINDS = (
     *("all-reduce", "all-gather", "reduce-scatter"),
@@ -159,7 +159,7 @@ def _group(line: str, devices: int) -> int:
 
 def compile_step(recipe, mesh, batch_size: int, patches_per_text: int):
     """The training step compiled for a mesh, whose devices need not be there."""
-    from exif_jax import sharding, train_state
+    from exif_jax.training import sharding, train_state
 
     model = recipe.model
     S, L, G = model.image.image_size, model.text.max_length, batch_size // patches_per_text
@@ -184,7 +184,7 @@ def least_bytes(
 
     `width` is the bytes of a parameter and of a gradient as they travel; embeddings are float32.
     """
-    from exif_jax import sharding
+    from exif_jax.training import sharding
 
     n, fsdp, data = mesh.size, mesh.shape["fsdp"], mesh.shape["data"]
     places = sharding.state_sharding(mesh, state.params)
@@ -206,7 +206,7 @@ def least_bytes(
 
 def measure(config, mesh, batch_size: int) -> dict:
     """Bytes sent, least bytes, FLOPs and memory of a config's training step on a mesh."""
-    from exif_jax.train_config import make_model_config, make_recipe
+    from exif_jax.training.config import make_model_config, make_recipe
 
     model = make_model_config(config, vocab_size=2048)
     recipe = make_recipe(config, model, mesh)
@@ -233,7 +233,7 @@ def measure(config, mesh, batch_size: int) -> dict:
 
 
 def main() -> None:
-    parser = cli.parser("benchmarks.collectives", __doc__)
+    parser = command.parser("benchmarks.collectives", __doc__)
     parser.add_argument("--config", default="configs/vit_b.py", help="default: configs/vit_b.py")
     parser.add_argument("--devices", default="8", help="emulated CPU devices, 8 to 256 (8,64)")
     parser.add_argument("--tpu", help="TPU topologies instead: v5e:16x16,v5e:4x4")
@@ -249,7 +249,7 @@ def main() -> None:
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", max(sizes))
     from benchmarks.machine import load_config
-    from exif_jax import sharding
+    from exif_jax.training import sharding
 
     config = load_config(args.config)
     config.mesh.fsdp = args.fsdp or config.mesh.fsdp

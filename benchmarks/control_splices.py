@@ -15,12 +15,12 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from exif_jax import cli
-from exif_jax.records import Record, RecordReader, decode_image, decode_record
+from exif_jax.cli import command
+from exif_jax.data.records import Record, RecordReader, decode_image, decode_record
 
 
 def main() -> None:
-    parser = cli.parser("benchmarks.control_splices", __doc__)
+    parser = command.parser("benchmarks.control_splices", __doc__)
     parser.add_argument("--records", type=pathlib.Path, required=True, help="of data_prep.photos")
     parser.add_argument("--output", type=pathlib.Path, required=True, help="folder for the splices")
     parser.add_argument("--same-model", action="store_true", help="within one camera model")

@@ -15,7 +15,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from exif_jax import cli
+from exif_jax.cli import command
 
 PANELS = (
     (
@@ -44,7 +44,7 @@ SMOOTH = 15  # rows of the training loss that are averaged
 
 
 def main() -> None:
-    parser = cli.parser("benchmarks.curves", __doc__)
+    parser = command.parser("benchmarks.curves", __doc__)
     parser.add_argument("run", type=pathlib.Path, help="--workdir of exif_jax.train")
     parser.add_argument("picture", type=pathlib.Path, help="the PNG file to write")
     args = parser.parse_args()

@@ -32,9 +32,8 @@ from data_prep import photos as plain_driver
 from data_prep.sources import RawPhoto, list_chunks, read_chunk
 from data_prep.stages import Settings, process_photo
 from data_prep.train_tokenizer import main as train_tokenizer
-from exif_jax import cli
-from exif_jax.photo import read_photo
-from exif_jax.records import (
+from exif_jax.cli import command
+from exif_jax.data.records import (
     Record,
     RecordReader,
     decode_image,
@@ -44,6 +43,7 @@ from exif_jax.records import (
     shard_name,
     write_shard,
 )
+from exif_jax.reading.photo import read_photo
 
 
 def large_photos(folder: str, count: int) -> list[RawPhoto]:
@@ -126,9 +126,9 @@ def data_config(records: str, **changes) -> ConfigDict:
 
 def bench_pipeline(records: str, config_path: str, batches: int) -> list[dict]:
     """Patches/s of each reader with and without processing, the cache off."""
-    from exif_jax.data import PatchData
-    from exif_jax.input_pipeline import batches as make_batches
-    from exif_jax.records_folder import load_tokenizer
+    from exif_jax.data.dataset import PatchData
+    from exif_jax.data.input_pipeline import batches as make_batches
+    from exif_jax.data.records_folder import load_tokenizer
 
     rows = []
     reader = RecordReader(records, "train")
@@ -215,9 +215,9 @@ _GO_OVER = """
 import json, sys
 from benchmarks.data_prep import data_config
 from benchmarks.localize import peak_memory
-from exif_jax.data import PatchData
-from exif_jax.input_pipeline import batches
-from exif_jax.records_folder import load_tokenizer
+from exif_jax.data.dataset import PatchData
+from exif_jax.data.input_pipeline import batches
+from exif_jax.data.records_folder import load_tokenizer
 records, which, marks = sys.argv[1], sys.argv[2], [int(x) for x in sys.argv[3:]]
 config = data_config(records, cache_regions=64, texts_per_photo=1, patches_per_text=1)
 data = PatchData(config, "train", load_tokenizer(records), 32, 64)
@@ -255,7 +255,7 @@ def bench_memory(folder: pathlib.Path, count: int) -> list[dict]:
 
 def bench_shuffle(num_photos: int = 30_000, per_batch: int = 64) -> list[dict]:
     """Neighbours in the files, by where an epoch shows them."""
-    from exif_jax.photo_order import photos_of_step
+    from exif_jax.data.sampler import photos_of_step
 
     steps = num_photos // per_batch
     place = np.full(num_photos, -1)
@@ -287,7 +287,7 @@ def show(title: str, rows: list[dict]) -> None:
 
 
 def main() -> None:
-    parser = cli.parser("benchmarks.data_prep", __doc__)
+    parser = command.parser("benchmarks.data_prep", __doc__)
     parser.add_argument("--photos", default=os.environ.get("EXIF_JAX_PHOTOS", "") + "/train",
                         help="folder (default: $EXIF_JAX_PHOTOS/train)")  # fmt: skip
     parser.add_argument("--config", default="configs/vit_ti_cpu.py", help="of the training step")

@@ -15,14 +15,14 @@ import subprocess
 import sys
 import time
 
-from exif_jax import cli
-from exif_jax.atomic import write_bytes
+from exif_jax.cli import command
+from exif_jax.io.atomic import write_bytes
 
 PHOTOS, SPLICES, SIZE = 1200, 16, 512
 
 
 def main() -> None:
-    parser = cli.parser("benchmarks.demo", __doc__)
+    parser = command.parser("benchmarks.demo", __doc__)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("demo"), help="folder")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument(

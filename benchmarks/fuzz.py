@@ -3,7 +3,7 @@
 Seeds are JPEG, PNG, TIFF and WebP files with EXIF, small ones made here and the malformed ones of
 tests/hostile; with EXIF_JAX_PHOTOS also small copies of real photos with their own EXIF bytes.
 Mutation i depends on --seed and i alone, so that it can be made again. Each is read by
-`exif_jax.photo.read_photo` and its EXIF told as text, in worker processes that may take 2 GiB.
+`exif_jax.reading.photo.read_photo` and its EXIF told as text, in worker processes that may take 2 GiB.
 A finding is anything but a photo or a PhotoError: another exception, a dead process, more than
 10 seconds, memory run out, or a result out of its bounds. Findings are kept in --findings.
 """
@@ -25,9 +25,9 @@ import time
 
 import numpy as np
 
-from exif_jax import cli
-from exif_jax.exif import MAX_CHARS, to_text
-from exif_jax.photo import PhotoError, read_photo
+from exif_jax.cli import command
+from exif_jax.reading.exif import MAX_CHARS, to_text
+from exif_jax.reading.photo import PhotoError, read_photo
 
 HOSTILE = pathlib.Path(__file__).parent.parent / "tests" / "hostile"
 SECONDS, BYTES = 10, 2 << 30
@@ -189,7 +189,7 @@ def watch(seed: int, first: int, last: int) -> tuple[collections.Counter, dict[i
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = cli.parser("benchmarks.fuzz", __doc__, "exit codes: 0 nothing found, 1 findings")
+    parser = command.parser("benchmarks.fuzz", __doc__, "exit codes: 0 nothing found, 1 findings")
     parser.add_argument("--count", type=int, default=20_000, help="mutations (default 20,000)")
     parser.add_argument("--seed", type=int, default=0, help="another gives other mutations")
     parser.add_argument("--processes", type=int, default=2, help="at a time (default 2)")

@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data_prep import photos, simulate, train_tokenizer
-from exif_jax import cli
+from exif_jax.cli import command
 
 TINY = (
     *("data.reader=threads", "train.batch_size=16", "train.log_every=1", "train.save_every=1"),
@@ -33,7 +33,7 @@ TINY = (
 
 
 def main() -> int:
-    parser = cli.parser("benchmarks.kill_training", __doc__)
+    parser = command.parser("benchmarks.kill_training", __doc__)
     parser.add_argument("--kills", type=int, default=30, help="how many (default 30)")
     parser.add_argument("--steps", type=int, default=600, help="of the run (default 600)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default 0)")

@@ -59,18 +59,18 @@ def load(kind: str):
     """The weights that ship, or a ResNet-50 of random ones."""
     import jax
 
-    from exif_jax import release
+    from exif_jax.data.wordpiece import WordPiece
     from exif_jax.models.distilbert import DistilBertConfig
     from exif_jax.models.dual_encoder import DualEncoderConfig, init_params
     from exif_jax.models.resnet import ResNetConfig
-    from exif_jax.wordpiece import WordPiece
+    from exif_jax.weights import release_file
 
     if kind == "vit":
-        return release.load_model()
+        return release_file.load_model()
     text = DistilBertConfig(vocab_size=2, width=768, depth=1, heads=12, mlp_dim=8)
     config = DualEncoderConfig(ResNetConfig(), text, embed_dim=768)
     params = jax.jit(functools.partial(init_params, config))(jax.random.key(0))
-    return release.Model(config, jax.device_get(params), WordPiece(b""), (), {})
+    return release_file.Model(config, jax.device_get(params), WordPiece(b""), (), {})
 
 
 def measure(name: str, path: pathlib.Path, repeats: int, batch: int | None) -> dict[str, Any]:
@@ -78,18 +78,19 @@ def measure(name: str, path: pathlib.Path, repeats: int, batch: int | None) -> d
     import jax
 
     from benchmarks.machine import bandwidth, image_flops, matmul_peak
-    from exif_jax import affinity, localize, report
-    from exif_jax.photo import read_photo
+    from exif_jax.forensics import affinity, localization
+    from exif_jax.reading.photo import read_photo
+    from exif_jax.reports import outputs
 
     kind, _, _, method = CASES[name]
-    settings = localize.Settings(method=method, batch=batch)
+    settings = localization.Settings(method=method, batch=batch)
     started = time.perf_counter()
     photo = read_photo(path)
     decode = time.perf_counter() - started
     model = load(kind)
     try:
-        found = localize.localize(photo.pixels, model, settings)
-    except localize.LocalizeError as e:
+        found = localization.localize(photo.pixels, model, settings)
+    except localization.LocalizeError as e:
         return {"answer": str(e), "decode_seconds": decode, "peak_memory_mb": peak_memory()}
     encoder, map_ = [], []
     embed = affinity.embed_patches
@@ -103,13 +104,13 @@ def measure(name: str, path: pathlib.Path, repeats: int, batch: int | None) -> d
     affinity.embed_patches = timed
     for _ in range(repeats):
         started = time.perf_counter()
-        found = localize.localize(photo.pixels, model, settings)
+        found = localization.localize(photo.pixels, model, settings)
         map_.append(time.perf_counter() - started)
     affinity.embed_patches = embed
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        facts = report.make_report(photo, path.name, model.id, settings, found)
-        report.write_outputs(pathlib.Path(folder), "x", photo, found, facts)
+        facts = outputs.make_report(photo, path.name, model.id, settings, found)
+        outputs.write_outputs(pathlib.Path(folder), "x", photo, found, facts)
     write = time.perf_counter() - started
     memory = peak_memory()
     middle = int(np.argsort(map_)[len(map_) // 2])

@@ -21,28 +21,28 @@ from matplotlib.colors import ListedColormap
 from PIL import Image
 
 import exif_jax
-from exif_jax import cli
-from exif_jax.atomic import write_bytes
-from exif_jax.report import LUT
+from exif_jax.cli import command
+from exif_jax.io.atomic import write_bytes
+from exif_jax.reports.render import LUT
 
 MAP = ListedColormap(LUT / 255.0)
 UNTOUCHED, PASTED = "#2f6fd0", "#e07000"
 
 
 def main() -> None:
-    parser = cli.parser("benchmarks.method_picture", __doc__)
+    parser = command.parser("benchmarks.method_picture", __doc__)
     parser.add_argument("picture", type=pathlib.Path, help="PNG to write")
     parser.add_argument("--seed", type=int, default=5, help="another gives another splice")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        command = f"-m data_prep.simulate --splices 1 --size 1024 --seed {args.seed} --output"
-        subprocess.run([sys.executable, *command.split(), folder], check=True)
+        flags = f"-m data_prep.simulate --splices 1 --size 1024 --seed {args.seed} --output"
+        subprocess.run([sys.executable, *flags.split(), folder], check=True)
         photo = next(pathlib.Path(folder, "images").iterdir())
         with Image.open(next(pathlib.Path(folder, "masks").iterdir())) as mask:
             pasted = np.asarray(mask) > 0
         with Image.open(photo) as image:
             pixels = np.asarray(image.convert("RGB"))
-        found = exif_jax.localize(photo)
+        found = exif_jax.localize_photo(photo)
     write_bytes(args.picture, draw(pixels, pasted, found))
 
 

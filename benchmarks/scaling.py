@@ -13,8 +13,8 @@ import json
 import pathlib
 
 from benchmarks.machine import image_flops, load_config, text_flops
-from exif_jax import cli
-from exif_jax.train_config import make_model_config
+from exif_jax.cli import command
+from exif_jax.training.config import make_model_config
 
 # Peak bfloat16 FLOP/s and bytes/s that a chip can send, as published. Cloud TPU v5e: 197 TFLOP/s,
 # 400 GB/s in both directions together (https://docs.cloud.google.com/tpu/docs/v5e). H200 SXM: 1,979
@@ -25,7 +25,7 @@ SHARES = (0.40, 0.55)
 
 
 def main() -> None:
-    parser = cli.parser("benchmarks.scaling", __doc__)
+    parser = command.parser("benchmarks.scaling", __doc__)
     parser.add_argument("files", nargs="+", type=pathlib.Path, help="collectives' --json")
     parser.add_argument("--chip", choices=tuple(CHIPS), default="v5e", help="default: v5e")
     parser.add_argument("--config", default="configs/vit_b.py", help="default: configs/vit_b.py")

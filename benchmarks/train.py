@@ -24,19 +24,20 @@ import jax
 import numpy as np
 
 from benchmarks.machine import image_flops, load_config, matmul_peak, median_seconds, text_flops
-from exif_jax import cli, sharding, train_state
-from exif_jax.atomic import write_bytes
-from exif_jax.data import PatchData
-from exif_jax.input_pipeline import batches, prefetch
-from exif_jax.records_folder import load_tokenizer
-from exif_jax.release import config_dict
-from exif_jax.train_config import make_model_config, make_recipe
+from exif_jax.cli import command
+from exif_jax.data.dataset import PatchData
+from exif_jax.data.input_pipeline import batches, prefetch
+from exif_jax.data.records_folder import load_tokenizer
+from exif_jax.io.atomic import write_bytes
+from exif_jax.models.config import config_to_dict
+from exif_jax.training import sharding, train_state
+from exif_jax.training.config import make_model_config, make_recipe
 
 COLUMNS = "config, batch, compile s, step ms, pairs/s, TFLOP/s, MFU, memory GiB, fused attention"
 
 
 def main() -> None:
-    parser = cli.parser("benchmarks.train", __doc__)
+    parser = command.parser("benchmarks.train", __doc__)
     parser.add_argument(
         "--configs",
         default="configs/vit_ti_cpu.py,configs/vit_ti.py",
@@ -128,7 +129,7 @@ def measure(config, peak: float, args) -> dict:
             "image_weight": config.train.image_weight,
             "repeats": args.repeats,
         }
-        asked = json.dumps(config_dict(model) | {"step": how})
+        asked = json.dumps(config_to_dict(model) | {"step": how})
         command = [sys.executable, "-m", "benchmarks.torch_step", asked]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         row["torch_pairs_per_second"] = B / float(done.stdout.split()[-1])

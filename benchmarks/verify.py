@@ -12,23 +12,24 @@ from __future__ import annotations
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from exif_jax import bank as banks
-from exif_jax import cli, verify
 from exif_jax.calibrate import known_photos
-from exif_jax.calibration import STRONG, WEAK, agreement_p_value, null_of
-from exif_jax.release import load_model
+from exif_jax.cli import command
+from exif_jax.forensics import reference_set as banks
+from exif_jax.forensics import verification
+from exif_jax.forensics.calibration import STRONG, WEAK, agreement_p_value, null_of
+from exif_jax.weights.release_file import load_model
 
 
 def main() -> None:
-    parser = cli.parser("benchmarks.verify", __doc__)
+    parser = command.parser("benchmarks.verify", __doc__)
     parser.add_argument("--records", required=True, help="output folder of data_prep.photos")
     parser.add_argument("--model", help="release file (default: what ships)")
     args = parser.parse_args()
     model = load_model(*filter(None, [args.model]))
     known = known_photos(args.records, model)
     means_MxD = np.stack([photo.z_D / np.linalg.norm(photo.z_D) for photo in known])
-    bank, texts_NxD = verify.bank_of(model)
-    posteriors = [verify.posteriors_of(row, bank, model) for row in means_MxD @ texts_NxD.T]
+    bank, texts_NxD = verification.bank_of(model)
+    posteriors = [verification.posteriors_of(row, bank, model) for row in means_MxD @ texts_NxD.T]
     agreement_MxM = np.array(
         [[banks.agreement(p, photo.exif) for photo in known] for p in posteriors]
     )

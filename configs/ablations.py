@@ -8,7 +8,9 @@ import pathlib
 import exif_jax
 from configs import vit_ti_cpu
 
-SHIPPED = pathlib.Path(exif_jax.__file__).parent / "pretrained" / "vit_ti_128.safetensors"
+SHIPPED = (
+    pathlib.Path(exif_jax.__file__).parent / "weights" / "pretrained" / "vit_ti_128.safetensors"
+)
 
 # What a variant changes of configs/vit_ti_cpu.py.
 SWEEPS = {

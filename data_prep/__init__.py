@@ -1,5 +1,5 @@
-"""Photos and metadata in, TFRecord shards out. Imports `exif_jax.exif` and `.photo`, never JAX."""
+"""Photos and metadata in, TFRecord shards out. Imports `exif_jax.reading`, never JAX."""
 
-from exif_jax import cli
+from exif_jax.cli import command
 
-cli.explain_missing()
+command.explain_missing()

@@ -13,10 +13,10 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tqdm import tqdm
 
 from data_prep.tfds_files import write_tfds_files
-from exif_jax import cli
-from exif_jax.files import read_range
-from exif_jax.records import SPLITS, RecordError, RecordReader, read_index
-from exif_jax.tfrecord import read_payload
+from exif_jax.cli import command
+from exif_jax.data.records import SPLITS, RecordError, RecordReader, read_index
+from exif_jax.io.files import read_range
+from exif_jax.io.tfrecord import read_payload
 
 
 def convert(records: str, output: str) -> dict[str, list[int]]:
@@ -74,11 +74,11 @@ def _write(target: Path, path: str, spans: list[list[int]]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = cli.parser(
+    parser = command.parser(
         "data_prep.array_records",
         "Copies a folder of records into ArrayRecord shards (for Grain and tfds).",
         "exit codes: 0 done, 1 the records or the output cannot be used, 2 wrong usage. "
-        + cli.QUIET,
+        + command.QUIET,
     )
     parser.add_argument("--records", required=True, help="folder of TFRecord shards")
     parser.add_argument("--output", required=True, help="another folder; made if missing")
@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         lengths = convert(args.records, args.output)
     except (RecordError, OSError, RuntimeError) as error:
-        return cli.fail(error)
+        return command.fail(error)
     print(f"{sum(map(sum, lengths.values())):,} records in {args.output}")
     return 0
 

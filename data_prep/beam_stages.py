@@ -28,8 +28,8 @@ from data_prep.selection import RULES, Candidate, Verdict, apply_rule, candidate
 from data_prep.sources import Chunk
 from data_prep.stages import Settings, validation_cameras
 from data_prep.work import chunk_path, process_chunk, read_results
-from exif_jax.atomic import replacing, write_bytes
-from exif_jax.files import join
+from exif_jax.io.atomic import replacing, write_bytes
+from exif_jax.io.files import join
 
 REJECTS_PART = 4096  # chunks whose rejected files one worker sorts
 _BUCKET_SHIFT = 64 - 12  # of a place in the mix: the 2^12 buckets of records that a worker sorts

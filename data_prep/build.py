@@ -35,10 +35,10 @@ from data_prep.photos import (
 )
 from data_prep.sources import list_chunks
 from data_prep.stages import Settings
-from exif_jax import cli
-from exif_jax.atomic import replacing
-from exif_jax.files import join, list_names, read_file, remove
-from exif_jax.records import SPLITS
+from exif_jax.cli import command
+from exif_jax.data.records import SPLITS
+from exif_jax.io.atomic import replacing
+from exif_jax.io.files import join, list_names, read_file, remove
 
 
 def _join_rejects(output: str) -> None:
@@ -69,7 +69,7 @@ examples:
 exit codes: 0 records are there, rejected files are listed in rejects.jsonl;
             1 no photo was usable, or the pipeline failed; 2 wrong usage, or no photos
 A stopped run goes on where it was when the same command is given again.
-{cli.QUIET}
+{command.QUIET}
 """
 
 
@@ -114,7 +114,7 @@ class _Progress(threading.Thread):
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = cli.parser(
+    parser = command.parser(
         "data_prep.build",
         "Makes TFRecord shards for training from camera photos, with Apache Beam.",
         _EXAMPLES,
@@ -138,7 +138,7 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:  # a runner's errors are its own; the last lines say most
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         kept = "finished photos are kept: give the same command again to go on"
-        return cli.fail(f"{lines[-1] if lines else repr(error)}\n{kept}")
+        return command.fail(f"{lines[-1] if lines else repr(error)}\n{kept}")
 
 
 def _run(args: argparse.Namespace, settings: Settings, options: PipelineOptions) -> int:

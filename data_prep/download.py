@@ -23,10 +23,19 @@ from typing import Any
 
 import aiohttp
 
-from data_prep.fetch import MAGIC, Again, Ended, Host, PublicResolver, Settings, fetch, host_name
-from exif_jax import cli
-from exif_jax.atomic import write_bytes
-from exif_jax.exif_readers import from_yfcc
+from data_prep.downloading.fetch import (
+    MAGIC,
+    Again,
+    Ended,
+    Host,
+    PublicResolver,
+    Settings,
+    fetch,
+    host_name,
+)
+from exif_jax.cli import command
+from exif_jax.io.atomic import write_bytes
+from exif_jax.reading.exif_readers import from_yfcc
 
 MANIFEST = "manifest.jsonl"
 # Outcomes that another run would not change.
@@ -233,7 +242,7 @@ def read_yfcc(
     dataset: Path, exif: Path | None, rejects: collections.Counter[str]
 ) -> Iterator[dict[str, Any]]:
     """The originals of a YFCC100M metadata file, with canonical EXIF."""
-    from data_prep.yfcc100m import read_items
+    from data_prep.downloading.yfcc100m import read_items
 
     for item in read_items(dataset, exif, rejects):
         if not item.original:
@@ -249,14 +258,14 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     from tqdm import tqdm
 
-    from data_prep.yfcc100m import MetadataError
+    from data_prep.downloading.yfcc100m import MetadataError
 
-    parser = cli.parser(
+    parser = command.parser(
         "data_prep.download",
         "Fetches photos politely and keeps a manifest of every outcome. Run the same "
         "command again to go on, and to try failed photos once more.",
         "exit codes: 0 every photo has a final outcome, 1 some failed or the run could not "
-        "go on, 2 wrong usage. " + cli.QUIET,
+        "go on, 2 wrong usage. " + command.QUIET,
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--urls", type=Path, help='lines of JSON: {"id", "url", "licence"}')
@@ -330,11 +339,11 @@ def main(argv: list[str] | None = None) -> int:
         with tqdm(unit="photo") as bar:
             counts = asyncio.run(download(items, args.output, settings, lambda _: bar.update()))
     except (DownloadError, MetadataError) as e:
-        return cli.fail(e)
+        return command.fail(e)
     except OSError as e:
-        return cli.fail(f"{e.filename or args.output}: {e.strerror or e}")
+        return command.fail(f"{e.filename or args.output}: {e.strerror or e}")
     except KeyboardInterrupt:
-        return cli.stopped()
+        return command.stopped()
     for name, count in (counts + rejects).most_common():
         print(f"{count:10,}  {name}")
     return int(bool(counts["failed"]))

@@ -17,11 +17,11 @@ from data_prep.stages import Settings, camera_of, seeded_hash, shard_bounds, tag
 from data_prep.statistics import write_page
 from data_prep.tfds_files import write_tfds_files
 from data_prep.work import damaged, read_results
-from exif_jax.atomic import replacing, write_bytes
-from exif_jax.exif import TAGS
-from exif_jax.files import join, list_names
-from exif_jax.records import INDEX_SUFFIX, SPLITS, read_index, shard_name, write_shard
-from exif_jax.tfrecord import read_payload
+from exif_jax.data.records import INDEX_SUFFIX, SPLITS, read_index, shard_name, write_shard
+from exif_jax.io.atomic import replacing, write_bytes
+from exif_jax.io.files import join, list_names
+from exif_jax.io.tfrecord import read_payload
+from exif_jax.reading.exif import TAGS
 
 CANONICAL_ORDER = tuple(tag.name for table in TAGS.values() for tag in table)
 MOST_VALUES = 12  # of a tag, in the statistics

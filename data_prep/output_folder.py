@@ -15,8 +15,8 @@ from typing import Any
 from data_prep.merge import list_shards, write_json
 from data_prep.sources import Chunk, count_files
 from data_prep.stages import Settings
-from exif_jax.files import exists, is_url, join, make_folder, read_file, remove
-from exif_jax.records import RECORD_VERSION, SPLITS, RecordError, RecordReader
+from exif_jax.data.records import RECORD_VERSION, SPLITS, RecordError, RecordReader
+from exif_jax.io.files import exists, is_url, join, make_folder, read_file, remove
 
 # The information goes first: without it the folder does not pass for complete.
 _FILES = (

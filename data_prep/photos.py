@@ -37,9 +37,9 @@ from data_prep.selection import Candidate, candidate, select
 from data_prep.sources import SourceError, list_chunks
 from data_prep.stages import MIN_SIDE, Settings, validation_cameras
 from data_prep.work import WorkError, process_chunks, read_results
-from exif_jax import cli
-from exif_jax.files import FilesError, remove
-from exif_jax.records import SPLITS, RecordError
+from exif_jax.cli import command
+from exif_jax.data.records import SPLITS, RecordError
+from exif_jax.io.files import FilesError, remove
 
 # --- command ----------------------------------------------------------------------------------
 
@@ -51,12 +51,12 @@ examples:
 exit codes: 0 records are there, rejected files are listed in rejects.jsonl;
             1 no photo was usable, or reading or writing failed; 2 wrong usage, or no photos
 A stopped run goes on where it was when the same command is given again.
-{cli.QUIET}
+{command.QUIET}
 """
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = cli.parser(
+    parser = command.parser(
         "data_prep.photos",
         "Makes TFRecord shards for training from camera photos.",
         _EXAMPLES,
@@ -157,13 +157,13 @@ def guarded(run: Callable[[], int], output: str) -> int:
     try:
         return run()
     except (UsageError, SourceError, FilesError) as error:
-        return cli.fail(error, 2)
+        return command.fail(error, 2)
     except (WorkError, RecordError) as error:
-        return cli.fail(error)
+        return command.fail(error)
     except OSError as error:
-        return cli.fail(explain(error, output))
+        return command.fail(explain(error, output))
     except KeyboardInterrupt:
-        return cli.stopped()
+        return command.stopped()
 
 
 def _run(source: str, output: str, settings: Settings, workers: int, overwrite: bool) -> int:
@@ -229,7 +229,7 @@ def tell(output: str, facts: dict[str, Any] | None, counts: Counts, settings: Se
         lines += [f"  {reason:<28}{n:>9}" for reason, n in rejects]
     print("\n".join(lines))
     if facts is None:
-        return cli.fail(f"no photo is usable; see {output}/rejects.jsonl")
+        return command.fail(f"no photo is usable; see {output}/rejects.jsonl")
     if not facts["splits"]["validation"]["records"] and settings.validation_share:
         print("note: no validation split: that takes photos of at least two cameras")
     print(f"look at {output}/statistics.html")

@@ -25,15 +25,15 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from tqdm import tqdm
 
-from data_prep.camera_chart import chart
-from data_prep.cameras import CAMERAS, Camera
-from data_prep.random_cameras import camera_of
-from data_prep.scenes import collage, scene
-from data_prep.settings import Settings, choose_settings
-from data_prep.shooting import encode_jpeg, shoot
-from exif_jax import cli
-from exif_jax.atomic import write_bytes
-from exif_jax.records import RecordError, RecordReader, decode_image, decode_record
+from data_prep.simulation.camera_chart import chart
+from data_prep.simulation.cameras import CAMERAS, Camera
+from data_prep.simulation.exposure import Settings, choose_settings
+from data_prep.simulation.random_cameras import camera_of
+from data_prep.simulation.scenes import collage, scene
+from data_prep.simulation.shooting import encode_jpeg, shoot
+from exif_jax.cli import command
+from exif_jax.data.records import RecordError, RecordReader, decode_image, decode_record
+from exif_jax.io.atomic import write_bytes
 
 SHARE = (0.08, 0.30)  # of a splice that is pasted
 _PHOTO, _SPLICE = 0, 1  # streams of random numbers, so that splices show scenes of their own
@@ -268,7 +268,7 @@ def draw(path: Path, seed: int) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = cli.parser(
+    parser = command.parser(
         "data_prep.simulate",
         "Make photos, or splices with masks, by simulated cameras of invented makes. "
         "The same seed makes the same bytes, whatever the number of workers.",
@@ -278,7 +278,7 @@ def _parser() -> argparse.ArgumentParser:
         "  python -m data_prep.simulate --output more --photos 700 --cameras 500 --scenes records\n"
         "  python -m data_prep.simulate --picture docs/simulated_cameras.png\n\n"
         "exit codes: 0 done, 1 the output cannot be written or the records cannot be read, "
-        "2 wrong usage\n" + cli.QUIET,
+        "2 wrong usage\n" + command.QUIET,
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--photos", type=_whole(1, 10_000_000), help="number of JPEG photos to make")
@@ -346,7 +346,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             simulate(make_splice, options, options.splices)
     except (OutputError, RecordError) as error:
-        return cli.fail(error)
+        return command.fail(error)
     return 0
 
 

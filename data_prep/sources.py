@@ -22,10 +22,10 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any, NamedTuple
 
-from exif_jax.exif import checked, from_exiftool
-from exif_jax.exif_readers import from_exifread, from_flickr, from_released
-from exif_jax.files import FilesError, file_system, is_url
-from exif_jax.photo import EXTENSIONS, MAX_BYTES, PhotoError, read_bytes
+from exif_jax.io.files import FilesError, file_system, is_url
+from exif_jax.reading.exif import checked, from_exiftool
+from exif_jax.reading.exif_readers import from_exifread, from_flickr, from_released
+from exif_jax.reading.photo import EXTENSIONS, MAX_BYTES, PhotoError, read_bytes
 
 MAX_JSON_BYTES = 4 * 2**20
 MANIFEST = "manifest.jsonl"

@@ -16,8 +16,8 @@ from PIL import Image
 
 from data_prep.sources import RawPhoto
 from data_prep.traces import camera_facts, fingerprint
-from exif_jax.photo import PhotoError, read_photo
-from exif_jax.records import Record, encode_image, encode_record
+from exif_jax.data.records import Record, encode_image, encode_record
+from exif_jax.reading.photo import PhotoError, read_photo
 
 GRID = 16  # pixels: the JPEG block grid of 4:2:0 photos, so that regions of one camera align alike
 MIN_SIDE = 128  # pixels: smaller photos hold no patch of the usual size

@@ -12,9 +12,9 @@ from typing import Any
 
 from PIL import Image
 
-from exif_jax.atomic import write_bytes
-from exif_jax.files import join
-from exif_jax.records import RecordError, RecordReader, decode_image, decode_record
+from exif_jax.data.records import RecordError, RecordReader, decode_image, decode_record
+from exif_jax.io.atomic import write_bytes
+from exif_jax.io.files import join
 
 SAMPLES, MOST_CAMERAS = 24, 40
 

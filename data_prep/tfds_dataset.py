@@ -22,7 +22,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from data_prep import photos, tfds_files
-from exif_jax.records import RecordReader, decode_record
+from exif_jax.data.records import RecordReader, decode_record
 
 
 class WebpImage(tfds.features.Image):
@@ -45,7 +45,9 @@ class ExifPatches(tfds.core.GeneratorBasedBuilder):
     """Regions of camera photos and their EXIF, of the photos in `manual_dir`."""
 
     VERSION = tfds.core.Version(tfds_files.VERSION)
-    RELEASE_NOTES: ClassVar = {tfds_files.VERSION: "The fields of exif_jax.records, version 1."}
+    RELEASE_NOTES: ClassVar = {
+        tfds_files.VERSION: "The fields of exif_jax.data.records, version 1."
+    }
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Put camera photos into manual_dir; subfolders are searched."
 
     def _info(self) -> tfds.core.DatasetInfo:

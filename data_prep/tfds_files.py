@@ -1,14 +1,14 @@
 """The two files by which tensorflow-datasets reads a folder of records; written without it.
 
 https://www.tensorflow.org/datasets/external_tfrecord describes them. The fields of a record are
-those of `exif_jax.records.encode_record`.
+those of `exif_jax.data.records.encode_record`.
 """
 
 import json
 from collections.abc import Mapping
 
-from exif_jax.atomic import write_bytes
-from exif_jax.files import join
+from exif_jax.io.atomic import write_bytes
+from exif_jax.io.files import join
 
 NAME, VERSION = "exif_patches", "1.0.0"
 _FEATURE = "tensorflow_datasets.core.features"

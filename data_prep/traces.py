@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 from PIL import Image
 
-from exif_jax.containers import Refusal, exif_parts, jpeg_segments
+from exif_jax.reading.containers import Refusal, exif_parts, jpeg_segments
 
 FACTS = ("maker note", "thumbnail", "tables of its own")
 _BLOCK = 2048

@@ -13,12 +13,12 @@ from pathlib import Path
 import sentencepiece
 from tqdm import tqdm
 
-from exif_jax import cli
-from exif_jax.atomic import write_bytes
-from exif_jax.exif import to_text
-from exif_jax.files import is_url
-from exif_jax.records import RecordError, RecordReader, decode_record
-from exif_jax.tokenizer import PAD_ID, UNK_ID, Tokenizer
+from exif_jax.cli import command
+from exif_jax.data.records import RecordError, RecordReader, decode_record
+from exif_jax.data.tokenizer import PAD_ID, UNK_ID, Tokenizer
+from exif_jax.io.atomic import write_bytes
+from exif_jax.io.files import is_url
+from exif_jax.reading.exif import to_text
 
 PRINTABLE = "".join(map(chr, range(33, 127)))
 
@@ -72,7 +72,7 @@ def train_tokenizer(texts: list[str], vocab_size: int, whole: Iterable[str] = ()
       whole: Tags that become one piece each wherever another tag follows.
 
     Returns:
-      The serialised model, as `exif_jax.tokenizer.Tokenizer` takes it.
+      The serialised model, as `exif_jax.data.tokenizer.Tokenizer` takes it.
 
     Raises:
       TrainingError: If there is no text or sentencepiece gives up.
@@ -121,13 +121,13 @@ examples:
   python -m data_prep.train_tokenizer --records records --vocab-size 4096 --output big.model
 
 exit codes: 0 the tokenizer is written, 1 no readable records or no texts, 2 wrong usage
-{cli.QUIET}
+{command.QUIET}
 """
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = cli.parser(
+    parser = command.parser(
         "data_prep.train_tokenizer",
         "Trains the tokenizer of EXIF texts on the train split of a records folder.",
         _EXAMPLES,
@@ -147,9 +147,9 @@ def main(argv: list[str] | None = None) -> int:
         model = train_tokenizer(texts, args.vocab_size, whole)
         write_bytes(output, model)
     except (RecordError, TrainingError) as error:
-        return cli.fail(error)
+        return command.fail(error)
     except OSError as error:
-        return cli.fail(f"{output}: {error.strerror}; give an --output that can be written to")
+        return command.fail(f"{output}: {error.strerror}; give an --output that can be written to")
     print(f"{output}: {Tokenizer(model).vocab_size} pieces, {len(model)} bytes")
     return 0
 

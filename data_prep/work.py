@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from data_prep.sources import Chunk, count_files, read_chunk
 from data_prep.stages import PhotoResult, Settings, process_photo
-from exif_jax.atomic import write_bytes
-from exif_jax.files import exists, join, read_file
-from exif_jax.records import RECORD_VERSION, write_shard
+from exif_jax.data.records import RECORD_VERSION, write_shard
+from exif_jax.io.atomic import write_bytes
+from exif_jax.io.files import exists, join, read_file
 
 
 class WorkError(Exception):

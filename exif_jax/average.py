@@ -16,9 +16,9 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from exif_jax import cli
+from exif_jax.cli import command
 from exif_jax.models.dual_encoder import RUNNING
-from exif_jax.release import Model, ReleaseError, flatten, load_model, save_model
+from exif_jax.weights.release_file import Model, ReleaseError, flatten, load_model, save_model
 
 
 def average(models: Sequence[Model]) -> Model:
@@ -53,7 +53,7 @@ def average(models: Sequence[Model]) -> Model:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = cli.parser(
+    parser = command.parser(
         "exif_jax.average",
         "Writes the mean of the weights of release files that were trained from one start, which "
         "is often better than each; exif_jax.calibrate comes after it.",
@@ -67,13 +67,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         save_model(average([load_model(path) for path in args.models]), args.out)
     except ReleaseError as e:
-        return cli.fail(e)
+        return command.fail(e)
     except ValueError as e:
-        return cli.fail(f"{', '.join(args.models)}: {e}; average runs of one config and one start")
+        return command.fail(
+            f"{', '.join(args.models)}: {e}; average runs of one config and one start"
+        )
     except OSError as e:
-        return cli.fail(f"{args.out}: {e.strerror or e}; choose another OUT")
+        return command.fail(f"{args.out}: {e.strerror or e}; choose another OUT")
     return 0
 
 
 if __name__ == "__main__":
-    cli.leave(main())
+    command.leave(main())

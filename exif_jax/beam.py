@@ -24,10 +24,13 @@ from apache_beam.io import fileio
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from exif_jax import batch, cli, command, report
-from exif_jax.localization import Settings
-from exif_jax.localize import localize_to, resolve_model
-from exif_jax.photo import EXTENSIONS, PhotoError, read_photo
+from exif_jax.api import resolve_model
+from exif_jax.cli import batch, command, photo_command
+from exif_jax.forensics.localization import Settings
+from exif_jax.io.text import printable
+from exif_jax.localize import localize_to
+from exif_jax.reading.photo import EXTENSIONS, PhotoError, read_photo
+from exif_jax.reports import outputs
 
 MAX_BYTES = 512 * 2**20
 
@@ -66,13 +69,13 @@ class _Localize(beam.DoFn):
         self._output, self._path, self._settings, self._pages = output, model, settings, pages
 
     def setup(self):
-        command.keep_compiled()
+        photo_command.keep_compiled()
         self._model = resolve_model(self._path)
 
     def process(self, element: str) -> Iterator[dict[str, Any]]:
         settings = {"model": self._model.id, **dataclasses.asdict(self._settings)}
         line = {"file": element, "name": output_name(element), "settings": settings}
-        shown = report.printable(element)
+        shown = printable(element)
         try:
             photo = read_photo(_read(element), name=shown)
             with tempfile.TemporaryDirectory() as folder:
@@ -85,14 +88,14 @@ class _Localize(beam.DoFn):
         except PhotoError as e:
             yield line | {"status": "failed", "error": str(e)}
         except batch.Failed as e:
-            yield line | {"status": "failed", "error": f"{shown}: {report.printable(e)}"}
+            yield line | {"status": "failed", "error": f"{shown}: {printable(e)}"}
         else:
             yield line | {"status": "done", "sha256": photo.sha256, **told}
 
 
 def output_name(path: str) -> str:
     """The photo's stem and eight digits of its path's hash: no two workers choose the same."""
-    (stem,) = report.output_names([pathlib.PurePosixPath(path)])
+    (stem,) = outputs.output_names([pathlib.PurePosixPath(path)])
     return f"{stem}-{hashlib.sha256(path.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
 
 
@@ -119,7 +122,7 @@ def _put(path: pathlib.Path, target: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the pipeline; returns the exit code."""
-    parser = cli.parser(
+    parser = command.parser(
         "exif_jax.beam",
         "Localises all photos that patterns name, on the machines of a Beam runner.",
         "All other flags go to Beam: --runner, --direct_num_workers, "
@@ -146,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 | beam.io.WriteToText(FileSystems.join(args.output, "results"), ".jsonl")
             )
     except Exception as e:  # a runner's errors are its own; the last line says most
-        return cli.fail(f"{report.printable(e)[-2000:]}")
+        return command.fail(f"{printable(e)[-2000:]}")
     return 0
 
 

@@ -18,14 +18,15 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
-from exif_jax import bank as banks
-from exif_jax import cli, records, verify
-from exif_jax.calibration import null_of, scores_of
-from exif_jax.embed import embed_exif
-from exif_jax.exif import select_tags
-from exif_jax.localization import Settings
-from exif_jax.localize import localize
-from exif_jax.release import Model, ReleaseError, load_model, save_model
+from exif_jax.cli import command
+from exif_jax.data import records
+from exif_jax.forensics import reference_set as banks
+from exif_jax.forensics import verification
+from exif_jax.forensics.calibration import null_of, scores_of
+from exif_jax.forensics.embed import embed_exif
+from exif_jax.forensics.localization import Settings, localize
+from exif_jax.reading.exif import select_tags
+from exif_jax.weights.release_file import Model, ReleaseError, load_model, save_model
 
 _STRIDE = 32  # pixels between patches, about that of the default grid on a photo of a megapixel
 _MOST_REGIONS = 3
@@ -145,7 +146,7 @@ def calibrate(model: Model, folder: str) -> tuple[Model, list[KnownPhoto]]:
     """The model with its bank and calibration, and the photos that it was measured on.
 
     Raises:
-        exif_jax.records.RecordError: the folder holds no records, or damaged ones.
+        exif_jax.data.records.RecordError: the folder holds no records, or damaged ones.
     """
     reader = records.RecordReader(folder, "train")
     first = (records.decode_record(reader[numbers[0]]) for numbers in reader.photos())
@@ -157,7 +158,7 @@ def calibrate(model: Model, folder: str) -> tuple[Model, list[KnownPhoto]]:
     packed = banks.pack(embed_exif(bank.photos, model))
     texts_NxD = banks.unpack(packed, len(bank.photos), model.config.embed_dim)
     cosines_MxN = means_MxD @ texts_NxD.T
-    posteriors = [verify.posteriors_of(row, bank, model) for row in cosines_MxN]
+    posteriors = [verification.posteriors_of(row, bank, model) for row in cosines_MxN]
     exif = [photo.exif for photo in known]
     cameras = [photo.camera for photo in known]
     agreements = [banks.agreement(p, tags) for p, tags in zip(posteriors, exif, strict=True)]
@@ -191,14 +192,14 @@ def reader_side(folder: str) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = cli.parser(
+    parser = command.parser(
         "exif_jax.calibrate",
         "Writes a copy of a release file that can say how unusual a score is and "
         "verify EXIF: with the EXIF of the training photos, and the scores and agreements of the "
         "validation photos, whose cameras the model never saw. Needs the records that the model "
         "was trained with.",
         "exit codes: 0 written, 1 unreadable model or records, or cannot write, 2 wrong usage. "
-        + cli.QUIET,
+        + command.QUIET,
     )
     parser.add_argument("model", help="release file to calibrate")
     parser.add_argument("out", type=pathlib.Path, help="release file to write")
@@ -209,14 +210,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         calibrated, known = calibrate(model, args.records)
         save_model(calibrated, args.out)
     except (ReleaseError, records.RecordError) as e:
-        return cli.fail(e)
+        return command.fail(e)
     except OSError as e:
-        return cli.fail(f"{args.out}: {e.strerror or e}; choose another OUT")
+        return command.fail(f"{args.out}: {e.strerror or e}; choose another OUT")
     cameras = {photo.camera for photo in known}
     print(f"{len(known)} photos of {len(cameras)} cameras; skill of the pixels by tag:")
     skill = calibrated.calibration["skill"]
     for tag, of in sorted(skill.items(), key=lambda item: -item[1]["auc"]):
-        used = "used" if verify.skilled(of) else ""
+        used = "used" if verification.skilled(of) else ""
         print(
             f"  {tag:28} AUC {of['auc']:.3f} (low {of['low']:.3f}) {of['cameras']:3} cameras {used}"
         )
@@ -224,4 +225,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    cli.leave(main())
+    command.leave(main())

@@ -15,14 +15,15 @@ import sys
 
 import numpy as np
 
-from exif_jax import cli, release, torch_names
-from exif_jax.exif import TAGS
+from exif_jax.cli import command
+from exif_jax.data.tokenizer import TokenizerError
+from exif_jax.data.wordpiece import WordPiece
 from exif_jax.models.distilbert import DistilBertConfig
 from exif_jax.models.dual_encoder import DualEncoderConfig
 from exif_jax.models.resnet import ResNetConfig
-from exif_jax.tokenizer import TokenizerError
-from exif_jax.torch_file import TorchFileError, read_torch
-from exif_jax.wordpiece import WordPiece
+from exif_jax.reading.exif import TAGS
+from exif_jax.weights import release_file, torch_names
+from exif_jax.weights.torch_file import TorchFileError, read_torch
 
 # What the authors' checkpoint still holds of the CLIP that they took apart, and never uses.
 LEFTOVERS = (
@@ -38,7 +39,7 @@ class ConvertError(Exception):
 
 def convert(
     path: str | os.PathLike, vocabulary: bytes = b"", patch_size: int = 124
-) -> tuple[release.Model, list[str]]:
+) -> tuple[release_file.Model, list[str]]:
     """Reads a published checkpoint of the paper's model.
 
     Args:
@@ -107,7 +108,9 @@ def convert(
     if isinstance(saved.get("epoch"), int):
         provenance["converted_from"]["epoch"] = saved["epoch"]
     try:
-        model = release.make_model(flat, config, WordPiece(vocabulary), tuple(TAGS), provenance)
+        model = release_file.make_model(
+            flat, config, WordPiece(vocabulary), tuple(TAGS), provenance
+        )
     except (ValueError, TokenizerError) as e:
         raise ConvertError(f"{path}: {e}") from e
     return model, notes
@@ -120,7 +123,7 @@ def _sha256(path: str | os.PathLike) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = cli.parser(
+    parser = command.parser(
         "exif_jax.convert",
         "Makes a release file of the paper's published checkpoint (wrapper*.pth), or "
         "of the pruned form of it that PhotoHolmes keeps. The file is read without running "
@@ -153,11 +156,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         vocabulary = args.vocab.read_bytes() if args.vocab else b""
         model, notes = convert(args.checkpoint, vocabulary, args.patch_size)
-        release.save_model(model, args.out, args.dtype)
-    except (ConvertError, TorchFileError, TokenizerError, release.ReleaseError) as e:
-        return cli.fail(e)
+        release_file.save_model(model, args.out, args.dtype)
+    except (ConvertError, TorchFileError, TokenizerError, release_file.ReleaseError) as e:
+        return command.fail(e)
     except OSError as e:
-        return cli.fail(f"{e.filename or args.out}: {e.strerror or e}")
+        return command.fail(f"{e.filename or args.out}: {e.strerror or e}")
     for note in notes:
         print(note, file=sys.stderr)
     if not args.vocab:
@@ -167,4 +170,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    cli.leave(main())
+    command.leave(main())

@@ -14,16 +14,19 @@ from collections.abc import Iterable, Sequence
 
 from tqdm import tqdm
 
-from exif_jax import cli, evaluation, evaluation_report, photoholmes, report
-from exif_jax.atomic import write_bytes
-from exif_jax.baselines import BASELINES
-from exif_jax.evaluation import Detector, Finding, Row
-from exif_jax.forensic_datasets import DatasetError, Sample, read_folder, read_mask
-from exif_jax.localization import METHOD_HELP, METHODS, Settings
-from exif_jax.photo import read_photo
-from exif_jax.public_datasets import DATASETS, read_public
-from exif_jax.report import printable
-from exif_jax.splice_metrics import METRICS
+from exif_jax.cli import command
+from exif_jax.evaluation import photoholmes, runner, tables
+from exif_jax.evaluation.baselines import BASELINES
+from exif_jax.evaluation.datasets import DatasetError, Sample, read_folder, read_mask
+from exif_jax.evaluation.public_datasets import DATASETS, read_public
+from exif_jax.evaluation.runner import Detector, Finding, Row
+from exif_jax.evaluation.splice_metrics import METRICS
+from exif_jax.forensics.localization import METHOD_HELP, METHODS, Settings
+from exif_jax.io.atomic import write_bytes
+from exif_jax.io.text import json_bytes, printable
+from exif_jax.reading.photo import read_photo
+from exif_jax.reports import outputs
+from exif_jax.reports.render import png_bytes
 
 ROWS = "rows.jsonl"
 TEXT = "text"
@@ -44,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"{len(datasets)} --dataset need as many --root; there are {len(args.root)}")
     if not (args.json or args.output):
         parser.error("give --json FILE, --output DIR or both, or there is nowhere to write to")
-    from exif_jax.release import ReleaseError
+    from exif_jax.weights.release_file import ReleaseError
 
     target = pathlib.Path(args.json) if args.json else None
     output = pathlib.Path(args.output) if args.output else None
@@ -57,18 +60,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         ]
     except (DatasetError, ReleaseError, photoholmes.PhotoHolmesError) as e:
-        return cli.fail(printable(e))
+        return command.fail(printable(e))
     for folder in filter(None, [target and target.absolute().parent, output]):
-        if problem := report.prepare_folder(folder):
-            return cli.fail(problem)
+        if problem := outputs.prepare_folder(folder):
+            return command.fail(problem)
     if target and target.is_dir():
-        return cli.fail(f"{printable(target)}: is a folder; give --json the path of a file")
+        return command.fail(f"{printable(target)}: is a folder; give --json the path of a file")
 
     failures: list[str] = []
     try:
         rows = _evaluate(sets, detectors, output, failures)
         summaries = [
-            evaluation.summarize(
+            runner.summarize(
                 [r for r in rows if (r["dataset"], r["key"]) == (title, detector.key)],
                 title,
                 detector.name,
@@ -76,30 +79,30 @@ def main(argv: Sequence[str] | None = None) -> int:
             for title, _ in sets
             for detector in detectors
         ]
-        table = [evaluation_report.HEADER, *map(evaluation_report.cells, summaries)]
+        table = [tables.HEADER, *map(tables.cells, summaries)]
         if target:
-            write_bytes(target, report.json_bytes(_facts(about, summaries, rows)))
+            write_bytes(target, json_bytes(_facts(about, summaries, rows)))
         if output:
             _write_output(output, rows, table, sets, detectors[0], argv)
     except OSError as e:
-        return cli.fail(
+        return command.fail(
             f"cannot write the results ({e.strerror}); make room or choose another place"
         )
     for title, samples in sets:
         spliced = sum(sample.mask is not None for sample in samples)
         print(f"{printable(title)}: {spliced} spliced photos, {len(samples) - spliced} untouched")
     print(f"model {about['model']}")
-    short = [evaluation_report.cells(summary, intervals=False) for summary in summaries]
-    print(evaluation_report.text_table([evaluation_report.HEADER, *short]))
+    short = [tables.cells(summary, intervals=False) for summary in summaries]
+    print(tables.text_table([tables.HEADER, *short]))
     if failures:
         total = sum(len(samples) for _, samples in sets)
-        return cli.fail(f"{len(failures)} failures on {total} photos; the means leave them out")
+        return command.fail(f"{len(failures)} failures on {total} photos; the means leave them out")
     return 0
 
 
 def _detectors(args: argparse.Namespace) -> tuple[list[Detector], Row]:
     """What to measure, and what the JSON says of the first. Raises ReleaseError."""
-    from exif_jax.release import PRETRAINED, load_model
+    from exif_jax.weights.release_file import PRETRAINED, load_model
 
     methods, found = args.method or [METHODS[0]], []
     about: Row = {}
@@ -111,12 +114,12 @@ def _detectors(args: argparse.Namespace) -> tuple[list[Detector], Row]:
             name = stem if method == METHODS[0] else f"{stem}, {method}"
             name += f" ({model.id[:6]})" if name in {d.name for d in found} else ""
             found.append(
-                evaluation.of_text(model, name)
+                runner.of_text(model, name)
                 if method == TEXT
-                else evaluation.of_model(model, Settings(method=method), name)
+                else runner.of_model(model, Settings(method=method), name)
             )
     found += [photoholmes.detector(name) for name in args.photoholmes or []]
-    return found + [evaluation.of_map(name, f) for name, f in BASELINES.items()], about
+    return found + [runner.of_map(name, f) for name, f in BASELINES.items()], about
 
 
 def _titles(names: Sequence[str], roots: Sequence[str]) -> list[str]:
@@ -139,7 +142,7 @@ def _evaluate(
 ) -> list[Row]:
     """The rows of all datasets; with an output folder each is kept there as soon as it is known."""
     rows: list[Row] = []
-    with evaluation.open_rows(output and output / ROWS) as (known, write):
+    with runner.open_rows(output and output / ROWS) as (known, write):
         for title, samples in sets:
             progress = tqdm(samples, unit="photo", desc=printable(title))
 
@@ -147,7 +150,7 @@ def _evaluate(
                 failures.append(message)
                 progress.write(f"error: {message}; skipped", file=sys.stderr)
 
-            rows += evaluation.evaluate(progress, title, detectors, failed, known, write)
+            rows += runner.evaluate(progress, title, detectors, failed, known, write)
     return rows
 
 
@@ -179,7 +182,7 @@ def _write_output(
     detector: Detector,
     argv: Sequence[str] | None,
 ) -> None:
-    write_bytes(output / "rows.csv", evaluation_report.csv_bytes(rows))
+    write_bytes(output / "rows.csv", tables.csv_bytes(rows))
     words = sys.argv[1:] if argv is None else argv
     command = f"python -m exif_jax.evaluate {shlex.join(words)}"
     photos = " ".join(
@@ -187,13 +190,13 @@ def _write_output(
         f"{sum(s.mask is None for s in samples)} untouched."
         for title, samples in sets
     )
-    text = evaluation_report.markdown(table, command, photos)
+    text = tables.markdown(table, command, photos)
     write_bytes(output / "table.md", text.encode("utf-8", "replace"))
     for title, samples in sets:
         named = {sample.name: sample for sample in samples}
         of_first = [r for r in rows if r["dataset"] == title and r["key"] == detector.key]
         cases = []
-        for place, row in evaluation_report.best_median_worst(of_first):
+        for place, row in tables.best_median_worst(of_first):
             sample = named[row["image"]]
             pixels = read_photo(sample.image).pixels
             found: Finding = detector.find(pixels, sample.image)
@@ -202,13 +205,13 @@ def _write_output(
             caption = f"{place} {row['image']}: AP {row['ap']:.3f}, score {row['score']:.3f}"
             cases.append((caption.strip(), pixels, mask, found.map))
         if cases:
-            name = report.output_names([pathlib.Path(f"{title}.x")])[0]
-            sheet = evaluation_report.contact_sheet(cases)
-            write_bytes(output / f"{name}.sheet.png", report.png_bytes(sheet))
+            name = outputs.output_names([pathlib.Path(f"{title}.x")])[0]
+            sheet = tables.contact_sheet(cases)
+            write_bytes(output / f"{name}.sheet.png", png_bytes(sheet))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = cli.parser(
+    parser = command.parser(
         "exif_jax.evaluate",
         "Scores models on spliced photos with masks, beside four baselines that know "
         "nothing of cameras. ap, f1 (best threshold) and auc are over pixels and oriented: high "
@@ -227,7 +230,7 @@ def _parser() -> argparse.ArgumentParser:
         "same\ncommand goes on where it stopped), rows.csv, table.md, DATASET.sheet.png (best, "
         "median\nand worst cases: photo, mask, map).\n\n"
         "exit codes: 0 all photos scored, 1 some or all skipped (the messages say why), "
-        "2 wrong usage\n" + cli.QUIET,
+        "2 wrong usage\n" + command.QUIET,
     )
     add = parser.add_argument
     add("--dataset", choices=NAMES, action="append", metavar="NAME",
@@ -251,4 +254,4 @@ def _wrapped(names: Iterable[str]) -> str:
 
 
 if __name__ == "__main__":
-    cli.leave(main())
+    command.leave(main())

@@ -24,16 +24,18 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from exif_jax import affinity, cli, cut, localization
-from exif_jax.atomic import write_bytes
-from exif_jax.calibration import share_above
-from exif_jax.localization import Settings
+from exif_jax.cli import command
+from exif_jax.forensics import affinity, clustering, localization
+from exif_jax.forensics.calibration import share_above
+from exif_jax.forensics.localization import Settings
+from exif_jax.io.atomic import write_bytes
+from exif_jax.io.text import printable
 from exif_jax.models.dual_encoder import embed_images
-from exif_jax.processing import roughness
-from exif_jax.report import prepare_folder, printable
+from exif_jax.reading.pixels import roughness
+from exif_jax.reports.outputs import prepare_folder
 
 if TYPE_CHECKING:
-    from exif_jax.release import Model
+    from exif_jax.weights.release_file import Model
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 _AT_ONCE = 32  # patches; as many as a CPU's cache likes
@@ -92,7 +94,7 @@ def photo_to_map(
 
         z_KxBxD = jax.lax.map(embed, origins_KxBx2)
         z_PxD = z_KxBxD.reshape(-1, z_KxBxD.shape[-1])[: grid.num_patches]
-        cells, parts_P, distance = cut.spatial_cut(z_PxD, grid)
+        cells, parts_P, distance = clustering.spatial_cut(z_PxD, grid)
         gap = localization.roughness_gap(roughness(photo), parts_P, grid)
         textured = ~localization.is_flat(photo)
         score = jnp.where(textured, localization.discounted(distance, gap), 0.0)
@@ -155,21 +157,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     args = _parser().parse_args(argv)
     out = pathlib.Path(args.out)
-    from exif_jax.release import ReleaseError, load_model
+    from exif_jax.weights.release_file import ReleaseError, load_model
 
     try:
         model = load_model(*filter(None, [args.model]))
         if problem := prepare_folder(out):
-            return cli.fail(problem)
+            return command.fail(problem)
         for name, make in _files(model, args.size, args.onnx):
             print(f"{name} ...", file=sys.stderr)
             data = make()
             write_bytes(out / name, data)
             print(f"{out / name}: {len(data) / 1e6:.1f} MB")
     except (ReleaseError, ExportError) as e:
-        return cli.fail(printable(e))
+        return command.fail(printable(e))
     except OSError as e:
-        return cli.fail(f"{printable(out)}: {e.strerror}; make room or choose another folder")
+        return command.fail(f"{printable(out)}: {e.strerror}; make room or choose another folder")
     return 0
 
 
@@ -198,7 +200,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = cli.parser(
+    parser = command.parser(
         "exif_jax.export",
         "Writes a model for programs without this package, its weights included: "
         "embedder.stablehlo (patches to embeddings) and map_WIDTHxHEIGHT.stablehlo for each "
@@ -227,4 +229,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    cli.leave(main())
+    command.leave(main())

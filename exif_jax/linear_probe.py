@@ -19,14 +19,14 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from exif_jax import cli
-from exif_jax.atomic import write_bytes
-from exif_jax.embed import embed_tiles
-from exif_jax.forensic_datasets import DatasetError, photos_in
-from exif_jax.photo import PhotoError, read_photo
-from exif_jax.public_datasets import DATASETS, read_public
-from exif_jax.release import PRETRAINED, Model, ReleaseError, load_model
-from exif_jax.report import json_bytes, printable
+from exif_jax.cli import command
+from exif_jax.evaluation.datasets import DatasetError, photos_in
+from exif_jax.evaluation.public_datasets import DATASETS, read_public
+from exif_jax.forensics.embed import embed_tiles
+from exif_jax.io.atomic import write_bytes
+from exif_jax.io.text import json_bytes, printable
+from exif_jax.reading.photo import PhotoError, read_photo
+from exif_jax.weights.release_file import PRETRAINED, Model, ReleaseError, load_model
 
 SIDE = 224
 CLASSES = 20
@@ -117,12 +117,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         model = load_model(args.model)
         if model.patch_size > SIDE:
-            return cli.fail(
+            return command.fail(
                 f"the model's patches of {model.patch_size} px do not fit into {SIDE} px"
             )
         results = (_splices if args.task == "splices" else _radial)(args, model)
     except (DatasetError, ReleaseError) as e:
-        return cli.fail(printable(e))
+        return command.fail(printable(e))
     print(f"model {model.id}; {SPLITS} random splits, {HELD_OUT:.0%} held out")
     for name, result in results.items():
         figures = "  ".join(f"{key} {value:.3f}" for key, value in result.items())
@@ -131,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             write_bytes(args.json, json_bytes({"model": model.id, "results": results}))
         except OSError as e:
-            return cli.fail(f"{printable(args.json)}: cannot be written ({e.strerror})")
+            return command.fail(f"{printable(args.json)}: cannot be written ({e.strerror})")
     return 0
 
 
@@ -177,11 +177,11 @@ def _radial(args: argparse.Namespace, model: Model) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = cli.parser(
+    parser = command.parser(
         "exif_jax.linear_probe",
         "Trains a logistic regression on a model's frozen embeddings, as the paper "
         "does, and prints its accuracy on held-out photos.",
-        "exit codes: 0 done, 1 unreadable model or photos, 2 wrong usage. " + cli.QUIET,
+        "exit codes: 0 done, 1 unreadable model or photos, 2 wrong usage. " + command.QUIET,
     )
     tasks = parser.add_subparsers(dest="task", required=True)
     splices = tasks.add_parser("splices", help="spliced against untouched photos, at 224 px")
@@ -201,4 +201,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    cli.leave(main())
+    command.leave(main())

@@ -16,14 +16,16 @@ import numpy as np
 from PIL import Image, ImageFilter
 from tqdm import tqdm
 
-from exif_jax import cli, evaluation, evaluation_report, report
-from exif_jax.atomic import write_bytes
+from exif_jax.cli import command
 from exif_jax.evaluate import NAMES, ROWS, read_dataset
-from exif_jax.evaluation import Change, Row
-from exif_jax.forensic_datasets import DatasetError
-from exif_jax.localization import METHOD_HELP, METHODS, Settings
-from exif_jax.processing import Jpeg, compress
-from exif_jax.report import printable
+from exif_jax.evaluation import runner, tables
+from exif_jax.evaluation.datasets import DatasetError
+from exif_jax.evaluation.runner import Change, Row
+from exif_jax.forensics.localization import METHOD_HELP, METHODS, Settings
+from exif_jax.io.atomic import write_bytes
+from exif_jax.io.text import json_bytes, printable
+from exif_jax.reading.pixels import Jpeg, compress
+from exif_jax.reports import outputs
 
 
 class Distortion(NamedTuple):
@@ -166,8 +168,8 @@ def picture(untouched: Sequence[Row], rows: dict[tuple[str, str], Row], names: S
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     args = _parser().parse_args(argv)
-    from exif_jax.baselines import BASELINES
-    from exif_jax.release import PRETRAINED, ReleaseError, load_model
+    from exif_jax.evaluation.baselines import BASELINES
+    from exif_jax.weights.release_file import PRETRAINED, ReleaseError, load_model
 
     output = pathlib.Path(args.output)
     try:
@@ -175,37 +177,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         path = args.model or str(PRETRAINED)
         model = load_model(path)
     except (DatasetError, ReleaseError) as e:
-        return cli.fail(printable(e))
-    if problem := report.prepare_folder(output):
-        return cli.fail(problem)
+        return command.fail(printable(e))
+    if problem := outputs.prepare_folder(output):
+        return command.fail(problem)
     detectors = [
-        evaluation.of_model(model, Settings(method=args.method), pathlib.Path(path).stem),
-        evaluation.of_map("error level", BASELINES["error level"]),
+        runner.of_model(model, Settings(method=args.method), pathlib.Path(path).stem),
+        runner.of_map("error level", BASELINES["error level"]),
     ]
     failures: list[str] = []
     as_it_is = Distortion("as it is", 0, "", lambda pixels, mask: (pixels, mask))
     summaries: dict[tuple[str, str], Row] = {}
     try:
-        with evaluation.open_rows(output / ROWS) as (known, write):
+        with runner.open_rows(output / ROWS) as (known, write):
             progress = tqdm(total=(1 + len(DISTORTIONS)) * len(samples), unit="photo")
             for distortion in (as_it_is, *DISTORTIONS):
                 title = f"{distortion.kind} {distortion.label}".strip()
                 rows: list[Row] = []
                 for sample in samples:
-                    rows += evaluation.evaluate(
+                    rows += runner.evaluate(
                         [sample], title, detectors, failures.append, known, write, distortion.change
                     )
                     progress.update()
                 for detector in detectors:
                     own = [row for row in rows if row["key"] == detector.key]
-                    summaries[detector.name, title] = evaluation.summarize(
-                        own, title, detector.name
-                    )
+                    summaries[detector.name, title] = runner.summarize(own, title, detector.name)
         for message in dict.fromkeys(failures):
             print(f"error: {message}; skipped", file=sys.stderr)
         _write(output, summaries, [detector.name for detector in detectors], model.id)
     except OSError as e:
-        return cli.fail(
+        return command.fail(
             f"cannot write the results ({e.strerror}); make room or choose another place"
         )
     return int(bool(failures))
@@ -214,11 +214,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _write(
     output: pathlib.Path, summaries: dict[tuple[str, str], Row], names: Sequence[str], model: str
 ) -> None:
-    table = [evaluation_report.HEADER]
-    table += [evaluation_report.cells(s, intervals=False) for s in summaries.values()]
-    print(evaluation_report.text_table(table))
+    table = [tables.HEADER]
+    table += [tables.cells(s, intervals=False) for s in summaries.values()]
+    print(tables.text_table(table))
     facts: dict[str, Any] = {"model": model, "results": list(summaries.values())}
-    write_bytes(output / "robustness.json", report.json_bytes(facts))
+    write_bytes(output / "robustness.json", json_bytes(facts))
     figure = picture([summaries[name, "as it is"] for name in names], summaries, names)
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=110)
@@ -226,7 +226,7 @@ def _write(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = cli.parser(
+    parser = command.parser(
         "exif_jax.robustness",
         "Localises spliced and untouched photos as they are and after compression, "
         "rescaling, blur, noise, and chains like those of social networks and screenshots; draws "
@@ -235,7 +235,7 @@ def _parser() -> argparse.ArgumentParser:
         "DIR of --output: robustness.png, robustness.json, rows.jsonl.\n"
         "example: python -m exif_jax.robustness --root splices --output robustness\n"
         "exit codes: 0 all photos scored, 1 some or all skipped (the messages say why), "
-        "2 wrong usage\n" + cli.QUIET,
+        "2 wrong usage\n" + command.QUIET,
     )
     add = parser.add_argument
     add("--dataset", choices=NAMES, default="folder", metavar="NAME",
@@ -249,4 +249,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    cli.leave(main())
+    command.leave(main())

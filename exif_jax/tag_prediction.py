@@ -12,13 +12,14 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
-from exif_jax import cli, records
-from exif_jax.atomic import write_bytes
-from exif_jax.embed import embed_exif, embed_tiles
-from exif_jax.exif import select_tags
-from exif_jax.release import PRETRAINED, Model, ReleaseError, load_model
-from exif_jax.report import json_bytes, printable
-from exif_jax.retrieval import retrieval_metrics, tag_metrics, tag_questions
+from exif_jax.cli import command
+from exif_jax.data import records
+from exif_jax.evaluation.retrieval import retrieval_metrics, tag_metrics, tag_questions
+from exif_jax.forensics.embed import embed_exif, embed_tiles
+from exif_jax.io.atomic import write_bytes
+from exif_jax.io.text import json_bytes, printable
+from exif_jax.reading.exif import select_tags
+from exif_jax.weights.release_file import PRETRAINED, Model, ReleaseError, load_model
 
 PER_TAG = ("tag_accuracy", "tag_chance", "tag_retrieval", "tag_prevalence")
 
@@ -29,7 +30,7 @@ def predict(model: Model, folder: str, split: str = "validation") -> dict[str, f
     A photo is the mean embedding of tiles over its first region; its text all its tags.
 
     Raises:
-        exif_jax.records.RecordError: the folder holds no records, or damaged ones.
+        exif_jax.data.records.RecordError: the folder holds no records, or damaged ones.
     """
     reader = records.RecordReader(folder, split)
     chosen = [records.decode_record(reader[numbers[0]]) for numbers in reader.photos()]
@@ -48,12 +49,12 @@ def predict(model: Model, folder: str, split: str = "validation") -> dict[str, f
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = cli.parser(
+    parser = command.parser(
         "exif_jax.tag_prediction",
         "Finds each photo's EXIF among all and each EXIF's photo, and names every "
         "tag's value zero-shot, on photos of cameras outside training. Beside each figure: what "
         "the most frequent value, or a random order, would give.",
-        "exit codes: 0 done, 1 unreadable model or records, 2 wrong usage. " + cli.QUIET,
+        "exit codes: 0 done, 1 unreadable model or records, 2 wrong usage. " + command.QUIET,
     )
     add = parser.add_argument
     add("--records", required=True, metavar="DIR", help="of data_prep.photos")
@@ -69,9 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.json:
             write_bytes(args.json, json_bytes({"model": model.id} | found))
     except (ReleaseError, records.RecordError, ValueError) as e:
-        return cli.fail(printable(e))
+        return command.fail(printable(e))
     except OSError as e:
-        return cli.fail(f"{printable(args.json)}: cannot be written ({e.strerror})")
+        return command.fail(f"{printable(args.json)}: cannot be written ({e.strerror})")
     print(f"model {model.id}, {found['photos']:.0f} photos")
     for name in ("image_to_exif", "exif_to_image"):
         shares = "  ".join(f"recall@{k} {found[f'{name}_r{k}']:.3f}" for k in (1, 5, 10))
@@ -86,4 +87,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    cli.leave(main())
+    command.leave(main())

@@ -33,31 +33,33 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
 
-from exif_jax import cli, processes, release, sharding, train_state, validation
-from exif_jax.atomic import write_bytes
-from exif_jax.checkpoint import CheckpointError, Checkpoints
-from exif_jax.data import PatchData, patches_per_photo
-from exif_jax.files import is_url
-from exif_jax.forensic_datasets import DatasetError
-from exif_jax.input_pipeline import batches, choose_reader, prefetch
-from exif_jax.localization import LocalizeError
-from exif_jax.metrics_writer import MetricsError, MetricsWriter
+from exif_jax.cli import command
+from exif_jax.data.dataset import PatchData, patches_per_photo
+from exif_jax.data.input_pipeline import batches, choose_reader, prefetch
+from exif_jax.data.records import RecordError
+from exif_jax.data.records_folder import DataError, load_tokenizer
+from exif_jax.data.tokenizer import TokenizerError
+from exif_jax.evaluation.datasets import DatasetError
+from exif_jax.forensics.localization import LocalizeError
+from exif_jax.io.atomic import write_bytes
+from exif_jax.io.files import is_url
 from exif_jax.models import dual_encoder
-from exif_jax.optim import learning_rate
-from exif_jax.photo import PhotoError
-from exif_jax.records import RecordError
-from exif_jax.records_folder import DataError, load_tokenizer
-from exif_jax.report import png_bytes
-from exif_jax.starting_points import StartError, begin_from, read_image_encoder
-from exif_jax.tokenizer import TokenizerError
-from exif_jax.torch_file import TorchFileError
-from exif_jax.train_config import (
+from exif_jax.reading.photo import PhotoError
+from exif_jax.reports.render import png_bytes
+from exif_jax.training import distributed, sharding, train_state, validation
+from exif_jax.training.checkpoint import CheckpointError, Checkpoints
+from exif_jax.training.config import (
     TrainError,
     check_config,
     make_model_config,
     make_recipe,
     prepare_workdir,
 )
+from exif_jax.training.initialization import StartError, begin_from, read_image_encoder
+from exif_jax.training.metrics_writer import MetricsError, MetricsWriter
+from exif_jax.training.optimizer import learning_rate
+from exif_jax.weights import release_file
+from exif_jax.weights.torch_file import TorchFileError
 
 PROFILE_AFTER = 5  # steps of a start that a trace leaves out: compilation is not what one looks for
 
@@ -80,7 +82,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.fsdp)
     batch_size, num_steps = config.train.batch_size, config.train.num_steps
     sharding.check_batch(mesh, batch_size // config.data.patches_per_text)
-    start = release.load_model(config.train.init_model) if config.train.init_model else None
+    start = release_file.load_model(config.train.init_model) if config.train.init_model else None
     # Weights of a text encoder are nothing without the tokenizer that they were trained with.
     if start and ("text" in config.train.init_parts or not config.train.init_parts):
         tokenizer = start.tokenizer
@@ -106,10 +108,10 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
         fresh = dual_encoder.param_shapes(model_config)
         begin_from(fresh, start, config.train.init_parts, config.train.init_model)
     splices = validation.read_splices(config.eval.splices)
-    with processes.first_goes_ahead("workdir") as first:
+    with distributed.first_goes_ahead("workdir") as first:
         if first:
             prepare_workdir(workdir, config)
-    if blind := processes.blind_to(workdir / "config.json"):
+    if blind := distributed.blind_to(workdir / "config.json"):
         raise TrainError(
             f"{workdir}: the first process made this folder and process {blind[0]} does not see it "
             f"({len(blind)} of {jax.process_count()} do not); --workdir must be one folder that "
@@ -124,7 +126,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
     state_sharding = sharding.state_sharding(mesh, shapes)
     state = jax.jit(init, out_shardings=state_sharding)(key)
     if start or config.train.init_image:
-        params = processes.fetch(mesh, state.params)
+        params = distributed.fetch(mesh, state.params)
         if start:
             params = begin_from(params, start, config.train.init_parts, config.train.init_model)
         if config.train.init_image:
@@ -145,11 +147,11 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
     step_fn = train_state.jit_step(recipe, mesh, state_sharding)
     validate = validation.make_validation(config, validation_data, model_config, mesh)
 
-    def model_of(state, results: dict[str, float]) -> release.Model:
+    def model_of(state, results: dict[str, float]) -> release_file.Model:
         """What would be released at this step: the averaged weights where there are any."""
-        return release.Model(
+        return release_file.Model(
             config=model_config,
-            params=processes.fetch(mesh, state.ema or state.params),
+            params=distributed.fetch(mesh, state.ema or state.params),
             tokenizer=tokenizer,
             tags=train_data.tags,
             provenance={
@@ -187,7 +189,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
             return best
         model = model_of(state, results)
         if first:
-            release.save_model(model, workdir / "best.safetensors")
+            release_file.save_model(model, workdir / "best.safetensors")
         return results[name]
 
     def due(done: int, every: int) -> bool:
@@ -201,7 +203,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
         if checkpoints.latest_step() is not None:
             state = checkpoints.restore(shapes, state_sharding)
         first_step = int(state.step)
-        told_to_stop = stack.enter_context(processes.told_to_stop())
+        told_to_stop = stack.enter_context(distributed.told_to_stop())
         project = config.train.wandb_project
         settings = settings_to_publish(config)
         writer = MetricsWriter(workdir, first_step, not first, project, settings)
@@ -211,7 +213,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
         if first_step == 0:
             model = model_of(state, results)
             if first:
-                release.save_model(model, workdir / "untrained.safetensors")
+                release_file.save_model(model, workdir / "untrained.safetensors")
             best = keep_best(state, results, best)
         last_log, log_time, waited = first_step, time.monotonic(), 0.0
 
@@ -260,11 +262,11 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
             if stop or due(done, config.train.save_every):
                 checkpoints.save(done, state)
             if stop and done < num_steps:
-                raise processes.Preempted(f"stopped by SIGTERM; step {done} is saved")
+                raise distributed.Preempted(f"stopped by SIGTERM; step {done} is saved")
 
     model = model_of(state, results)
     if first:
-        release.save_model(model, workdir / "model.safetensors")
+        release_file.save_model(model, workdir / "model.safetensors")
     tell(f"wrote {workdir / 'model.safetensors'}")
     return results
 
@@ -273,7 +275,7 @@ def best_so_far(path: pathlib.Path, name: str) -> float:
     """What the best validation of this run's earlier starts was, by the file that it left."""
     if not name or not path.exists():
         return -math.inf
-    return float(release.load_model(path).provenance["validation"].get(name, -math.inf))
+    return float(release_file.load_model(path).provenance["validation"].get(name, -math.inf))
 
 
 def _without_folders(value: Any) -> Any:
@@ -292,8 +294,8 @@ def settings_to_publish(config: ConfigDict) -> dict:
 
 EXPECTED = (
     *(TrainError, DataError, CheckpointError, RecordError, TokenizerError, DatasetError),
-    *(sharding.MeshError, release.ReleaseError, StartError, TorchFileError, MetricsError),
-    *(processes.JoinError, PhotoError, LocalizeError),
+    *(sharding.MeshError, release_file.ReleaseError, StartError, TorchFileError, MetricsError),
+    *(distributed.JoinError, PhotoError, LocalizeError),
 )
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/vit_b.py.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, metrics and the model.")
@@ -317,21 +319,21 @@ def parse_flags(argv: list[str]) -> list[str]:
     except AttributeError as e:
         if not (e.args and isinstance(e.args[0], KeyError)):
             raise
-        sys.exit(cli.fail(f"the config has no field {e.args[0].args[0]}", 2))
+        sys.exit(command.fail(f"the config has no field {e.args[0].args[0]}", 2))
     except (flags.Error, OSError) as e:
-        sys.exit(cli.fail(f"{e}\n--help tells the flags", 2))
+        sys.exit(command.fail(f"{e}\n--help tells the flags", 2))
 
 
 def main(argv: list[str]) -> None:
     """The command, after its flags are parsed; ends the process where it fails."""
     if len(argv) > 1:
-        sys.exit(cli.fail(f"unexpected argument {argv[1]!r}; flags look like --workdir=DIR", 2))
+        sys.exit(command.fail(f"unexpected argument {argv[1]!r}; flags look like --workdir=DIR", 2))
     if is_url(_WORKDIR.value):
-        sys.exit(cli.fail(f"--workdir={_WORKDIR.value}: must be a folder; mount the bucket", 2))
+        sys.exit(command.fail(f"--workdir={_WORKDIR.value}: must be a folder; mount the bucket", 2))
     try:
-        processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+        distributed.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
         train(_CONFIG.value, pathlib.Path(_WORKDIR.value))
-    except processes.Preempted as e:
+    except distributed.Preempted as e:
         print(f"{e}: the same command goes on from there", file=sys.stderr)
         sys.exit(128 + signal.SIGTERM)
     except CheckpointError as e:

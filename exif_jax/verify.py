@@ -1,269 +1,30 @@
-"""Whether the pixels agree with what the file says of them: `exif_jax.verify(path)`, the command.
+"""The command that compares a photo's pixels with the EXIF in its file.
 
 python -m exif_jax.verify photo.jpg
-
-The patches' mean embedding is compared with the EXIF texts of a bank of photos that travels with
-the model. That gives, for every tag, what the pixels look like ("about ISO 1600"), and, for the
-file's own EXIF, how well it fits beside other photos' EXIF and beside what untouched photos of
-unknown cameras show. Paper: section 4.4 asks the same of image and text, for splices.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import os
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from exif_jax import bank as banks
-from exif_jax import batch, cli, command, report
-from exif_jax.atomic import write_bytes
-from exif_jax.calibration import agreement_band, agreement_p_value
-from exif_jax.embed import embed_exif
-from exif_jax.photo import Photo, read_photo
+from exif_jax.cli import batch, command, photo_command
+from exif_jax.forensics.localization import LocalizeError, Settings, localize
+from exif_jax.forensics.verification import (
+    Verification,
+    VerifyError,
+    as_json,
+    bank_of,
+    verify_embeddings,
+)
+from exif_jax.io.atomic import write_bytes
+from exif_jax.io.text import json_bytes, printable
+from exif_jax.reading.photo import Photo
+from exif_jax.reports import outputs
 
 if TYPE_CHECKING:
-    from exif_jax.release import Model
-
-# A value is doubted where the pixels make it three times rarer than it is in the bank.
-_DOUBTED = 1 / 3
-NO_EXIF = "the file says nothing of the camera, so there is nothing to verify"
-FLAT = "the photo is flat: it shows no texture, so its pixels say nothing of the camera"
-
-
-class VerifyError(ValueError):
-    """Pixels and EXIF cannot be compared; the message says why and what to do."""
-
-
-@dataclasses.dataclass(frozen=True)
-class TagFinding:
-    """What the pixels say of one tag.
-
-    Attributes:
-        tag: its name.
-        value: as the file says it; "" where the file does not.
-        says: "agrees", "disagrees" or "cannot tell".
-        probability: of the file's value, by the pixels; None where the bank does not know it.
-        preferred: the most probable values with their probabilities, best first. Numbers of tags
-            like ISO are rounded to a geometric row and start with "~".
-        skill: AUC on cameras that the model never saw: the chance that a photo's own value gets
-            more from the pixels than another photo's. 0.5 is none.
-    """
-
-    tag: str
-    value: str
-    says: str
-    probability: float | None
-    preferred: tuple[tuple[str, float], ...]
-    skill: float | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Verification:
-    """What the pixels say of a file's EXIF.
-
-    Attributes:
-        agreement: how much better the pixels fit the file's tags than tags in general, in nats;
-            None where the file has no tag that the bank knows.
-        rank: how many EXIF of the bank's `bank_size` photos the pixels fit better than the file's.
-        p_value: how often an untouched photo agrees with its own EXIF this little.
-        band: "no contradiction", "weak doubt", "strong doubt"; None where not calibrated.
-        summary: all that in a sentence.
-        tags: the file's tags, with what the pixels say of them.
-        looks_like: tags on which the model has shown skill, with what the pixels look like.
-        closest: cameras of the bank with their probabilities, best first.
-    """
-
-    agreement: float | None
-    rank: int | None
-    bank_size: int
-    p_value: float | None
-    band: str | None
-    summary: str
-    tags: tuple[TagFinding, ...]
-    looks_like: tuple[TagFinding, ...]
-    closest: tuple[tuple[str, float], ...]
-
-
-def verify(
-    photo: Photo | str | os.PathLike, model: Model | str | os.PathLike | None = None
-) -> Verification:
-    """Compares a photo's pixels with its own EXIF.
-
-    Args:
-        photo: as `exif_jax.read_photo` gives it, or a path.
-        model: a loaded model, or the path of its release file; the weights that ship where None.
-
-    Raises:
-        VerifyError: the model carries no bank of EXIF texts.
-        exif_jax.localize.LocalizeError: the photo is smaller than a patch.
-        exif_jax.photo.PhotoError: the file cannot be read as a photo.
-        exif_jax.release.ReleaseError: the model cannot be read.
-    """
-    from exif_jax.localize import localize, resolve_model
-
-    model = resolve_model(model)
-    if not isinstance(photo, Photo):
-        photo = read_photo(photo)
-    bank_of(model)  # refuses a model without one before the long part
-    found = localize(photo.pixels, model)
-    return verify_embeddings(found.embeddings, photo.exif, model, flat=bool(found.flat))
-
-
-def verify_embeddings(
-    z_PxD: np.ndarray, exif: Mapping[str, str], model: Model, flat: bool = False
-) -> Verification:
-    """`verify` where the patches are embedded already.
-
-    Args:
-        z_PxD: unit rows, float32.
-        exif: canonical tags of the file.
-        model: with a calibration.
-        flat: the photo shows no texture: nothing is said of it.
-
-    Raises:
-        VerifyError: the model carries no bank of EXIF texts.
-    """
-    bank, texts_NxD = bank_of(model)
-    calibration = model.calibration
-    if flat:
-        return Verification(None, None, len(bank.photos), None, None, FLAT, (), (), ())
-    mean_D = z_PxD.mean(axis=0, dtype=np.float64)
-    cosines_N = texts_NxD @ (mean_D / max(float(np.linalg.norm(mean_D)), 1e-12))
-    posterior_N = banks.photo_posterior(cosines_N, bank, _scale(model))
-    posteriors = banks.tag_posteriors(posterior_N, bank)
-    skills = calibration.get("skill", {})
-
-    def finding(tag: str) -> TagFinding:
-        return _finding(tag, exif.get(tag, ""), posteriors[tag], skills.get(tag, {}))
-
-    known = [tag for tag in exif if tag in posteriors]
-    agreement = rank = p_value = None
-    if known:
-        agreement = banks.agreement(posteriors, exif)
-        rank = sum(banks.agreement(posteriors, other) > agreement for other in bank.photos)
-        p_value = agreement_p_value(calibration, agreement)
-    telling = sorted(
-        (t for t in posteriors if skilled(skills.get(t))), key=lambda t: -skills[t]["auc"]
-    )
-    band = agreement_band(p_value)
-    tags = tuple(map(finding, known))
-    return Verification(
-        agreement=agreement,
-        rank=rank,
-        bank_size=len(bank.photos),
-        p_value=p_value,
-        band=band,
-        summary=_summary(band, p_value, tags) if known else NO_EXIF,
-        tags=tags,
-        looks_like=tuple(finding(tag) for tag in telling),
-        closest=_closest(posterior_N, bank),
-    )
-
-
-def _finding(
-    tag: str,
-    value: str,
-    values: Mapping[str, tuple[float, float]],
-    skill: Mapping[str, Any],
-) -> TagFinding:
-    ordered = sorted(values.items(), key=lambda item: -item[1][0])
-    preferred = tuple((name, round(p, 4)) for name, (p, _) in ordered[:3])
-    own = values.get(banks.coarse(tag, value))
-    says = "cannot tell"
-    if own is not None and skilled(skill):
-        ratio = own[0] / own[1]
-        says = "disagrees" if ratio < _DOUBTED else "agrees" if ratio >= 1 else "cannot tell"
-    probability = None if own is None else round(own[0], 4)
-    return TagFinding(tag, value, says, probability, preferred, skill.get("auc"))
-
-
-def skilled(skill: Mapping[str, Any] | None) -> bool:
-    """Whether a tag's measured skill is enough to speak of it."""
-    # The lower end of the interval, not the best guess: a tag counts once it has shown it.
-    return bool(skill) and skill["low"] > 0.5
-
-
-def _summary(band: str | None, p_value: float | None, tags: Sequence[TagFinding]) -> str:
-    doubted = [
-        f"{t.tag} {t.value} (pixels: {t.preferred[0][0]})" for t in tags if t.says == "disagrees"
-    ]
-    if band is None:
-        words = "how well the pixels fit the EXIF cannot be judged: the model is not calibrated"
-    elif band == "no contradiction":
-        words = "the pixels do not contradict the EXIF; that does not prove it"
-    else:
-        words = (
-            f"the pixels fit this EXIF badly ({band}): of untouched photos of unknown cameras "
-            f"about {100 * (p_value or 0):.0f} in 100 fit theirs as badly"
-        )
-    return words + (f". Least fitting: {'; '.join(doubted[:3])}" if doubted else "")
-
-
-def _closest(posterior_N: np.ndarray, bank: banks.Bank) -> tuple[tuple[str, float], ...]:
-    sums: dict[str, float] = {}
-    for photo, mass in zip(bank.photos, posterior_N, strict=True):
-        name = banks.camera(photo)
-        sums[name] = sums.get(name, 0.0) + float(mass)
-    best = sorted(sums.items(), key=lambda item: -item[1])[:5]
-    return tuple((name, round(mass, 4)) for name, mass in best if name)
-
-
-def posteriors_of(cosines_N: np.ndarray, bank: banks.Bank, model: Model):
-    """`bank.tag_posteriors` of a photo whose mean embedding has these cosines to the bank's."""
-    return banks.tag_posteriors(banks.photo_posterior(cosines_N, bank, _scale(model)), bank)
-
-
-def _scale(model: Model) -> float:
-    return float(np.exp(model.params["log_scale"]))
-
-
-def bank_of(model: Model) -> tuple[banks.Bank, np.ndarray]:
-    """The model's bank and its texts' embeddings, float32 [N, D]; read once per model.
-
-    Raises:
-        VerifyError: it carries no bank, or none that can be read.
-    """
-    if model.id not in _BANKS or not model.id:
-        if "bank" not in model.calibration:
-            raise VerifyError(
-                "the model carries no bank of EXIF texts; add one with python -m exif_jax.calibrate"
-            )
-        try:
-            bank = banks.from_json(model.calibration["bank"])
-            packed = model.calibration["bank"].get("embeddings")  # files of the first version: none
-            _BANKS[model.id] = (
-                bank,
-                banks.unpack(packed, len(bank.photos), model.config.embed_dim)
-                if packed
-                else embed_exif(bank.photos, model),
-            )
-        except banks.BankError as e:
-            raise VerifyError(str(e)) from e
-    return _BANKS[model.id]
-
-
-_BANKS: dict[str, tuple[banks.Bank, np.ndarray]] = {}
-
-
-def as_json(found: Verification) -> dict[str, Any]:
-    """The verification as plain types, for the JSON record and the report."""
-
-    def tag(finding: TagFinding) -> dict[str, Any]:
-        values = [{"value": value, "probability": p} for value, p in finding.preferred]
-        return dataclasses.asdict(finding) | {"preferred": values}
-
-    return dataclasses.asdict(found) | {
-        "tags": [tag(f) for f in found.tags],
-        "looks_like": [
-            {"tag": f.tag, "skill": f.skill, "values": tag(f)["preferred"]}
-            for f in found.looks_like
-        ],
-        "closest": [{"camera": name, "probability": p} for name, p in found.closest],
-    }
+    from exif_jax.weights.release_file import Model
 
 
 def as_text(found: Verification) -> str:
@@ -283,15 +44,12 @@ def as_text(found: Verification) -> str:
     for f in found.looks_like:
         values = ", ".join(f"{value} {p:.0%}" for value, p in f.preferred)
         lines.append(f"  looks like {f.tag}: {values} (skill {f.skill:.2f})")
-    return "\n".join(map(report.printable, lines))
+    return "\n".join(map(printable, lines))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    from exif_jax.localization import LocalizeError, Settings
-    from exif_jax.localize import localize
-
-    parser = cli.parser(
+    parser = command.parser(
         "exif_jax.verify",
         "Compares a photo's pixels with the EXIF in its file: whether the camera "
         "settings and make it names fit the traces in the pixels, beside how untouched photos fit "
@@ -302,9 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "  python -m exif_jax.verify photo.jpg\n"
         "  python -m exif_jax.verify folder/ --out checks --resume\n\n"
         "exit codes: 0 all photos done, 1 some failed (the messages say which and why), "
-        "2 wrong usage\n" + cli.QUIET,
+        "2 wrong usage\n" + command.QUIET,
     )
-    command.add_arguments(parser)
+    photo_command.add_arguments(parser)
     args = parser.parse_args(argv)
     settings = Settings()
 
@@ -315,16 +73,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             found = verify_embeddings(embedded.embeddings, photo.exif, model, embedded.flat)
         except (LocalizeError, VerifyError) as e:
             raise batch.Failed(str(e)) from e
-        facts = report.make_report(photo, shown, model.id, settings, embedded)
+        facts = outputs.make_report(photo, shown, model.id, settings, embedded)
         facts |= {"exif": photo.exif, "verify": as_json(found)}
-        write_bytes(out / f"{name}.verify.json", report.json_bytes(facts))
+        write_bytes(out / f"{name}.verify.json", json_bytes(facts))
         told = {key: facts["verify"][key] for key in ("agreement", "p_value", "band", "summary")}
         return told, f"{shown}\n{as_text(found)}"
 
-    return command.run(args, work, settings, "verify.json")
+    return photo_command.run(args, work, settings, "verify.json")
 
-
-command.make_callable(__name__, verify)
 
 if __name__ == "__main__":
-    cli.leave(main())
+    command.leave(main())

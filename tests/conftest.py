@@ -2,9 +2,13 @@
 
 import os
 import pathlib
+import sys
 import tempfile
 
 import pytest
+
+# Test modules share helpers across folders.
+sys.path += [str(p) for p in pathlib.Path(__file__).parent.rglob("*") if p.is_dir()]
 
 # All tests and the commands that they start share one cache of compiled code, which ends with the
 # session: they compile the same small steps again and again. Workers of xdist inherit it.

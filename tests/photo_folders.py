@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from exif_jax.records import RecordReader, decode_record
+from exif_jax.data.records import RecordReader, decode_record
 
 SECRETS = (b"SN-4711-SECRET", b"Erika Muster", b"do not tell", b"1999:12:31", b"MyHost")
 

@@ -1,8 +1,8 @@
-"""EXIF as Pillow's own reader sees it: an independent reference for `exif_jax.containers`."""
+"""EXIF as Pillow's own reader sees it: an independent reference for `exif_jax.reading.containers`."""
 
 from PIL import Image
 
-from exif_jax.exif import TAGS, from_values
+from exif_jax.reading.exif import TAGS, from_values
 
 POINTERS = {"ExifIFD": 0x8769, "InteropIFD": 0xA005}
 

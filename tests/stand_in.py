@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from exif_jax.data.wordpiece import WordPiece
 from exif_jax.models.dual_encoder import DualEncoderConfig, init_params
 from exif_jax.models.text import TextConfig
 from exif_jax.models.vit import ViTConfig
-from exif_jax.release import Model, save_model
-from exif_jax.wordpiece import WordPiece
+from exif_jax.weights.release_file import Model, save_model
 
 PATCH = 32
 CONFIG = DualEncoderConfig(

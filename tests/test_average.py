@@ -9,8 +9,8 @@ from tiny_model import random_params, tiny_config
 
 from data_prep.train_tokenizer import train_tokenizer
 from exif_jax.average import average, main
-from exif_jax.release import Model, flatten, load_model, save_model
-from exif_jax.tokenizer import Tokenizer
+from exif_jax.data.tokenizer import Tokenizer
+from exif_jax.weights.release_file import Model, flatten, load_model, save_model
 
 TAGS = ("Make", "Model")
 

@@ -8,11 +8,11 @@ import pytest
 from small_disk import read_only
 
 from data_prep import photos, simulate, train_tokenizer
-from exif_jax import bank as banks
 from exif_jax.calibrate import main, measure_skill
-from exif_jax.embed import embed_exif
-from exif_jax.release import Model, load_model, save_model
-from exif_jax.tokenizer import Tokenizer
+from exif_jax.data.tokenizer import Tokenizer
+from exif_jax.forensics import reference_set as banks
+from exif_jax.forensics.embed import embed_exif
+from exif_jax.weights.release_file import Model, load_model, save_model
 
 
 def example(informative, cameras=12, seed=0):

@@ -8,8 +8,8 @@ import jax
 import pytest
 
 from configs import ablations, vit_ti_128, vit_ti_cpu
-from exif_jax import sharding, train_state
-from exif_jax.train_config import check_config, make_model_config, make_recipe
+from exif_jax.training import sharding, train_state
+from exif_jax.training.config import check_config, make_model_config, make_recipe
 
 NAMES = sorted(p.stem for p in (pathlib.Path(__file__).parents[1] / "configs").glob("[!_]*.py"))
 MESH = sharding.make_mesh(-1, 1)

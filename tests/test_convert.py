@@ -10,10 +10,10 @@ from PIL import Image
 from tiny_model import relative_error
 
 from exif_jax import convert, localize
-from exif_jax.embed import embed_exif
+from exif_jax.data.tokenizer import TokenizerError
+from exif_jax.forensics.embed import embed_exif
 from exif_jax.models.dual_encoder import embed_images, embed_texts
-from exif_jax.release import load_model
-from exif_jax.tokenizer import TokenizerError
+from exif_jax.weights.release_file import load_model
 
 PIECES = [
     "[PAD]",

@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [
     "README.md",
     "data_prep/README.md",
-    "exif_jax/pretrained/README.md",
+    "exif_jax/weights/pretrained/README.md",
     *ROOT.glob("docs/*.md"),
 ]
 # Those of these packages are not installed for the tests.

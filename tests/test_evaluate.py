@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 from stand_in import FakeModel, spliced
-from test_evaluation import write_splices
+from test_runner import write_splices
 
-from exif_jax.baselines import BASELINES
 from exif_jax.evaluate import main
-from exif_jax.forensic_datasets import read_folder, read_mask
-from exif_jax.splice_metrics import METRICS
+from exif_jax.evaluation.baselines import BASELINES
+from exif_jax.evaluation.datasets import read_folder, read_mask
+from exif_jax.evaluation.splice_metrics import METRICS
 
 
 @pytest.fixture
 def command(tmp_path, monkeypatch):
-    monkeypatch.setattr("exif_jax.release.load_model", lambda path: FakeModel)
+    monkeypatch.setattr("exif_jax.weights.release_file.load_model", lambda path: FakeModel)
     root = write_splices(tmp_path / "set", 3)
     target = tmp_path / "out.json"
     return root, target, ["--root", str(root), "--model", "m.safetensors", "--json", str(target)]
@@ -71,10 +71,10 @@ def test_a_killed_run_goes_on(command, tmp_path, capsys, monkeypatch):
     lines = (out / "rows.jsonl").read_bytes().splitlines(keepends=True)
     (out / "rows.jsonl").write_bytes(b"".join(lines[:7]) + lines[7][:40])  # killed while writing
     done = []
-    from exif_jax import evaluation
+    from exif_jax.evaluation import runner
 
-    real = evaluation.score_photo
-    monkeypatch.setattr(evaluation, "score_photo", lambda *a: done.append(1) or real(*a))
+    real = runner.score_photo
+    monkeypatch.setattr(runner, "score_photo", lambda *a: done.append(1) or real(*a))
     assert main([*arguments, "--output", str(out)]) == 0
     assert len(done) == 30 - 7
     again = json.loads(target.read_text())

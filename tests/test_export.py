@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from exif_jax import export
-from exif_jax.localize import localize
-from exif_jax.release import load_model
+from exif_jax.forensics.localization import localize
+from exif_jax.weights.release_file import load_model
 
 WIDTH, HEIGHT = 320, 256
 

@@ -15,16 +15,15 @@ from small_disk import read_only
 from stand_in import PATCH, FakeModel, roughness, spliced
 
 import exif_jax
-from exif_jax import localize as module
-from exif_jax import report
-from exif_jax.localization import METHODS, LocalizeError, Settings, localize_with
+from exif_jax.evaluation.splice_metrics import pixel_metrics
+from exif_jax.forensics.localization import METHODS, LocalizeError, Settings, localize_with
 from exif_jax.localize import main
-from exif_jax.splice_metrics import pixel_metrics
+from exif_jax.reports import outputs
 
 
 @pytest.fixture
 def model_file(monkeypatch):
-    monkeypatch.setattr("exif_jax.release.load_model", lambda path: FakeModel)
+    monkeypatch.setattr("exif_jax.weights.release_file.load_model", lambda path: FakeModel)
     return "model.safetensors"
 
 
@@ -123,8 +122,8 @@ def test_batch_changes_nothing_and_the_cap_holds():
 def test_module_is_callable_and_takes_arrays_and_paths(tmp_path, model_file):
     image, _ = spliced()
     Image.fromarray(image).save(tmp_path / "photo.png")
-    from_array = exif_jax.localize(image, FakeModel)
-    from_path = module(tmp_path / "photo.png", model_file)
+    from_array = exif_jax.localize_photo(image, FakeModel)
+    from_path = exif_jax.localize_photo(tmp_path / "photo.png", model_file)
     np.testing.assert_array_equal(from_array.consistency, from_path.consistency)
     np.testing.assert_allclose(np.linalg.norm(from_array.embeddings, axis=1), 1, atol=1e-4)
 
@@ -201,7 +200,7 @@ def test_output_folder_that_cannot_be_written(tmp_path, model_file, capsys):
 
 def test_a_full_disk_is_named_and_leaves_no_half_file(tmp_path, model_file, capsys, monkeypatch):
     Image.fromarray(spliced()[0]).save(tmp_path / "a.png")
-    prepared = report.prepare_folder
+    prepared = outputs.prepare_folder
 
     def fill_disk_after(out):
         def full(descriptor):
@@ -211,7 +210,7 @@ def test_a_full_disk_is_named_and_leaves_no_half_file(tmp_path, model_file, caps
         monkeypatch.setattr(os, "fsync", full)
         return problem
 
-    monkeypatch.setattr(report, "prepare_folder", fill_disk_after)
+    monkeypatch.setattr(outputs, "prepare_folder", fill_disk_after)
     out = tmp_path / "out"
     assert main([str(tmp_path / "a.png"), "--model", model_file, "--out", str(out)]) == 1
     assert "No space left on device" in capsys.readouterr().err
@@ -236,7 +235,7 @@ def test_without_a_model_the_weights_that_ship_are_used_and_named(tmp_path, caps
     assert main(["a.png"]) == 0
     facts = json.loads(pathlib.Path("results/a.json").read_text())
     assert f"model vit_ti_128 ({facts['model']})" in capsys.readouterr().err
-    found = exif_jax.localize("a.png")
+    found = exif_jax.localize_photo("a.png")
     assert found.grid.patch == 128 and found.embeddings.shape[1] == 192
     assert found.score == pytest.approx(facts["score"], abs=1e-6)
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from exif_jax import release
+from exif_jax.weights import release_file
 
 nbformat = pytest.importorskip("nbformat", reason="nbformat is missing; pip install -e '.[dev]'")
 nbclient = pytest.importorskip("nbclient", reason="nbclient is missing; pip install -e '.[dev]'")
@@ -90,7 +90,7 @@ def test_train_leads_from_photos_to_a_model_that_is_compared(tmp_path, monkeypat
     assert [step for step, _ in curve] == [1, 2, 3, 4]
     assert all(0 < loss < 20 for _, loss in curve)
     scores = {row["detector"]: row["mean"]["ap"] for row in evaluation}
-    assert {"model", "untrained", release.PRETRAINED.stem, "constant"} <= scores.keys()
+    assert {"model", "untrained", release_file.PRETRAINED.stem, "constant"} <= scores.keys()
     assert all(0 <= score <= 1 for score in scores.values())
     work = tmp_path / "runs" / "train"
     assert (work / "run" / "model.safetensors").exists()

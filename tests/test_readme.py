@@ -15,7 +15,7 @@ import pytest
 import torch_checkpoints as tc
 from PIL import Image
 from test_convert import PIECES
-from test_processes import free_port
+from test_distributed import free_port
 from test_public_datasets import mask
 
 ROOT = pathlib.Path(__file__).parent.parent

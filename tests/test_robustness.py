@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from stand_in import FakeModel, spliced
-from test_evaluation import write_splices
+from test_runner import write_splices
 
 from exif_jax import robustness
 from exif_jax.robustness import DISTORTIONS, main
@@ -40,7 +40,7 @@ def test_sizes_and_strengths():
 
 def test_the_command_draws_and_resumes(tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr("exif_jax.release.load_model", lambda path: FakeModel)
+    monkeypatch.setattr("exif_jax.weights.release_file.load_model", lambda path: FakeModel)
     monkeypatch.setattr(robustness, "DISTORTIONS", DISTORTIONS[:2] + DISTORTIONS[-1:])
     root, out = write_splices(tmp_path / "set", 2), tmp_path / "out"
     arguments = ["--root", str(root), "--model", "m", "--output", str(out)]
@@ -52,9 +52,9 @@ def test_the_command_draws_and_resumes(tmp_path, monkeypatch, capsys):
     assert all(r["detection"] for r in result["results"][::2])
     with Image.open(out / "robustness.png") as picture:
         assert picture.width > 400 and len(np.unique(np.asarray(picture))) > 20
-    from exif_jax import evaluation
+    from exif_jax.evaluation import runner
 
-    monkeypatch.setattr(evaluation, "score_photo", None)  # nothing is left to do
+    monkeypatch.setattr(runner, "score_photo", None)  # nothing is left to do
     assert main(arguments) == 0
     assert json.loads((out / "robustness.json").read_text()) == result
     (root / "images" / "0.png").write_bytes(b"")

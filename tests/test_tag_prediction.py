@@ -7,8 +7,8 @@ import pytest
 from test_calibrate import records, uncalibrated  # noqa: F401
 
 from exif_jax import tag_prediction
-from exif_jax.release import load_model
 from exif_jax.tag_prediction import main, predict
+from exif_jax.weights.release_file import load_model
 
 
 def test_figures_and_table(records, uncalibrated, tmp_path, capsys):  # noqa: F811
@@ -45,7 +45,7 @@ def test_an_oracle_finds_everything(records, uncalibrated, monkeypatch):  # noqa
     monkeypatch.setattr(tag_prediction, "embed_exif", texts)
 
     def images(pixels, _):
-        from exif_jax import records as r
+        from exif_jax.data import records as r
 
         reader, seen = r.RecordReader(records, "validation"), {}
         for i in range(len(reader)):

@@ -17,9 +17,10 @@ from small_disk import read_only
 
 from configs import demo, resnet50_paper
 from data_prep import photos, simulate, train_tokenizer
-from exif_jax import release, train
-from exif_jax.records_folder import DataError
-from exif_jax.starting_points import StartError
+from exif_jax import train
+from exif_jax.data.records_folder import DataError
+from exif_jax.training.initialization import StartError
+from exif_jax.weights import release_file
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -67,8 +68,8 @@ def test_a_run_leaves_metrics_and_a_model_that_loads(records, tmp_path):
     results = train.train(tiny_config(records), tmp_path)
     assert set(losses(tmp_path)) == {1, 2, 3, 4, 5, 6}
     assert 0 <= results["image_to_exif_r1"] <= results["image_to_exif_r5"] <= 1
-    trained = release.load_model(tmp_path / "model.safetensors")
-    untrained = release.load_model(tmp_path / "untrained.safetensors")
+    trained = release_file.load_model(tmp_path / "model.safetensors")
+    untrained = release_file.load_model(tmp_path / "untrained.safetensors")
     assert trained.patch_size == 32 and trained.id != untrained.id
     assert "Make" in trained.tags
     assert str(records) not in json.dumps(trained.provenance)
@@ -124,11 +125,11 @@ def test_the_papers_model_starts_from_imagenet_and_trains(records, tmp_path):
     c.model.text.max_length = 64
     c.train.init_image = str(tmp_path / "resnet.pth")
     train.train(c, tmp_path / "run")
-    start = release.load_model(tmp_path / "run" / "untrained.safetensors")
+    start = release_file.load_model(tmp_path / "run" / "untrained.safetensors")
     image = start.params["image"]
     np.testing.assert_allclose(image["stem"]["var"], tensors["bn1.running_var"], rtol=1e-3)
     assert start.provenance["config"]["train"]["init_image"] == "resnet.pth"
-    trained = release.load_model(tmp_path / "run" / "model.safetensors").params["image"]
+    trained = release_file.load_model(tmp_path / "run" / "model.safetensors").params["image"]
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), image, trained)
     assert all(change > 0 for change in jax.tree.leaves(moved))
     with pytest.raises(StartError, match=r"nowhere\.npz: no start for this"):
@@ -267,17 +268,17 @@ def test_a_read_only_workdir_is_named(records, tmp_path):
 
 def test_any_checkpoint_can_be_released(whole_run, tmp_path, capsys):
     out = tmp_path / "released.safetensors"
-    assert release.main([str(whole_run), str(out), "--dtype", "float32"]) == 0
+    assert release_file.main([str(whole_run), str(out), "--dtype", "float32"]) == 0
     assert f"{out}: " in capsys.readouterr().out
-    a, b = (release.load_model(path) for path in (out, whole_run / "model.safetensors"))
+    a, b = (release_file.load_model(path) for path in (out, whole_run / "model.safetensors"))
     assert a.provenance["steps"] == b.provenance["steps"] == 6
     assert a.config == b.config and a.tags == b.tags
     jax.tree.map(
         lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-6), *(a.params, b.params)
     )
-    assert release.main([str(whole_run), str(tmp_path / "none" / "x.safetensors")]) == 1
+    assert release_file.main([str(whole_run), str(tmp_path / "none" / "x.safetensors")]) == 1
     assert "choose another OUT" in capsys.readouterr().err
-    assert release.main([str(tmp_path), str(out)]) == 1
+    assert release_file.main([str(tmp_path), str(out)]) == 1
     assert "untrained.safetensors" in capsys.readouterr().err
 
 

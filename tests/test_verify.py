@@ -9,11 +9,12 @@ from PIL import Image
 from stand_in import CONFIG, PATCH, FakeModel, spliced
 
 import exif_jax
-from exif_jax import bank as banks
-from exif_jax import verify as module
-from exif_jax.calibration import null_of
-from exif_jax.photo import Photo
-from exif_jax.verify import VerifyError, as_json, as_text, main, verify_embeddings
+from exif_jax.forensics import reference_set as banks
+from exif_jax.forensics import verification as module
+from exif_jax.forensics.calibration import null_of
+from exif_jax.forensics.verification import VerifyError, as_json, verify_embeddings
+from exif_jax.reading.photo import Photo
+from exif_jax.verify import as_text, main
 
 CAMERAS = [("Canon", "Canon 1"), ("NIKON", "D1"), ("SONY", "S1"), ("Apple", "iPhone 1")]
 PHOTOS = [
@@ -130,7 +131,7 @@ def test_hostile_exif_is_text_in_json_and_terminal(model):
 
 
 def test_the_command_writes_a_record_and_goes_on(model, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("exif_jax.release.load_model", lambda path: model)
+    monkeypatch.setattr("exif_jax.weights.release_file.load_model", lambda path: model)
     image = Image.fromarray(spliced()[0])
     exif = Image.Exif()
     exif[0x010F], exif[0x0110] = "NIKON", "D1"
@@ -155,7 +156,7 @@ def test_the_weights_that_ship_carry_a_bank_and_a_calibration(tmp_path):
     photo = Photo(
         Image.fromarray(image), {"Make": "Canon", "ISO": "100"}, 1, "PNG", "0" * 64, 1, ()
     )
-    found = exif_jax.verify(photo)
+    found = exif_jax.verify_photo(photo)
     assert 0 < found.p_value <= 1 and found.band is not None
     text = {tag for f in banks.from_json(shipped.calibration["bank"]).photos for tag in f}
     assert not [t for t in text if "GPS" in t or "Serial" in t or "Date" in t or "Owner" in t]
@@ -168,10 +169,10 @@ def test_real_photos_fit_their_own_exif_better_than_swapped(real_photos):
     first = next(r for r in rows if r["make"].startswith("OLYMPUS"))
     second = next(r for r in rows if r["make"].startswith("Apple"))
     read = [exif_jax.read_photo(real_photos / "train" / r["file"]) for r in (first, second)]
-    own = [exif_jax.verify(photo).agreement for photo in read]
+    own = [exif_jax.verify_photo(photo).agreement for photo in read]
     a, b = read
     swapped = [
-        exif_jax.verify(Photo(a.image, b.exif, 1, "JPEG", "", 0, ())).agreement,
-        exif_jax.verify(Photo(b.image, a.exif, 1, "JPEG", "", 0, ())).agreement,
+        exif_jax.verify_photo(Photo(a.image, b.exif, 1, "JPEG", "", 0, ())).agreement,
+        exif_jax.verify_photo(Photo(b.image, a.exif, 1, "JPEG", "", 0, ())).agreement,
     ]
     assert min(own) > max(swapped)

@@ -9,7 +9,7 @@ import scipy.fft
 from flax import nnx
 
 from exif_jax.models import dual_encoder
-from exif_jax.release import make_config
+from exif_jax.models.config import config_from_dict
 
 VOCAB = 96
 # The tests compile for far longer than they compute, so the compiler may leave the code slow.
@@ -24,7 +24,7 @@ compiled = functools.partial(
 
 def tiny_config(image=None, text=None, **rest) -> dual_encoder.DualEncoderConfig:
     width = {"width": 16, "depth": 1, "heads": 2, "mlp_dim": 32}
-    return make_config(
+    return config_from_dict(
         {
             "image": {"image_size": 16, "token_size": 8, **width, **(image or {})},
             "text": {"vocab_size": VOCAB, "max_length": 8, **width, **(text or {})},

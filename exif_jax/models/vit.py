@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 
 from exif_jax.models.transformer import REMAT, Stack
-from exif_jax.processing import BLOCK
+from exif_jax.reading.pixels import BLOCK
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Photos and metadata from the network."""

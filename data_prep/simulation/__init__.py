@@ -1,0 +1,1 @@
+"""Simulated cameras and what they photograph."""

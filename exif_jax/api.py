@@ -1,0 +1,87 @@
+"""The Python interface: a path or an array in, a result out.
+
+    import exif_jax
+
+    result = exif_jax.localize_photo("photo.jpg")
+    check = exif_jax.verify_photo("photo.jpg")
+
+Both take a loaded model (`exif_jax.load_model`), the path of a release file, or None for the
+weights that ship.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from exif_jax.forensics import verification
+from exif_jax.forensics.localization import Localization, Settings, localize
+from exif_jax.forensics.verification import Verification
+from exif_jax.reading.photo import Photo, read_photo
+
+if TYPE_CHECKING:
+    from exif_jax.weights.release_file import Model
+
+
+def localize_photo(
+    photo: np.ndarray | Photo | str | os.PathLike,
+    model: Model | str | os.PathLike | None = None,
+    settings: Settings | None = None,
+) -> Localization:
+    """Finds the parts of a photo that another camera seems to have made.
+
+    Args:
+        photo: uint8 [H, W, 3] at full resolution, never resized; a photo of `read_photo`; or the
+            path of one.
+        model: a loaded model, or the path of its release file; the weights that ship where None.
+        settings: the defaults where None.
+
+    Raises:
+        LocalizeError: the array is no RGB image, or smaller than the model's patch.
+        PhotoError: the file cannot be read as a photo.
+        ReleaseError: the model cannot be read.
+    """
+    model = resolve_model(model)
+    if isinstance(photo, str | os.PathLike):
+        photo = read_photo(photo)
+    pixels = photo.pixels if isinstance(photo, Photo) else photo
+    return localize(pixels, model, settings)
+
+
+def verify_photo(
+    photo: Photo | str | os.PathLike, model: Model | str | os.PathLike | None = None
+) -> Verification:
+    """Compares a photo's pixels with its own EXIF.
+
+    Args:
+        photo: as `read_photo` gives it, or a path.
+        model: a loaded model, or the path of its release file; the weights that ship where None.
+
+    Raises:
+        VerifyError: the model carries no reference set of EXIF texts.
+        LocalizeError: the photo is smaller than a patch.
+        PhotoError: the file cannot be read as a photo.
+        ReleaseError: the model cannot be read.
+    """
+    model = resolve_model(model)
+    photo = photo if isinstance(photo, Photo) else read_photo(photo)
+    return verification.verify(photo.pixels, photo.exif, model)
+
+
+def resolve_model(model: Model | str | os.PathLike | None) -> Model:
+    """A model as it is, read from a path, or, of None, the one that ships. Raises ReleaseError."""
+    from exif_jax.weights.release_file import load_model
+
+    if model is None:
+        return _shipped()
+    return load_model(model) if isinstance(model, str | os.PathLike) else model
+
+
+@functools.cache
+def _shipped() -> Model:
+    from exif_jax.weights.release_file import load_model
+
+    return load_model()

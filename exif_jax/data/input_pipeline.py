@@ -1,0 +1,187 @@
+"""Batches made ahead of the training loop: by tf.data, or by threads where there is no TensorFlow.
+
+Both ask `PatchData.sample` for the photos of a step, so the order and the bytes are the same, and
+both give this process its own rows only. The place in the data is the step, which the checkpoint
+holds; nothing else needs saving.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import importlib.util
+import itertools
+import os
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from exif_jax.data.dataset import PatchData, concatenate, process_slots
+from exif_jax.data.records_folder import DataError
+
+READERS = ("auto", "tf.data", "threads")
+FIELDS = ("image", "tokens", "token_mask", "text_id", "photo_id")
+
+
+def choose_reader(reader: str) -> str:
+    """ "auto" becomes "tf.data" where TensorFlow is installed, and "threads" where it is not.
+
+    Raises:
+        DataError: an unknown name, or "tf.data" without TensorFlow.
+    """
+    there = importlib.util.find_spec("tensorflow") is not None
+    if reader not in READERS:
+        raise DataError(f"config.data.reader is {reader!r}; it must be one of {READERS}")
+    if reader == "tf.data" and not there:
+        raise DataError(
+            "config.data.reader is 'tf.data' and TensorFlow is not installed: pip install "
+            "'exif-jax[tensorflow]', or take 'threads', which gives the same batches"
+        )
+    return reader if reader != "auto" else "tf.data" if there else "threads"
+
+
+def batches(
+    data: PatchData,
+    batch_size: int,
+    steps: range,
+    reader: str = "auto",
+    process: int = 0,
+    processes: int = 1,
+) -> Iterator[dict[str, np.ndarray]]:
+    """This process's rows of the batches of some steps, in order, made ahead by several threads.
+
+    Args:
+        data: a split.
+        batch_size: patches of the global batch.
+        steps: for example range(first_step, num_steps).
+        reader: one of READERS.
+        process, processes: this process and their number.
+
+    Yields:
+        What `PatchData.batch` returns for each step.
+
+    Raises:
+        DataError: too many records are damaged, or the reader is not there.
+    """
+    if choose_reader(reader) == "tf.data":
+        return _tf_batches(data, batch_size, steps, process, processes)
+    return _thread_batches(data, batch_size, steps, process, processes)
+
+
+def _cores() -> int:
+    """Those that this process may use: SLURM and containers often give it only a few."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _thread_batches(
+    data: PatchData, batch_size: int, steps: range, process: int, processes: int
+) -> Iterator[dict[str, np.ndarray]]:
+    slots = process_slots(data.photos_per_batch(batch_size), process, processes)
+    places = ((step, slot) for step in steps for slot in slots)
+    # More threads than cores and one only contend for the interpreter: a tenth slower.
+    workers = _cores() + 1
+    with concurrent.futures.ThreadPoolExecutor(workers, "exif-jax-data") as pool:
+        # Work for two batches at once: threads need not wait for a batch's slowest photo.
+        first = itertools.islice(places, 2 * len(slots))
+        ahead = [pool.submit(data.sample, *place, batch_size) for place in first]
+        try:
+            for _ in steps:
+                now, ahead = ahead[: len(slots)], ahead[len(slots) :]
+                samples = []
+                for future in now:
+                    samples.append(future.result())
+                    following = next(places, None)
+                    if following:
+                        ahead.append(pool.submit(data.sample, *following, batch_size))
+                yield concatenate(samples)
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+def _tf_batches(
+    data: PatchData, batch_size: int, steps: range, process: int, processes: int
+) -> Iterator[dict[str, np.ndarray]]:
+    import tensorflow as tf  # type: ignore[reportMissingImports]
+
+    tf.config.set_visible_devices([], "GPU")  # JAX needs its memory
+    slots = process_slots(data.photos_per_batch(batch_size), process, processes)
+    failure: list[Exception] = []
+
+    def load(number: Any) -> tuple[np.ndarray, ...]:
+        step, k = divmod(int(number), len(slots))
+        try:
+            sample = data.sample(step, slots[k], batch_size)
+        except Exception as error:
+            # TensorFlow would print its own account and pass on no more than the text.
+            failure.append(error)
+            sample = data.blank_sample()
+        return tuple(sample[name] for name in FIELDS)
+
+    dtypes = (tf.uint8, tf.int32, tf.bool, tf.uint32, tf.uint32)
+    dataset = (
+        tf.data.Dataset.range(steps.start * len(slots), steps.stop * len(slots))
+        .map(
+            lambda number: tf.numpy_function(load, [number], dtypes),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        .batch(len(slots))
+        .prefetch(2)
+    )
+    for values in dataset.as_numpy_iterator():
+        if failure:
+            raise failure[0]
+        # [photos, rows of each, ...] -> [rows, ...]
+        merged = (value.reshape(-1, *value.shape[2:]) for value in values)
+        yield dict(zip(FIELDS, merged, strict=True))
+
+
+def prefetch(items: Iterable[Any], depth: int = 2) -> Iterator[Any]:
+    """The same items, taken by a thread `depth` ahead; what it raises is raised here."""
+    ready: queue.Queue = queue.Queue(depth)
+    stop = threading.Event()
+    end = object()
+
+    def put(item: Any) -> bool:
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        error: Exception | None = None
+        iterator = iter(items)
+        try:
+            for item in iterator:
+                if not put((item, None)):
+                    break
+        except Exception as e:
+            error = e
+        finally:
+            # In this thread: a generator must not be closed by another.
+            close = getattr(iterator, "close", None)
+            if close:
+                close()
+        put((end, error))
+
+    thread = threading.Thread(target=work, daemon=True, name="exif-jax-prefetch")
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if item is end:
+                return
+            yield item
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,1 @@
+"""Datasets, metrics and the tables made of them."""

@@ -1,0 +1,154 @@
+"""PhotoHolmes (github.com/photoholmes/photoholmes) beside us: its methods here, our model there.
+
+PhotoHolmes is not on PyPI: `pip install git+https://github.com/photoholmes/photoholmes`. It and
+PyTorch are imported where they are used. Its interface, as of 2024: `MethodFactory.load(name,
+config)` gives a method and its preprocessing; `preprocessing(**inputs)` what `method.benchmark(**)`
+takes; that returns {"heatmap", "mask", "detection"}, tensors or None.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import pathlib
+import shutil
+import tempfile
+import warnings
+from typing import Any
+
+import numpy as np
+
+from exif_jax.api import resolve_model
+from exif_jax.evaluation.runner import Detector, Finding
+from exif_jax.forensics.localization import LocalizeError, Settings, localize
+
+_INSTALL = "pip install git+https://github.com/photoholmes/photoholmes"
+
+
+class PhotoHolmesError(Exception):
+    """PhotoHolmes or a method of it cannot be used; the message says why."""
+
+
+def detector(name: str) -> Detector:
+    """A method of PhotoHolmes as one of our detectors.
+
+    Args:
+        name: as its `MethodFactory` knows it ("splicebuster", "dq", "noisesniffer", ...), and
+            optionally "=CONFIG", the path of the method's YAML file.
+
+    Raises:
+        PhotoHolmesError: it is not installed, or the method cannot be made.
+    """
+    method_name, _, config = name.partition("=")
+    try:
+        factory = importlib.import_module("photoholmes.methods.factory").MethodFactory
+        torch: Any = importlib.import_module("torch")
+    except ImportError as e:
+        raise PhotoHolmesError(f"{name} needs PhotoHolmes ({e}): {_INSTALL}") from e
+    try:
+        with warnings.catch_warnings():  # Splicebuster sets filters for all, here and below
+            method, preprocessing = factory.load(method_name, config or None)
+    except Exception as e:  # whatever a method does at its start, it cannot be used
+        raise PhotoHolmesError(f"PhotoHolmes' {method_name} cannot be made: {e}") from e
+    of_file = {"dct_coefficients", "qtables"} & set(preprocessing.inputs)
+    read_jpeg_data: Any = None
+    if of_file:
+        try:  # this imports jpegio, which other methods need not have
+            read_jpeg_data = importlib.import_module("photoholmes.utils.image").read_jpeg_data
+        except ImportError as e:
+            raise PhotoHolmesError(f"{name} reads JPEG coefficients ({e}): {_INSTALL}") from e
+
+    def find(pixels: np.ndarray, file: pathlib.Path | None) -> Finding:
+        try:
+            inputs = {}
+            if "image" in preprocessing.inputs:
+                inputs["image"] = torch.from_numpy(np.moveaxis(pixels, 2, 0).copy())
+            if of_file:
+                if file is None:
+                    raise LocalizeError(f"{method_name} needs the file and not only its pixels")
+                jpeg = _jpeg_data(read_jpeg_data, file)
+                inputs |= {k: v for k, v in jpeg.items() if k in preprocessing.inputs}
+            with warnings.catch_warnings():
+                output = method.benchmark(**preprocessing(**inputs))
+        except LocalizeError:
+            raise
+        except Exception as e:  # a method may fail on a photo in any way; the next may go well
+            raise LocalizeError(f"PhotoHolmes' {method_name} failed: {e}") from e
+        heat = output["heatmap"] if output["heatmap"] is not None else output["mask"]
+        score = output["detection"]
+        if heat is None:
+            raise LocalizeError(f"PhotoHolmes' {method_name} gives no map")
+        heat = np.squeeze(np.asarray(heat.cpu(), np.float32))
+        return Finding(
+            heat, None if score is None else float(np.asarray(score.cpu()).reshape(-1)[0])
+        )
+
+    # Another file of settings under the same name is another detector.
+    settings = hashlib.sha256(pathlib.Path(config).read_bytes()).hexdigest()[:12] if config else ""
+    return Detector(method_name, f"photoholmes {name} {settings}".strip(), find)
+
+
+def _jpeg_data(read_jpeg_data: Any, file: pathlib.Path) -> dict[str, Any]:
+    """A file's coefficients and tables.
+
+    What is not called .jpg or .jpeg, in small letters, PhotoHolmes would compress anew and read the
+    coefficients of that: a JPEG under another name goes to it under a name that it knows. Other
+    formats are compressed at quality 100, as it does.
+    """
+    with file.open("rb") as stream:
+        is_jpeg = stream.read(3) == b"\xff\xd8\xff"
+    if is_jpeg and file.suffix not in (".jpg", ".jpeg"):
+        with tempfile.TemporaryDirectory() as folder:
+            named = pathlib.Path(folder, "photo.jpg")
+            shutil.copyfile(file, named)
+            return _jpeg_data(read_jpeg_data, named)
+    dct, tables = read_jpeg_data(str(file), suppress_not_jpeg_warning=True)
+    return {"dct_coefficients": dct, "qtables": tables}
+
+
+def method_class() -> type:
+    """Our model as a PhotoHolmes method: a subclass of its BaseMethod.
+
+    An object made with `model=PATH` (default: the weights that ship) goes into PhotoHolmes'
+    `Benchmark.run` with a dataset that loads "image" and no preprocessing: pixels in 0 .. 255.
+
+    Raises:
+        PhotoHolmesError: it is not installed.
+    """
+    try:
+        base = importlib.import_module("photoholmes.methods.base").BaseMethod
+        torch: Any = importlib.import_module("torch")
+    except ImportError as e:
+        raise PhotoHolmesError(f"this needs PhotoHolmes ({e}): {_INSTALL}") from e
+
+    class ExifJax(base):
+        """EXIF as Language in JAX (exif-jax)."""
+
+        def __init__(self, model: str | None = None, method: str = "cut"):
+            super().__init__()
+            self.model, self.settings = resolve_model(model), Settings(method=method)
+
+        def predict(self, image):
+            """Tensor [3, H, W] of 0 .. 255 -> `exif_jax.forensics.localization.Localization`."""
+            if image.is_floating_point() and 0 < float(image.max()) <= 1:
+                raise LocalizeError("pixels of 0 .. 1; pass 0 .. 255, without a preprocessing")
+            pixels = np.moveaxis(np.asarray(image.cpu()), 0, 2).round().astype(np.uint8)
+            return localize(np.ascontiguousarray(pixels), self.model, self.settings)
+
+        def benchmark(self, image) -> dict:
+            """The same as PhotoHolmes wants it: heat map, smaller part as mask, score in [0, 1]."""
+            found = self.predict(image)
+            grid, (height, width) = found.grid, found.consistency.shape
+            # Each pixel belongs to the patch whose middle is nearest.
+            rows, columns = (
+                np.clip(np.rint((np.arange(n) - grid.patch / 2) / grid.stride), 0, count - 1)
+                for n, count in ((height, grid.rows), (width, grid.columns))
+            )
+            mask = found.clusters[np.ix_(rows.astype(int), columns.astype(int))]
+            return {
+                "heatmap": torch.from_numpy(np.array(found.consistency)),
+                "mask": torch.from_numpy(mask.astype(np.float32)),  # as its metrics want it
+                "detection": torch.tensor([min(found.score, 1.0)]),
+            }
+
+    return ExifJax

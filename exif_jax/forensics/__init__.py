@@ -1,0 +1,1 @@
+"""From the patches of a photo to affinities, maps, scores and probabilities."""

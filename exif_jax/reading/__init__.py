@@ -1,0 +1,1 @@
+"""Untrusted files to pixels and EXIF. Imports no JAX."""

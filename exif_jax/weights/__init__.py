@@ -1,0 +1,1 @@
+"""Files of weights: ours and those of PyTorch."""

@@ -1,0 +1,294 @@
+"""What is done to a patch is what its tags say, and nothing fails on a small region."""
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from exif_jax.data.augment import (
+    FILTER_TAG,
+    FILTERS,
+    RECOMPRESSION_TAG,
+    RESAMPLINGS,
+    RESCALE_TAG,
+    SAVED_FACTOR_TAG,
+    SAVED_NOISE_TAG,
+    SAVED_TAG,
+    SHIFT_TAG,
+    History,
+    Saved,
+    draw_corner,
+    draw_history,
+    draw_saved,
+    process,
+    smallest_factor,
+    window,
+)
+from exif_jax.reading.pixels import BLOCK, Jpeg, compress, roughness
+
+SIZE = 32
+NOTHING = History()
+SAVED_TAGS = (SAVED_FACTOR_TAG, SAVED_NOISE_TAG, SAVED_TAG)
+TAGS = (RESCALE_TAG, FILTER_TAG, RECOMPRESSION_TAG, SHIFT_TAG, *SAVED_TAGS)
+
+
+def noise(height=160, width=200, seed=0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def smooth(seed=0) -> np.ndarray:
+    """A picture whose JPEG errors tell the quality: slow gradients in all channels."""
+    small = Image.fromarray(noise(20, 20, seed))
+    return np.asarray(small.resize((160, 160), Image.Resampling.BICUBIC))
+
+
+def corners_in(patch, image) -> list[tuple[int, int]]:
+    """The places (y, x) of the image where the patch lies as it is."""
+    windows = np.lib.stride_tricks.sliding_window_view(image, patch.shape)[:, :, 0]
+    likely = (windows[:, :, 0, :2] == patch[0, :2]).all(axis=(2, 3))
+    places = [(int(y), int(x)) for y, x in np.argwhere(likely)]
+    return [(y, x) for y, x in places if np.array_equal(windows[y, x], patch)]
+
+
+def cut(region, history=NOTHING, seed=0, size=SIZE) -> np.ndarray:
+    wanted = window(region.shape, size, history)
+    corner = draw_corner(region.shape, wanted, np.random.default_rng(seed))
+    return process(region, size, history, corner)
+
+
+def draw(seed, rescale=1.0, recompress=1.0, shift=1.0, **rest) -> History:
+    return draw_history(np.random.default_rng(seed), rescale, recompress, shift, **rest)
+
+
+# --- drawing a history ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_history_keeps_to_its_bounds_and_says_itself_in_order(seed):
+    saved = draw_saved(np.random.default_rng(seed), 1.0, 0.5, 0.5)
+    history = draw(seed, 0.7, 0.7, 0.7, saved=saved, filtering=0.5)
+    tags = history.tags()
+    assert list(tags) == [name for name in TAGS if name in tags]
+    assert (RESCALE_TAG in tags) is (history.factor != 1.0)
+    if RESCALE_TAG in tags:
+        factor, name = tags[RESCALE_TAG].split(" ")
+        assert 0.5 <= float(factor) == history.factor <= 1.5
+        assert name == history.resampling and name in RESAMPLINGS
+    if RECOMPRESSION_TAG in tags:
+        quality, chroma = tags[RECOMPRESSION_TAG].split(" ")
+        assert 60 <= int(quality) <= 98 and chroma in ("4:4:4", "4:2:0")
+    if SHIFT_TAG in tags:
+        assert tuple(map(int, tags[SHIFT_TAG].split(" "))) == history.shift
+        assert {*history.shift} <= {*range(BLOCK)} and any(history.shift)
+    assert tags.get(FILTER_TAG, "") == history.filter
+    assert 70 <= int(tags[SAVED_TAG].split(" ")[0]) <= 98
+    assert tags.get(SAVED_FACTOR_TAG, "1.0") == f"{saved.factor:.1f}"
+    assert tags.get(SAVED_NOISE_TAG, "0") == str(saved.noise)
+
+
+def test_how_pictures_are_saved():
+    assert draw_saved(np.random.default_rng(0), 0.0, 0.0, 0.0) == Saved()
+    drawn = [draw_saved(np.random.default_rng(seed), 0.6, 0.3, 0.2) for seed in range(400)]
+    assert {s.factor for s in drawn} == {k / 10 for k in range(5, 11)}
+    assert {s.noise for s in drawn} == set(range(6))
+    done = np.array([(s.jpeg is not None, s.factor < 1, s.noise > 0) for s in drawn])
+    assert done.mean(axis=0) == pytest.approx([0.6, 0.3, 0.2], abs=0.1)
+
+
+def test_no_history_says_nothing():
+    assert History().tags() == {} == draw(0, 0.0, 0.0, 0.0).tags()
+
+
+def test_probabilities_are_kept():
+    tags = [draw(seed, 0.3, 0.6, 0.2).tags() for seed in range(400)]
+    # One factor in eleven is 1, one shift in 64 is none. Within four standard errors of a share.
+    for name, share in ((RESCALE_TAG, 0.3 * 10 / 11), (RECOMPRESSION_TAG, 0.6), (SHIFT_TAG, 0.2)):
+        assert np.mean([name in t for t in tags]) == pytest.approx(share, abs=0.1)
+    filtered = [FILTER_TAG in draw(seed, filtering=0.5).tags() for seed in range(400)]
+    assert np.mean(filtered) == pytest.approx(0.5, abs=0.1)
+
+
+def test_all_factors_filters_qualities_and_shifts_occur():
+    drawn = [draw(seed, filtering=1.0) for seed in range(1500)]
+    assert {h.filter for h in drawn} == set(FILTERS)
+    assert {h.factor for h in drawn} == {k / 10 for k in range(5, 16)}
+    assert {h.resampling for h in drawn} == set(RESAMPLINGS)
+    assert {h.jpeg.quality for h in drawn if h.jpeg} == set(range(60, 100, 2))
+    assert len({h.shift for h in drawn}) == BLOCK**2
+
+
+@pytest.mark.parametrize(("side", "lowest"), [(400, 5), (80, 5), (57, 8), (40, 10), (32, 13)])
+def test_a_small_region_is_not_shrunk_below_the_patch(side, lowest):
+    factors = {
+        draw(seed, smallest_factor=smallest_factor(side, SIZE)).factor for seed in range(300)
+    }
+    assert factors == {k / 10 for k in range(lowest, 16)}
+
+
+def test_a_region_that_bears_no_factor_is_left_alone():
+    assert {draw(seed, smallest_factor=1.6).factor for seed in range(20)} == {1.0}
+
+
+# --- what it does to the pixels -------------------------------------------------------------------
+
+
+@given(
+    height=st.integers(SIZE, 150),
+    width=st.integers(SIZE, 150),
+    seed=st.integers(0, 2**32),
+    shares=st.tuples(*[st.sampled_from([0.0, 1.0])] * 3),
+)
+@settings(max_examples=150, deadline=None)
+def test_any_region_gives_a_patch(height, width, seed, shares):
+    region = noise(height, width)
+    saved = Saved(1.0 if min(height, width) < 2 * SIZE else 0.5, 2, Jpeg(80, 2))
+    factor = smallest_factor(min(height, width), round(SIZE / saved.factor))
+    patch = cut(region, draw(seed, *shares, smallest_factor=factor, saved=saved), seed)
+    assert patch.shape == (SIZE, SIZE, 3) and patch.dtype == np.uint8
+    assert np.array_equal(region, noise(height, width)), "the region was changed"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_without_a_history_it_is_the_regions_own_pixels_on_the_grid(seed):
+    region = noise()
+    ((y, x),) = corners_in(cut(region, seed=seed), region)
+    assert y % BLOCK == x % BLOCK == 0
+
+
+@pytest.mark.parametrize("shift", [(0, 3), (7, 7), (1, 0)])
+def test_a_shift_is_the_place_on_the_photos_grid(shift):
+    region = noise()
+    ((y, x),) = corners_in(cut(region, History(shift=shift)), region)
+    assert (y % BLOCK, x % BLOCK) == shift
+
+
+def test_all_places_on_the_grid_occur():
+    region = np.zeros((SIZE + 17, SIZE + 9, 3), np.uint8)
+    region[:, :, 0] = np.arange(SIZE + 17)[:, None]
+    region[:, :, 1] = np.arange(SIZE + 9)
+    corners = {tuple(cut(region, seed=seed)[0, 0, :2]) for seed in range(100)}
+    assert corners == {(y, x) for y in (0, 8, 16) for x in (0, 8)}
+
+
+def test_a_seed_decides_everything():
+    a, b = (draw(5) for _ in range(2))
+    assert a == b and np.array_equal(cut(noise(), a, 3), cut(noise(), b, 3))
+    assert any(draw(seed) != a for seed in range(6, 10))
+    assert not np.array_equal(cut(noise(), a, 3), cut(noise(), a, 4))
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.7, 0.9, 1.1, 1.5])
+@pytest.mark.parametrize("resampling", RESAMPLINGS)
+def test_the_factor_is_the_scale_of_a_known_pattern(factor, resampling):
+    """A ramp of one level a pixel has, rescaled by f, a slope of 1 / f."""
+    ramp = np.broadcast_to(np.arange(200, dtype=np.uint8)[None, :, None], (200, 200, 3))
+    patch = cut(np.ascontiguousarray(ramp), History(factor, resampling), size=64)
+    columns = patch[:, 4:-4].astype(float).mean(axis=(0, 2))
+    slope = np.polyfit(np.arange(len(columns)), columns, 1)[0]
+    assert 1 / slope == pytest.approx(factor, abs=0.03)  # factors differ by 0.1
+
+
+@pytest.mark.parametrize(("jpeg", "shift"), [(Jpeg(60, 0), (0, 0)), (Jpeg(90, 2), (3, 5))])
+def test_after_recompression_the_patch_lies_in_that_jpeg_shifted(jpeg, shift):
+    region = noise()
+    patch = cut(region, History(jpeg=jpeg, shift=shift), seed=2)
+    # The JPEG was cut at some place on the grid: the one that compression leads back to.
+    side = SIZE + (BLOCK if any(shift) else 0)
+    origins = [(y, x) for y in range(0, 160 - side + 1, 8) for x in range(0, 200 - side + 1, 8)]
+    found = [
+        compress(region[y : y + side, x : x + side], jpeg)[shift[0] :, shift[1] :][:SIZE, :SIZE]
+        for y, x in origins
+    ]
+    assert sum(np.array_equal(patch, other) for other in found) == 1
+
+
+@pytest.mark.parametrize("jpeg", [Jpeg(60, 0), Jpeg(82, 2), Jpeg(98, 0)])
+def test_compression_is_that_of_the_quality_and_subsampling_it_says(jpeg):
+    region, reference = noise(64, 64), io.BytesIO()
+    Image.fromarray(region).save(reference, "JPEG", quality=jpeg.quality, subsampling=jpeg[1])
+    np.testing.assert_array_equal(compress(region, jpeg), np.asarray(Image.open(reference)))
+    assert str(jpeg) == f"{jpeg.quality} {'4:4:4' if jpeg.subsampling == 0 else '4:2:0'}"
+
+
+def test_lower_quality_harms_more():
+    region = smooth()
+    harm = [
+        np.square(compress(region, Jpeg(quality, 0)).astype(float) - region).mean()
+        for quality in (60, 70, 80, 90, 98)
+    ]
+    assert harm == sorted(harm, reverse=True) and harm[-1] > 0
+
+
+def test_saving_comes_last_with_the_patchs_corner_on_the_grid():
+    history = History(jpeg=Jpeg(70, 0), shift=(2, 6))
+    before = cut(smooth(), history, seed=1)
+    after = cut(smooth(), history._replace(saved=Saved(jpeg=Jpeg(90, 2))), seed=1)
+    np.testing.assert_array_equal(after, compress(before, Jpeg(90, 2)))
+
+
+def test_a_saved_patch_is_shrunk_then_noisy_then_compressed():
+    history = History(jpeg=Jpeg(70, 0), shift=(2, 6))
+    before = cut(smooth(), history, seed=1, size=2 * SIZE)
+    small = np.asarray(Image.fromarray(before).resize((SIZE, SIZE), Image.Resampling.LANCZOS))
+
+    def saved(*steps):
+        return cut(smooth(), history._replace(saved=Saved(*steps)), seed=1)
+
+    np.testing.assert_array_equal(saved(0.5), small)
+    noisy = saved(0.5, 4)
+    assert (noisy.astype(float) - small).std() == pytest.approx(4, rel=0.1)
+    np.testing.assert_array_equal(noisy, saved(0.5, 4))
+    np.testing.assert_array_equal(saved(0.5, 4, Jpeg(90, 2)), compress(noisy, Jpeg(90, 2)))
+
+
+@pytest.mark.parametrize("name", list(FILTERS))
+def test_a_filter_smoothes_or_sharpens_what_it_says(name):
+    region = np.clip(noise() // 4 + 96, 0, 255).astype(np.uint8)
+    before = np.asarray(Image.fromarray(region).convert("YCbCr"), float).std(axis=(0, 1))
+    filtered = Image.fromarray(cut(region, History(filter=name), size=152))
+    after = np.asarray(filtered.convert("YCbCr"), float).std(axis=(0, 1))
+    if name.startswith("unsharp"):
+        assert (after > 1.2 * before).all()
+    else:
+        assert (after < 0.8 * before).all()
+
+
+def test_a_filter_comes_before_the_compression():
+    def step(image, **done):
+        return process(image, SIZE, History(**done), (0, 0))
+
+    region = smooth()[:SIZE, :SIZE]
+    by_steps = step(step(region, filter="median 3"), jpeg=Jpeg(80, 2))
+    np.testing.assert_array_equal(step(region, filter="median 3", jpeg=Jpeg(80, 2)), by_steps)
+
+
+def test_the_shift_is_where_the_block_borders_are_seen():
+    """Across a block's border a strongly compressed picture jumps; the tag says where that is."""
+    agreed = []
+    for seed in range(40):
+        history = History(jpeg=Jpeg(60, 0), shift=(0, seed % BLOCK))
+        patch = cut(smooth(seed), history, seed, size=96)
+        luma = np.asarray(Image.fromarray(patch).convert("L"), float)
+        jumps = np.abs(np.diff(luma, 3, axis=1)).mean(axis=0)
+        strongest = np.argmax([jumps[k::BLOCK].mean() for k in range(BLOCK)])
+        # The third difference at k spans pixels k .. k + 3: its middle step is after k + 1.
+        agreed.append((strongest + 2) % BLOCK == -history.shift[1] % BLOCK)
+    assert np.mean(agreed) > 0.8
+
+
+# --- roughness ------------------------------------------------------------------------------------
+
+
+def test_roughness_is_the_mean_step_along_rows():
+    rng = np.random.default_rng(0)
+    region = rng.integers(0, 256, (21, 30, 3), np.uint8)
+    region[:, :8] = 7
+    found = roughness(region)
+    assert found.shape == (2, 3) and found.dtype == np.float32
+    green = region[..., 1].astype(int)
+    assert found[0, 0] == pytest.approx(np.abs(green[:8, 8] - 7).sum() / 64)  # its right edge
+    step = np.abs(np.diff(green, axis=1))[8:16, 16:24]
+    assert found[1, 2] == pytest.approx(step.mean())

@@ -1,0 +1,167 @@
+"""The HTML report without a browser: hostile text, the policy, the verdict, missing facts."""
+
+import base64
+import hashlib
+import html.parser
+import json
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from stand_in import PATCH, roughness, spliced
+
+from exif_jax.forensics import affinity
+from exif_jax.forensics.localization import Settings, localize_with
+from exif_jax.reading.photo import Photo
+from exif_jax.reports import outputs
+from exif_jax.reports.html import make_html, visible
+from exif_jax.reports.render import upright
+
+HOSTILE = [
+    "<script>window.pwned = 1</script>",
+    "</title></script><img src=x onerror=alert(1)>",
+    "a\u202egpj.exe",
+    "]]>-->{{7*7}}\x00\x1b[31m",
+    "x" * 65536,
+    "\udcff\ud800",
+    "' onmouseover='alert(1)\" onfocus=\"alert(1)",
+    "\u2028\u2029\ufeff\u200d&lt;",
+]
+
+
+def example(file="photo.jpg", exif=None, orientation=1, **more):
+    image = spliced()[0]
+    found = localize_with(image, roughness, {}, PATCH)
+    photo = Photo(Image.fromarray(image), exif or {}, orientation, "PNG", "0" * 64, 1234, ())
+    facts = outputs.make_report(photo, file, "0123456789ab", Settings(), found) | more
+    return photo, found, facts, affinity.pca_colours(found.embeddings, found.grid)
+
+
+class Reader(html.parser.HTMLParser):
+    """Counts elements and keeps text, attributes and the two scripts."""
+
+    def __init__(self, page):
+        super().__init__(convert_charrefs=True)
+        self.elements, self.attributes, self.text, self.inside = [], [], [], []
+        self.raw = {"script": [], "style": [], "title": []}
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append(tag)
+        self.attributes += attrs
+        self.inside.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        while self.inside and self.inside.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data):
+        tag = self.inside[-1][0] if self.inside else ""
+        self.raw[tag].append(data) if tag in self.raw else self.text.append(data)
+
+
+PLAIN = Reader(make_html(*example()).decode())
+
+
+@given(st.one_of(st.text(max_size=60), st.sampled_from(HOSTILE)))
+def test_no_text_becomes_markup_or_stays_unseen(text):
+    reader = Reader(f"<p>{visible(text)}</p>")
+    assert reader.elements == ["p"]
+    shown = "".join(reader.text)
+    assert not re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", shown)
+    if text.isprintable() and len(text) <= 200:
+        assert shown == text
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_names_and_exif_add_no_element_and_no_attribute(text):
+    exif = {"Make": text, text[:40]: "value", "Model": "M"}
+    finding = {"tag": "Make", "value": text, "says": "disagrees", "probability": 0.1, "skill": 0.8}
+    preferred = [{"value": text, "probability": 0.5}]
+    verify = {
+        "summary": text,
+        "rank": 3,
+        "bank_size": 9,
+        "band": None,
+        "tags": [finding | {"preferred": preferred}],
+        "looks_like": [{"tag": text, "skill": 0.8, "values": preferred}],
+        "closest": [{"camera": text, "probability": 0.5}],
+    }
+    page = make_html(*example(text, exif, note=text, verify=verify))
+    reader = Reader(page.decode("utf-8"))
+    added = {"table", "thead", "tbody", "tr", "th", "td", "li", "ul", "span", "div", "p", "strong"}
+    assert set(reader.elements) <= set(PLAIN.elements) | added
+    assert {name for name, _ in reader.attributes} == {name for name, _ in PLAIN.attributes}
+    assert reader.raw["script"][-1] == PLAIN.raw["script"][-1]
+    assert len(page) < 400_000
+
+
+def test_only_our_script_and_style_may_run_and_nothing_is_fetched():
+    page = make_html(*example()).decode()
+    reader = Reader(page)
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)[1]
+    assert policy.startswith("default-src 'none'; img-src data:;") and "unsafe" not in policy
+
+    def digest(text):
+        return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+    assert f"script-src 'sha256-{digest(reader.raw['script'][-1])}'" in policy
+    assert f"style-src 'sha256-{digest(reader.raw['style'][0])}'" in policy
+    names = {name for name, _ in reader.attributes}
+    assert not [
+        n for n in names if n.startswith("on") or n in ("style", "href", "srcset", "action")
+    ]
+    sources = [value for name, value in reader.attributes if name == "src"]
+    assert sources and all(s.startswith("data:image/") for s in sources)
+    words = re.sub(r"base64,[A-Za-z0-9+/=]+|\"embeddings\":\"[^\"]*\"", "", page)
+    assert re.findall(r"https?:|url\(|@import|fetch\(|XMLHttp|WebSocket", words) == []
+
+
+def test_equal_findings_give_equal_bytes():
+    arguments = example()
+    assert make_html(*arguments) == make_html(*arguments)
+
+
+@pytest.mark.parametrize("missing", ["p_value", "band", "note", "exif", "verify", "sha256", "date"])
+def test_what_is_not_known_is_said_or_left_out(missing):
+    photo, found, facts, pca = example(exif={"Make": "A"})
+    facts.pop(missing, None)
+    text = " ".join(Reader(make_html(photo, found, facts, pca).decode()).text)
+    assert "None" not in text and "nan" not in text.lower().split()
+
+
+@pytest.mark.parametrize(
+    "band, p_value, words",
+    [
+        ("strong", 0.0112, "about 1 in 100 or fewer score"),
+        ("weak", 0.04, "about 4 in 100 score"),
+        ("no evidence", 0.4, "no reason for suspicion"),
+        ("no evidence", 1.0, "about 10 in 10 score"),
+        (None, None, "no calibration"),
+    ],
+)
+def test_the_verdict_in_words(band, p_value, words):
+    page = make_html(*example(band=band, p_value=p_value)).decode()
+    text = re.sub(r"\s+", " ", " ".join(Reader(page).text))
+    assert words in text
+
+
+def test_a_flat_photo_is_not_judged():
+    assert "shows no texture" in make_html(*example(note="the photo is flat: it ...")).decode()
+
+
+@pytest.mark.parametrize("turn", [1, 6])
+def test_the_explorers_rows_follow_the_upright_photo(turn):
+    photo, found, facts, pca = example(orientation=turn)
+    page = Reader(make_html(photo, found, facts, pca).decode())
+    data = json.loads(page.raw["script"][0])
+    values = np.frombuffer(base64.b64decode(data["embeddings"]), "<i2")
+    z = values.reshape(data["rows"], data["columns"], data["components"]) * data["unit"]
+    full = found.embeddings.reshape(found.grid.rows, found.grid.columns, -1)
+    expected = upright(full, turn)
+    assert z.shape[:2] == expected.shape[:2]
+    got = z[0, -1] @ z[2, 1]
+    assert got == pytest.approx(float(expected[0, -1] @ expected[2, 1]), abs=0.02)

@@ -1,0 +1,52 @@
+"""What people see of a localisation: colours, the overlay, safe names, strict JSON."""
+
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from exif_jax.io.text import json_bytes
+from exif_jax.reports import outputs
+from exif_jax.reports.render import LUT, colorize, overlay_image, upright
+
+
+def test_colours_rise_in_lightness_on_a_fixed_scale():
+    lightness = LUT.astype(float) @ (0.2126, 0.7152, 0.0722)
+    assert (np.diff(lightness) >= -0.5).all() and lightness[-1] - lightness[0] > 200
+    np.testing.assert_array_equal(colorize(np.array([-1.0, 0.0, 1.0, 2.0])), LUT[[0, 0, 255, 255]])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_picture_is_turned_as_viewers_turn_photos(orientation):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    image.getexif()[0x0112] = orientation
+    expected = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(upright(pixels, orientation), expected)
+
+
+@pytest.mark.parametrize("size", [(20, 3000), (3000, 20), (33, 33), (600, 800)])
+def test_overlay_of_any_shape(size):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    values = rng.random(size).astype(np.float32)
+    picture = overlay_image(image, values, "тест\x1b[31m " * 40, "short", 6)
+    assert picture.mode == "RGB" and max(picture.size) < 4000
+
+
+def test_names_are_safe_and_told_apart():
+    photos = ["a/x.jpg", "b/x.jpg", "b/X.png", "-rf.jpg", ".hid.jpg", "é ü.jpg", "a\x1b\n.jpg"]
+    photos += ["😀.jpg", "n" * 300 + ".jpg", "x-2.jpg", "..jpg", "\udcff.jpg"]
+    names = outputs.output_names(map(pathlib.Path, photos))
+    assert names[:4] == ["x", "x-2", "X-3", "_-rf"]
+    assert names[5] == "é ü"
+    assert len({name.casefold() for name in names}) == len(photos)
+    for name in names:
+        assert name[0] not in ".-" and name.isprintable() and "/" not in name
+        assert len(name.encode()) <= 130
+
+
+def test_a_report_that_is_no_json_is_refused():
+    with pytest.raises(ValueError, match="JSON"):
+        json_bytes({"score": float("nan")})
