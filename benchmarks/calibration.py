@@ -1,9 +1,9 @@
-"""How often untouched photos are accused, at p-values of 1, 5 and 10 %, on cameras not fitted to.
+"""How often pristine photos are accused, at p-values of 1, 5 and 10 %, on cameras not fitted to.
 
-    python -m benchmarks.calibration --records records --untouched splices/pristine
+    python -m benchmarks.calibration --records records --pristine splices/pristine
 
 Every validation camera in turn is left out: the null distribution comes from the other cameras,
-and its photos are judged by it, at each size that they give. `--untouched` adds photos of a folder,
+and its photos are judged by it, at each size that they give. `--pristine` adds photos of a folder,
 judged by what the release file carries.
 """
 
@@ -18,7 +18,7 @@ import exif_jax
 from exif_jax.calibrate import KnownPhoto, known_photos, reader_side
 from exif_jax.cli import command
 from exif_jax.evaluation.datasets import photos_in
-from exif_jax.forensics.calibration import score_p_value, scores_of
+from exif_jax.forensics.calibration import fit_score_calibration, score_p_value
 from exif_jax.forensics.localization import Settings
 from exif_jax.weights.release_file import PRETRAINED, load_model
 
@@ -29,24 +29,24 @@ def main() -> None:
     parser = command.parser("benchmarks.calibration", __doc__)
     parser.add_argument("--model", default=str(PRETRAINED), help="default: what ships")
     parser.add_argument("--records", required=True, help="folder that the model was trained with")
-    parser.add_argument("--untouched", type=pathlib.Path, help="folder of untouched photos")
+    parser.add_argument("--pristine", type=pathlib.Path, help="folder of pristine photos")
     args = parser.parse_args()
     model = load_model(args.model)
     known = known_photos(args.records, model)
     areas = (reader_side(args.records) / model.patch_size) ** 2
     judged = leave_one_out(known, areas)
-    print(f"{'untouched photos':<32}{'number':>8}" + "".join(f"{x:>8.0%}" for x in LEVELS))
+    print(f"{'pristine photos':<32}{'number':>8}" + "".join(f"{x:>8.0%}" for x in LEVELS))
     show("left-out cameras", judged)
     for parts in sorted({parts for parts, *_ in judged}):
         show(f"  of {parts} x {areas:.0f} patches", [row for row in judged if row[0] == parts])
     middle = float(np.median([gap for _, gap, *_ in judged]))
     show("  content alike", [row for row in judged if row[1] <= middle])
     show("  content unlike", [row for row in judged if row[1] > middle])
-    if args.untouched:
+    if args.pristine:
         found = [
-            exif_jax.localize_photo(path, model).p_value for path in tqdm(photos_in(args.untouched))
+            exif_jax.localize_photo(path, model).p_value for path in tqdm(photos_in(args.pristine))
         ]
-        show(args.untouched.name, [(0, 0.0, p, 1.0) for p in found if p is not None])
+        show(args.pristine.name, [(0, 0.0, p, 1.0) for p in found if p is not None])
 
 
 def leave_one_out(known: list[KnownPhoto], areas: float) -> list[tuple[int, float, float, float]]:
@@ -58,7 +58,7 @@ def leave_one_out(known: list[KnownPhoto], areas: float) -> list[tuple[int, floa
     method, judged = Settings().method, []
     for camera in sorted(set(cameras)):
         others = [photo for photo in known if photo.camera != camera]
-        scores = scores_of(
+        scores = fit_score_calibration(
             [photo.scores for photo in others],
             [photo.gaps for photo in others],
             areas,

@@ -171,8 +171,8 @@ def compile_step(recipe, mesh, batch_size: int, patches_per_text: int):
         "photo_id": ((G,), np.uint32),
     }
     batch = {name: jax.ShapeDtypeStruct(*x) for name, x in shapes.items()}
-    state = jax.eval_shape(functools.partial(train_state.init, recipe), jax.random.key(0))
-    places = sharding.state_sharding(mesh, state)
+    state = jax.eval_shape(functools.partial(train_state.init_state, recipe), jax.random.key(0))
+    places = sharding.state_shardings(mesh, state)
     step = train_state.jit_step(recipe, mesh, places)
     return step.lower(state, batch).compile(), state
 
@@ -187,7 +187,7 @@ def least_bytes(
     from exif_jax.training import sharding
 
     n, fsdp, data = mesh.size, mesh.shape["fsdp"], mesh.shape["data"]
-    places = sharding.state_sharding(mesh, state.params)
+    places = sharding.state_shardings(mesh, state.params)
     split = copied = 0
     for x, place in zip(jax.tree.leaves(state.params), jax.tree.leaves(places), strict=True):
         if any(place.spec):
@@ -206,10 +206,10 @@ def least_bytes(
 
 def measure(config, mesh, batch_size: int) -> dict:
     """Bytes sent, least bytes, FLOPs and memory of a config's training step on a mesh."""
-    from exif_jax.training.config import make_model_config, make_recipe
+    from exif_jax.training.config import make_model_config, make_step_config
 
     model = make_model_config(config, vocab_size=2048)
-    recipe = make_recipe(config, model, mesh)
+    recipe = make_step_config(config, model, mesh)
     per_text = config.data.patches_per_text
     compiled, state = compile_step(recipe, mesh, batch_size, per_text)
     found = collectives(compiled.as_text(), mesh.size)
@@ -242,7 +242,7 @@ def main() -> None:
     parser.add_argument("--loss-chunk", type=int, help="default: the config's")
     parser.add_argument("--micro-batch", type=int, default=0, help="gradient caching; 0: none")
     parser.add_argument("--largest", action="store_true", help="also print the largest ones")
-    parser.add_argument("--json", help="file for the figures")
+    parser.add_argument("--output", help="file for the figures")
     args = parser.parse_args()
     sizes = [int(n) for n in args.devices.split(",")]
     if not args.tpu:
@@ -286,8 +286,8 @@ def main() -> None:
         )
         if args.largest:
             print("\n".join(f"    {line}" for line in row["largest"]), flush=True)
-    if args.json:
-        with open(args.json, "w") as file:
+    if args.output:
+        with open(args.output, "w") as file:
             json.dump(rows, file, indent=1)
 
 

@@ -1,7 +1,7 @@
 """Splices of held-out photos, between cameras or within one camera model, as a control.
 
 A detector of cameras finds the first and not the second; one that finds both reacts to what is
-in the picture. Hosts and donors are regions of the records' validation cameras; the pasted
+in the picture. Hosts and donors are regions of the records' validation cameras; the tampered
 ellipse keeps its place, so that both JPEG grids agree, and the result is saved as PNG. Then
 
     python -m exif_jax.evaluate --dataset folder --root OUTPUT --json out.json

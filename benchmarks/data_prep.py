@@ -6,7 +6,7 @@
     memory    the peak of a process that goes over 100,000 simulated records, after 10,000 and all
     shuffle   how far neighbours in the files lie apart in the batches, beside chance
 
-Every part measures its floor in the same run. Photos: those of --photos as they are, and larger
+Every part measures its floor in the same run. Photos: those of --input as they are, and larger
 ones tiled of them (12 megapixels, quality 92), as cameras write them.
 """
 
@@ -126,7 +126,7 @@ def data_config(records: str, **changes) -> ConfigDict:
 
 def bench_pipeline(records: str, config_path: str, batches: int) -> list[dict]:
     """Patches/s of each reader with and without processing, the cache off."""
-    from exif_jax.data.dataset import PatchData
+    from exif_jax.data.dataset import PatchDataset
     from exif_jax.data.input_pipeline import batches as make_batches
     from exif_jax.data.records_folder import load_tokenizer
 
@@ -151,7 +151,7 @@ def bench_pipeline(records: str, config_path: str, batches: int) -> list[dict]:
         "the config's texts, patches and processing": {},
     }
     config = data_config(records, cache_regions=1, **cases["one patch of a region, as it is"])
-    data = PatchData(config, "train", load_tokenizer(records), 128, 256)
+    data = PatchDataset(config, "train", load_tokenizer(records), 128, 256)
     slots = [(step, slot) for step in range(4) for slot in range(64)]
     whole = seconds(lambda place: data.sample(*place, 64), slots) / len(slots)
     alone = seconds(decode_image, sample) / len(sample)
@@ -167,7 +167,7 @@ def bench_pipeline(records: str, config_path: str, batches: int) -> list[dict]:
     for name, changes in cases.items():
         for which in readers:
             config = data_config(records, cache_regions=1, **changes)
-            data = PatchData(config, "train", load_tokenizer(records), 128, 256)
+            data = PatchDataset(config, "train", load_tokenizer(records), 128, 256)
             decoded = _count_calls(data)
             made = make_batches(data, 64, range(batches + 2), which)
             next(made), next(made)
@@ -190,7 +190,7 @@ def bench_pipeline(records: str, config_path: str, batches: int) -> list[dict]:
             )
     with tempfile.NamedTemporaryFile(suffix=".json") as told:
         command = [sys.executable, "-m", "benchmarks.train", "--configs", config_path]
-        command += ["--batches", "64", "--json", told.name]
+        command += ["--batches", "64", "--output", told.name]
         subprocess.run(command, capture_output=True, check=True)
         (step,) = json.loads(pathlib.Path(told.name).read_text())["rows"]
     taken = step["pairs_per_second"]
@@ -255,12 +255,12 @@ def bench_memory(folder: pathlib.Path, count: int) -> list[dict]:
 
 def bench_shuffle(num_photos: int = 30_000, per_batch: int = 64) -> list[dict]:
     """Neighbours in the files, by where an epoch shows them."""
-    from exif_jax.data.sampler import photos_of_step
+    from exif_jax.data.sampler import photo_indices
 
     steps = num_photos // per_batch
     place = np.full(num_photos, -1)
     for step in range(steps):
-        place[photos_of_step(num_photos, per_batch, 0, step)] = step
+        place[photo_indices(num_photos, per_batch, 0, step)] = step
     seen = place >= 0
     pairs = seen[1:] & seen[:-1]
     together = float((place[1:] == place[:-1])[pairs].mean())
@@ -288,7 +288,7 @@ def show(title: str, rows: list[dict]) -> None:
 
 def main() -> None:
     parser = command.parser("benchmarks.data_prep", __doc__)
-    parser.add_argument("--photos", default=os.environ.get("EXIF_JAX_PHOTOS", "") + "/train",
+    parser.add_argument("--input", default=os.environ.get("EXIF_JAX_PHOTOS", "") + "/train",
                         help="folder (default: $EXIF_JAX_PHOTOS/train)")  # fmt: skip
     parser.add_argument("--config", default="configs/vit_ti_cpu.py", help="of the training step")
     parser.add_argument("--batches", type=int, default=30, help="of 64 patches, for each reader")
@@ -302,13 +302,13 @@ def main() -> None:
 
     print(f"{os.cpu_count()} cores, Pillow {Image.__version__}, NumPy {np.__version__}")
     if wanted("photos"):
-        show("photos, one core", bench_photos(args.photos))
+        show("photos, one core", bench_photos(args.input))
     with tempfile.TemporaryDirectory() as folder:
         if wanted("pipeline"):
             records = os.path.join(folder, "records")
             with contextlib.redirect_stdout(io.StringIO()):
-                if plain_driver.main(["--input", args.photos, "--output", records]) != 0:
-                    raise SystemExit(f"{args.photos}: no records")
+                if plain_driver.main(["--input", args.input, "--output", records]) != 0:
+                    raise SystemExit(f"{args.input}: no records")
                 train_tokenizer(["--records", records])
             show("pipeline, all cores", bench_pipeline(records, args.config, args.batches))
         if wanted("memory"):

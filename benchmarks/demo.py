@@ -23,16 +23,16 @@ PHOTOS, SPLICES, SIZE = 1200, 16, 512
 
 def main() -> None:
     parser = command.parser("benchmarks.demo", __doc__)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("demo"), help="folder")
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("demo"), help="folder")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument(
         "--started", type=float, default=time.time(), help="UNIX time from which to count seconds"
     )
     args = parser.parse_args()
-    out, workers = args.out, str(args.workers)
+    out, workers = args.output, str(args.workers)
     simulate = ("data_prep.simulate", "--size", str(SIZE), "--workers", workers)
 
-    step(1, "Simulating photos", *simulate, "--photos", str(PHOTOS), "--output", out / "photos")
+    step(1, "Simulating photos", *simulate, "--num-photos", str(PHOTOS), "--output", out / "photos")
     step(2, "Simulating splices of other scenes", *simulate, "--splices", str(SPLICES),
          "--seed", "1", "--output", out / "splices")  # fmt: skip
     step(3, "Writing records", "data_prep.photos", "--input", out / "photos",

@@ -41,7 +41,7 @@ def main() -> int:
     rng = np.random.default_rng(args.seed)
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
-        simulate.main(["--output", f"{root}/photos", "--photos", "64", "--size", "128"])
+        simulate.main(["--output", f"{root}/photos", "--num-photos", "64", "--size", "128"])
         photos.main([f"--input={root}/photos", f"--output={root}/records", "--region-size=128"])
         train_tokenizer.main([f"--records={root}/records"])
         calm, disturbed = root / "calm", root / "disturbed"

@@ -1,4 +1,4 @@
-"""Seconds and memory from a photo to its map: `python benchmarks/localize.py [--json OUT]`.
+"""Seconds and memory from a photo to its map: `python benchmarks/localize.py [--output OUT]`.
 
 Every case runs in a process of its own, on a photo made for it, and is timed after a first run has
 compiled. Floors are what the machine, measured in the same run, would need for the arithmetic and
@@ -83,7 +83,7 @@ def measure(name: str, path: pathlib.Path, repeats: int, batch: int | None) -> d
     from exif_jax.reports import outputs
 
     kind, _, _, method = CASES[name]
-    settings = localization.Settings(method=method, batch=batch)
+    settings = localization.Settings(method=method, batch_size=batch)
     started = time.perf_counter()
     photo = read_photo(path)
     decode = time.perf_counter() - started
@@ -118,7 +118,7 @@ def measure(name: str, path: pathlib.Path, repeats: int, batch: int | None) -> d
     flops = grid.num_patches * image_flops(model.config.image)
     after = map_[middle] - encoder[middle]
     affinity_flops = 2.0 * grid.num_patches**2 * found.embeddings.shape[1]
-    seen = found.affinity.nbytes + found.consistency.nbytes + found.embeddings.nbytes
+    seen = found.affinity.nbytes + found.heatmap.nbytes + found.embeddings.nbytes
     return {
         "answer": found.note or f"score {found.score:.3f}",
         "patches": grid.num_patches,
@@ -151,7 +151,7 @@ def second_start(path: pathlib.Path) -> dict[str, Any]:
         environment = {**os.environ, "XDG_CACHE_HOME": folder, "PYTHONPATH": str(ROOT)}
         # Installed packages are compiled to bytecode, whatever this shell says of new ones.
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        argv = [sys.executable, "-m", "exif_jax.localize", str(path), "--out", folder]
+        argv = [sys.executable, "-m", "exif_jax.localize", str(path), "--output", folder]
         seconds = []
         for _ in range(4):
             started = time.perf_counter()
@@ -190,15 +190,15 @@ COLUMNS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--json", type=pathlib.Path, help="also write the figures here")
+    parser.add_argument("--output", type=pathlib.Path, help="also write the figures here")
     parser.add_argument("--cases", help="only those whose name holds this text")
     parser.add_argument("--repeats", type=int, default=3, help="of each case (default 3)")
-    parser.add_argument("--batch", type=int, help="patches at a time (default: as suits)")
+    parser.add_argument("--batch-size", type=int, help="patches at a time (default: as suits)")
     parser.add_argument("--one", nargs=2, metavar=("CASE", "PHOTO"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
         name, path = args.one
-        print(json.dumps(measure(name, pathlib.Path(path), args.repeats, args.batch)))
+        print(json.dumps(measure(name, pathlib.Path(path), args.repeats, args.batch_size)))
         return
     heads = [name.removesuffix("_seconds").replace("_", " ") for name, _ in COLUMNS]
     print(" | ".join(["case", *heads, "answer"]))
@@ -210,7 +210,7 @@ def main() -> None:
                 continue
             make_photo(path, name, width, height)
             argv = [sys.executable, __file__, "--repeats", str(args.repeats)]
-            argv += ["--batch", str(args.batch)] if args.batch else []
+            argv += ["--batch-size", str(args.batch_size)] if args.batch_size else []
             done = subprocess.run([*argv, "--one", name, str(path)], capture_output=True, text=True)
             if done.returncode:
                 sys.exit(f"{name}: {done.stderr[-2000:]}")
@@ -223,8 +223,8 @@ def main() -> None:
             results["command on 12 MP"] = second_start(path)
             for key, value in results["command on 12 MP"].items():
                 print(f"{key.replace('_', ' ')}: {value:.2f}")
-    if args.json:
-        args.json.write_text(json.dumps(results, indent=1) + "\n")
+    if args.output:
+        args.output.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Draws the method in one picture: `python -m benchmarks.method_picture docs/method.png`.
 
-A splice made by simulated cameras, the affinity of one untouched and of one pasted patch to all
+A splice made by simulated cameras, the affinity of one pristine and of one tampered patch to all
 others, and the map that `localize` makes of them. Needs matplotlib.
 """
 
@@ -26,7 +26,7 @@ from exif_jax.io.atomic import write_bytes
 from exif_jax.reports.render import LUT
 
 MAP = ListedColormap(LUT / 255.0)
-UNTOUCHED, PASTED = "#2f6fd0", "#e07000"
+PRISTINE, TAMPERED = "#2f6fd0", "#e07000"
 
 
 def main() -> None:
@@ -39,21 +39,23 @@ def main() -> None:
         subprocess.run([sys.executable, *flags.split(), folder], check=True)
         photo = next(pathlib.Path(folder, "images").iterdir())
         with Image.open(next(pathlib.Path(folder, "masks").iterdir())) as mask:
-            pasted = np.asarray(mask) > 0
+            tampered = np.asarray(mask) > 0
         with Image.open(photo) as image:
             pixels = np.asarray(image.convert("RGB"))
         found = exif_jax.localize_photo(photo)
-    write_bytes(args.picture, draw(pixels, pasted, found))
+    write_bytes(args.picture, draw(pixels, tampered, found))
 
 
-def draw(pixels: np.ndarray, pasted: np.ndarray, found: exif_jax.Localization) -> bytes:
+def draw(pixels: np.ndarray, tampered: np.ndarray, found: exif_jax.Localization) -> bytes:
     """PNG of uint8 [H, W, 3], its mask bool [H, W] and what `localize` found."""
     grid = found.grid
     corners = grid.origins()
-    patches = np.stack([pasted[y : y + grid.patch, x : x + grid.patch].mean() for y, x in corners])
+    patches = np.stack(
+        [tampered[y : y + grid.patch, x : x + grid.patch].mean() for y, x in corners]
+    )
     chosen = {
-        UNTOUCHED: first(patches == 0, found.affinity),
-        PASTED: first(patches == patches.max(), found.affinity),
+        PRISTINE: first(patches == 0, found.affinity),
+        TAMPERED: first(patches == patches.max(), found.affinity),
     }
     figure, axes = plt.subplots(1, 4, figsize=(14, 3.7), layout="constrained")
     axes[0].imshow(pixels)
@@ -63,16 +65,16 @@ def draw(pixels: np.ndarray, pasted: np.ndarray, found: exif_jax.Localization) -
     for axis, (colour, patch) in zip(axes[1:3], chosen.items(), strict=True):
         distance = 1 - found.affinity[patch].reshape(grid.rows, grid.columns)
         axis.imshow(distance, extent=extent, **scale)
-        axis.contour(pasted, [0.5], colors="white", linewidths=1, linestyles="--")
-        where = "an untouched" if colour == UNTOUCHED else "a pasted"
+        axis.contour(tampered, [0.5], colors="white", linewidths=1, linestyles="--")
+        where = "a pristine" if colour == PRISTINE else "a tampered"
         axis.set_title(f"1 - affinity to {where} patch")
-    for axis, colours in zip(axes, ([UNTOUCHED, PASTED], [UNTOUCHED], [PASTED]), strict=False):
+    for axis, colours in zip(axes, ([PRISTINE, TAMPERED], [PRISTINE], [TAMPERED]), strict=False):
         for colour in colours:
             y, x = corners[chosen[colour]]
             style = {"fill": False, "linewidth": 2.5, "edgecolor": colour}
             axis.add_patch(plt.Rectangle((x, y), grid.patch, grid.patch, **style))
-    image = axes[3].imshow(found.consistency, **scale)
-    axes[3].contour(pasted, [0.5], colors="white", linewidths=1, linestyles="--")
+    image = axes[3].imshow(found.heatmap, **scale)
+    axes[3].contour(tampered, [0.5], colors="white", linewidths=1, linestyles="--")
     axes[3].set_title("Consistency map; dashed: the truth")
     bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.01)
     bar.set_label("0 alike                1 unrelated")

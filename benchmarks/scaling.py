@@ -1,6 +1,6 @@
 """Predicted training speed from FLOPs, bytes and published rates: the table of docs/scaling.md.
 
-    python -m benchmarks.scaling pod.json      # files that benchmarks.collectives --json wrote
+    python -m benchmarks.scaling pod.json      # files that benchmarks.collectives --output wrote
 
 Bytes are those of the compiled program; the time between no overlap of sending with computing and
 full overlap is where a run should lie. The share of the matrix-product peak is an assumption, since
@@ -26,7 +26,7 @@ SHARES = (0.40, 0.55)
 
 def main() -> None:
     parser = command.parser("benchmarks.scaling", __doc__)
-    parser.add_argument("files", nargs="+", type=pathlib.Path, help="collectives' --json")
+    parser.add_argument("files", nargs="+", type=pathlib.Path, help="collectives' --output")
     parser.add_argument("--chip", choices=tuple(CHIPS), default="v5e", help="default: v5e")
     parser.add_argument("--config", default="configs/vit_b.py", help="default: configs/vit_b.py")
     args = parser.parse_args()

@@ -2,7 +2,7 @@
 
     python -m benchmarks.train                                        # two CPU cores: minutes
     python -m benchmarks.train --configs configs/vit_ti.py,configs/vit_s.py,configs/vit_b.py \\
-        --batches 256,512,1024 --records records --torch --json train.json       # a GPU
+        --batches 256,512,1024 --records records --torch --output train.json       # a GPU
 
 MFU is the share of the matrix-product peak that is measured in the same run, and counts the model's
 own products only: 2 for a multiplication and addition, three times for forward and backward, no
@@ -25,13 +25,13 @@ import numpy as np
 
 from benchmarks.machine import image_flops, load_config, matmul_peak, median_seconds, text_flops
 from exif_jax.cli import command
-from exif_jax.data.dataset import PatchData
+from exif_jax.data.dataset import PatchDataset
 from exif_jax.data.input_pipeline import batches, prefetch
 from exif_jax.data.records_folder import load_tokenizer
 from exif_jax.io.atomic import write_bytes
 from exif_jax.models.config import config_to_dict
 from exif_jax.training import sharding, train_state
-from exif_jax.training.config import make_model_config, make_recipe
+from exif_jax.training.config import make_model_config, make_step_config
 
 COLUMNS = "config, batch, compile s, step ms, pairs/s, TFLOP/s, MFU, memory GiB, fused attention"
 
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="timed steps (default 5)")
     parser.add_argument("--records", help="also with this folder's input pipeline")
     parser.add_argument("--torch", action="store_true", help="also the same step in PyTorch")
-    parser.add_argument("--json", type=pathlib.Path, help="file for the figures")
+    parser.add_argument("--output", type=pathlib.Path, help="file for the figures")
     args = parser.parse_args()
     if args.torch:  # PyTorch needs a part of the device's memory
         os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
@@ -81,9 +81,9 @@ def main() -> None:
             row |= measure(config, peak, args)
             rows.append(row)
             print(" | ".join(_shown(value) for value in row.values()), flush=True)
-            if args.json:
+            if args.output:
                 found = {"device": device, "dtype": dtype, "matmul_peak": peak, "rows": rows}
-                write_bytes(args.json, json.dumps(found, indent=1).encode())
+                write_bytes(args.output, json.dumps(found, indent=1).encode())
 
 
 def measure(config, peak: float, args) -> dict:
@@ -91,9 +91,9 @@ def measure(config, peak: float, args) -> dict:
     mesh = sharding.make_mesh(-1, config.mesh.fsdp if jax.device_count() > 1 else 1)
     tokenizer = load_tokenizer(args.records) if args.records else None
     model = make_model_config(config, tokenizer.vocab_size if tokenizer else 2048)
-    recipe = make_recipe(config, model, mesh)
-    init = functools.partial(train_state.init, recipe)
-    places = sharding.state_sharding(mesh, jax.eval_shape(init, jax.random.key(0)))
+    recipe = make_step_config(config, model, mesh)
+    init = functools.partial(train_state.init_state, recipe)
+    places = sharding.state_shardings(mesh, jax.eval_shape(init, jax.random.key(0)))
     state = jax.jit(init, out_shardings=places)(jax.random.key(0))
     host = random_batch(model, config.train.batch_size, config.data.patches_per_text)
     batch = sharding.to_device(mesh, host)
@@ -139,7 +139,9 @@ def measure(config, peak: float, args) -> dict:
 def with_input(config, records, model, tokenizer, mesh, state, step, repeats: int) -> dict:
     """Steps as the training loop takes them, fed from records."""
     config.data.records = records
-    data = PatchData(config.data, "train", tokenizer, model.image.image_size, model.text.max_length)
+    data = PatchDataset(
+        config.data, "train", tokenizer, model.image.image_size, model.text.max_length
+    )
     warm, steps = 3, max(20, repeats)
     loaded = batches(data, config.train.batch_size, range(warm + steps), config.data.reader)
     placed = prefetch(sharding.to_device(mesh, batch) for batch in loaded)

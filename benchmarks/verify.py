@@ -16,7 +16,7 @@ from exif_jax.calibrate import known_photos
 from exif_jax.cli import command
 from exif_jax.forensics import reference_set as banks
 from exif_jax.forensics import verification
-from exif_jax.forensics.calibration import STRONG, WEAK, agreement_p_value, null_of
+from exif_jax.forensics.calibration import STRONG, WEAK, agreement_p_value, null_distribution
 from exif_jax.weights.release_file import load_model
 
 
@@ -28,8 +28,10 @@ def main() -> None:
     model = load_model(*filter(None, [args.model]))
     known = known_photos(args.records, model)
     means_MxD = np.stack([photo.z_D / np.linalg.norm(photo.z_D) for photo in known])
-    bank, texts_NxD = verification.bank_of(model)
-    posteriors = [verification.posteriors_of(row, bank, model) for row in means_MxD @ texts_NxD.T]
+    bank, texts_NxD = verification.reference_set_of(model)
+    posteriors = [
+        verification.model_tag_posteriors(row, bank, model) for row in means_MxD @ texts_NxD.T
+    ]
     agreement_MxM = np.array(
         [[banks.agreement(p, photo.exif) for photo in known] for p in posteriors]
     )
@@ -50,7 +52,7 @@ def main() -> None:
     p_MxM = np.empty_like(agreement_MxM)
     for camera in set(cameras):
         mine = cameras == camera
-        null = {"agreement": null_of(own_M[~mine].tolist(), cameras[~mine].tolist())}
+        null = {"agreement": null_distribution(own_M[~mine].tolist(), cameras[~mine].tolist())}
         for m in np.flatnonzero(mine):
             p_MxM[m] = [agreement_p_value(null, found) or 0.0 for found in agreement_MxM[m]]
     own, swapped = weights / weights.sum(), np.where(swapped_MxM, pair_MxM, 0.0)

@@ -9,8 +9,10 @@ def get_config() -> ConfigDict:
     c = vit_b.get_config()
     c.data.texts_per_photo = 1  # one patch of each photo with the photo's own text,
     c.data.patches_per_text = 1
-    c.data.rescale = c.data.recompress = c.data.shift = c.data.save = 0.0  # and nothing done to it
-    c.data.keep_tag = 1.0
+    c.data.rescale_prob = c.data.recompress_prob = c.data.shift_prob = c.data.save_prob = (
+        0.0  # and nothing done to it
+    )
+    c.data.keep_tag_prob = 1.0
     c.data.shuffle_tags = False
 
     c.model.embed_dim = 768  # the width of DistilBERT, whose texts are not projected

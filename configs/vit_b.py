@@ -12,20 +12,22 @@ def get_config() -> ConfigDict:
     c.data.seed = 0  # order of the photos, choice of patches, processing
     c.data.texts_per_photo = 2  # one processing history each, so that scenes are no help
     c.data.patches_per_text = 2  # at least 2 for train.image_weight
-    c.data.rescale = 0.4  # share of texts with patches rescaled by 0.5..1.5, and saying so
-    c.data.recompress = 0.2  # share recompressed as JPEG of quality 60..98, likewise
-    c.data.shift = 0.3  # share cut off the JPEG grid, likewise
-    c.data.filter = 0.0  # share smoothed or sharpened by one of processing.FILTERS, likewise
-    c.data.contrast = 0.0  # share of texts whose patches are as unlike in roughness as can be had
-    c.data.save = 0.6  # share of batches saved as JPEG of quality 70..98 as the last step
-    c.data.shrink = 0.0  # share of batches shrunk by 0.5..0.9 before that
-    c.data.noise = 0.0  # share with white noise of 1..5 levels between the two
-    c.data.keep_tag = 0.8  # probability with which each tag stays in a text
+    c.data.rescale_prob = 0.4  # share of texts with patches rescaled by 0.5..1.5, and saying so
+    c.data.recompress_prob = 0.2  # share recompressed as JPEG of quality 60..98, likewise
+    c.data.shift_prob = 0.3  # share cut off the JPEG grid, likewise
+    c.data.filter_prob = 0.0  # share smoothed or sharpened by one of processing.FILTERS, likewise
+    c.data.contrast_prob = (
+        0.0  # share of texts whose patches are as unlike in roughness as can be had
+    )
+    c.data.save_prob = 0.6  # share of batches saved as JPEG of quality 70..98 as the last step
+    c.data.shrink_prob = 0.0  # share of batches shrunk by 0.5..0.9 before that
+    c.data.noise_prob = 0.0  # share with white noise of 1..5 levels between the two
+    c.data.keep_tag_prob = 0.8  # probability with which each tag stays in a text
     c.data.shuffle_tags = True  # tags in random order; otherwise in the vocabulary's order
     c.data.tag_names = True  # "Make: Canon"; otherwise "Canon"
     c.data.tags = ()  # only these of the vocabulary, as ("Make", "Model"); (): all
     c.data.cache_regions = 256  # decoded regions kept in memory (0.6 MB each at 448 px)
-    c.data.corrupt_share = 0.01  # of the records; more damaged ones stop the run
+    c.data.max_corrupt_fraction = 0.01  # of the records; more damaged ones stop the run
     c.data.reader = "auto"  # "tf.data" where there is TensorFlow, or "threads": the same batches
 
     c.model = ConfigDict()
@@ -60,7 +62,9 @@ def get_config() -> ConfigDict:
     c.optim.weight_decay = 0.1
     c.optim.decay = "decoupled"  # AdamW; or "l2", Adam with the decay in the gradient
     c.optim.clip_norm = 1.0  # gradients longer than this are scaled down to it; 0: none
-    c.optim.layer_decay = 1.0  # updates shrink by this for every layer below an encoder's last
+    c.optim.layerwise_lr_decay = (
+        1.0  # updates shrink by this for every layer below an encoder's last
+    )
     c.optim.frozen = ()  # what does not move: ("text", "log_scale", "image/embed", ...)
 
     c.train = ConfigDict()

@@ -5,7 +5,7 @@ from configs import vit_b
 
 def get_config():
     c = vit_b.get_config()
-    c.data.keep_tag = 0.6
+    c.data.keep_tag_prob = 0.6
     c.model.embed_dim = 384
     c.model.image.image_size = 128
     c.model.image.width = 384

@@ -18,14 +18,14 @@ def get_config(run: str = "first"):
     if run not in RUNS:
         raise ValueError(f"configs/vit_ti_128.py:{run}: choose one of {', '.join(RUNS)}")
     if run != "first":
-        c.data.contrast = 0.5
+        c.data.contrast_prob = 0.5
         c.optim.warmup_steps = 100
         c.train.num_steps = 4000
     if run in RUNS[2:]:  # what befalls pictures on their way
-        c.data.filter = 0.15
-        c.data.save = 0.7
-        c.data.shrink = 0.3
-        c.data.noise = 0.3
+        c.data.filter_prob = 0.15
+        c.data.save_prob = 0.7
+        c.data.shrink_prob = 0.3
+        c.data.noise_prob = 0.3
         c.optim.lr = 5e-4
         c.train.num_steps = 1400
     if run in RUNS[3:]:

@@ -27,9 +27,9 @@ from data_prep.downloading.fetch import (
     MAGIC,
     Again,
     Ended,
+    FetchSettings,
     Host,
     PublicResolver,
-    Settings,
     fetch,
     host_name,
 )
@@ -94,7 +94,7 @@ def _lying(out: Path, photo_id: str) -> Path | None:
 
 
 async def _photo(
-    session, item: dict[str, Any], out: Path, settings: Settings, host: Host
+    session, item: dict[str, Any], out: Path, settings: FetchSettings, host: Host
 ) -> dict[str, Any]:
     """Fetches one photo; its line for the manifest."""
     line = {"id": item["id"], "url": item["url"]}
@@ -128,7 +128,7 @@ def _facts(path: Path, data: bytes, out: Path) -> dict[str, Any]:
     return {"file": path.relative_to(out).as_posix(), "num_bytes": len(data), "sha256": digest}
 
 
-def _licensed(item: dict[str, Any], settings: Settings) -> bool:
+def _licensed(item: dict[str, Any], settings: FetchSettings) -> bool:
     licence = str(item.get("licence", "")).lower()
     words = settings.licences
     return not words or any(word.lower() in licence for word in words)
@@ -138,14 +138,14 @@ def _licensed(item: dict[str, Any], settings: Settings) -> bool:
 
 
 async def download(
-    items: Iterable[dict[str, Any]], out: Path, settings: Settings, progress=None
+    items: Iterable[dict[str, Any]], out: Path, settings: FetchSettings, progress=None
 ) -> collections.Counter[str]:
     """Fetches what the manifest does not have yet.
 
     Args:
       items: {"id", "url"} and optionally "licence", "owner" and "exif" (canonical tags).
       out: the output folder, made where it is missing.
-      settings: see `Settings`.
+      settings: see `ShotSettings`.
       progress: called with each line of the manifest.
 
     Returns:
@@ -276,36 +276,41 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--contact", help="a mail or web address, told to the hosts that are asked")
     add = parser.add_argument
-    add("--per-host", type=int, default=Settings.per_host, help="requests at a time (default 4)")
+    add(
+        "--per-host",
+        type=int,
+        default=FetchSettings.per_host,
+        help="requests at a time (default 4)",
+    )
     add(
         "--interval",
         type=float,
-        default=Settings.interval,
+        default=FetchSettings.interval,
         help="seconds between two requests to a host (default 0.1)",
     )
-    add("--attempts", type=int, default=Settings.attempts, help="tries of a photo (default 6)")
+    add("--attempts", type=int, default=FetchSettings.attempts, help="tries of a photo (default 6)")
     add(
         "--backoff",
         type=float,
-        default=Settings.backoff,
+        default=FetchSettings.backoff,
         help="seconds before the second try, doubled each time (default 1)",
     )
     add(
         "--stall",
         type=float,
-        default=Settings.stall,
+        default=FetchSettings.stall,
         help="seconds without a byte after which a connection is given up (default 30)",
     )
     add(
         "--max-megabytes",
         type=float,
-        default=Settings.max_bytes / 2**20,
+        default=FetchSettings.max_bytes / 2**20,
         help="of one photo (default 100)",
     )
     add(
         "--min-free-megabytes",
         type=float,
-        default=Settings.min_free / 2**20,
+        default=FetchSettings.min_free / 2**20,
         help="that stay free on the disk (default 2048)",
     )
     parser.add_argument(
@@ -317,7 +322,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     contact = args.contact or "no contact given"
-    settings = Settings(
+    settings = FetchSettings(
         agent=f"exif-jax-download/0.1 (research; {contact})",
         per_host=args.per_host,
         interval=args.interval,

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from data_prep.selection import Verdict
-from data_prep.stages import Settings, camera_of, seeded_hash, shard_bounds, tag_vocabulary
+from data_prep.stages import Settings, camera_key, seeded_hash, shard_bounds, tag_vocabulary
 from data_prep.statistics import write_page
 from data_prep.tfds_files import write_tfds_files
 from data_prep.work import damaged, read_results
@@ -81,7 +81,7 @@ def settle_chunk(
             )
             counts["reject", verdict.reason] += 1
             continue
-        camera = camera_of(result.exif)
+        camera = camera_key(result.exif)
         split = "validation" if camera in held_out else "train"
         places[split] += found
         counts["records", split] += len(found)

@@ -86,7 +86,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     add("--region-size", type=int, default=448, help="pixels a side, multiple of 16 (default 448)")
     add("--regions-per-photo", type=int, default=4, help="at most (default 4)")
     add(
-        "--validation-share",
+        "--validation-fraction",
         type=float,
         default=0.15,
         help="share of photos whose cameras are held out (default 0.15)",
@@ -98,7 +98,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         help="also take photos that, by their EXIF, a program edited or resized",
     )
     add(
-        "--alike-bits",
+        "--max-hamming-distance",
         type=int,
         default=6,
         metavar="0..31",
@@ -115,12 +115,12 @@ def check_settings(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
     """Ends with a message where an option is out of its range."""
     if args.region_size < MIN_SIDE or args.region_size % 16:
         parser.error(f"--region-size must be a multiple of 16 and at least {MIN_SIDE}")
-    if not 0 <= args.validation_share < 1:
-        parser.error("--validation-share must be at least 0 and below 1")
+    if not 0 <= args.validation_fraction < 1:
+        parser.error("--validation-fraction must be at least 0 and below 1")
     if args.regions_per_photo < 1:
         parser.error("--regions-per-photo must be at least 1")
-    if not -1 <= args.alike_bits <= 31:
-        parser.error("--alike-bits must be between -1 and 31")
+    if not -1 <= args.max_hamming_distance <= 31:
+        parser.error("--max-hamming-distance must be between -1 and 31")
     if args.max_per_camera < 0 or args.max_per_photographer < 0:
         parser.error("--max-per-camera and --max-per-photographer must not be negative")
     if args.shards < 0 or args.shards > 99_999:
@@ -133,11 +133,11 @@ def settings_of(args: argparse.Namespace) -> Settings:
         seed=args.seed,
         region_size=args.region_size,
         regions_per_photo=args.regions_per_photo,
-        validation_share=args.validation_share,
+        validation_fraction=args.validation_fraction,
         min_tags=args.min_tags,
         shards=args.shards,
         keep_edited=args.keep_edited,
-        alike_bits=args.alike_bits,
+        max_hamming_distance=args.max_hamming_distance,
         camera_photos=args.max_per_camera,
         owner_photos=args.max_per_photographer,
     )
@@ -230,7 +230,7 @@ def tell(output: str, facts: dict[str, Any] | None, counts: Counts, settings: Se
     print("\n".join(lines))
     if facts is None:
         return command.fail(f"no photo is usable; see {output}/rejects.jsonl")
-    if not facts["splits"]["validation"]["records"] and settings.validation_share:
+    if not facts["splits"]["validation"]["records"] and settings.validation_fraction:
         print("note: no validation split: that takes photos of at least two cameras")
     print(f"look at {output}/statistics.html")
     return 0

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep.stages import PhotoResult, Settings, camera_of, seeded_hash
+from data_prep.stages import PhotoResult, Settings, camera_key, seeded_hash
 from data_prep.traces import FACTS, first_alike
 
 # A camera's photos must be this many, and this share of them have what one of them lost.
@@ -56,7 +56,7 @@ class Rule(NamedTuple):
 def candidate(result: PhotoResult, chunk: int) -> Candidate:
     """What the rules see of a usable file of the chunk with that number."""
     return Candidate(
-        *(result.file, chunk, result.sha256, result.photo_id, camera_of(result.exif)),
+        *(result.file, chunk, result.sha256, result.photo_id, camera_key(result.exif)),
         *(result.owner, result.alike, result.crop),
         tuple(result.facts[name] for name in FACTS) if result.facts else (),
     )
@@ -90,7 +90,7 @@ def _lost_traces(photos: list[Candidate], settings: Settings) -> dict[str, str]:
 
 def _look_alike(photos: list[Candidate], settings: Settings) -> dict[str, str]:
     fingerprints = np.array([int(photo.alike, 16) for photo in photos], np.uint64)
-    places = first_alike(fingerprints, settings.alike_bits)
+    places = first_alike(fingerprints, settings.max_hamming_distance)
     return {
         photo.file: f"looks like {photos[place].file}"
         for photo, place in zip(photos, places.tolist(), strict=True)
@@ -127,7 +127,9 @@ RULES = (
     ),
     Rule(
         "near duplicate",
-        lambda photo, settings: None if photo.crop or settings.alike_bits < 0 else photo.camera,
+        lambda photo, settings: (
+            None if photo.crop or settings.max_hamming_distance < 0 else photo.camera
+        ),
         _look_alike,
     ),
     Rule(

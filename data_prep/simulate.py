@@ -27,15 +27,15 @@ from tqdm import tqdm
 
 from data_prep.simulation.camera_chart import chart
 from data_prep.simulation.cameras import CAMERAS, Camera
-from data_prep.simulation.exposure import Settings, choose_settings
-from data_prep.simulation.random_cameras import camera_of
+from data_prep.simulation.exposure import ShotSettings, choose_shot_settings
+from data_prep.simulation.random_cameras import random_camera
 from data_prep.simulation.scenes import collage, scene
 from data_prep.simulation.shooting import encode_jpeg, shoot
 from exif_jax.cli import command
 from exif_jax.data.records import RecordError, RecordReader, decode_image, decode_record
 from exif_jax.io.atomic import write_bytes
 
-SHARE = (0.08, 0.30)  # of a splice that is pasted
+SHARE = (0.08, 0.30)  # of a splice that is tampered
 _PHOTO, _SPLICE = 0, 1  # streams of random numbers, so that splices show scenes of their own
 _SAVES = ("png", "png", "jpg98", "jpg95", "jpg90", "jpg85")
 _PROCEDURAL = 0.25  # share of the scenes that are drawn where there are photos to make others of
@@ -51,7 +51,7 @@ class Job:
         seed: of everything.
         index: of the file.
         size: side in pixels.
-        cameras: how many there are, of `random_cameras.camera_of`.
+        cameras: how many there are, of `random_cameras.random_camera`.
         scenes: folder of records whose training photos scenes are made of; "" draws all scenes.
     """
 
@@ -74,7 +74,7 @@ def take_photo(camera: Camera, size: int, rng: np.random.Generator, scenes: str 
         (JPEG bytes, pixels before JPEG uint8 [size, size, 3], PIL Exif, Settings).
     """
     view = _view(rng, size, scenes)
-    settings: Settings = choose_settings(camera, rng)
+    settings: ShotSettings = choose_shot_settings(camera, rng)
     pixels, exif = shoot(camera, view, settings, rng)
     return encode_jpeg(pixels, exif, camera, settings.fine), pixels, exif, settings
 
@@ -102,7 +102,7 @@ def _reader(records: str) -> RecordReader:
 def make_photo(job: Job) -> dict:
     """Write photo number `job.index` and return its manifest row."""
     rng = np.random.default_rng([job.seed, _PHOTO, job.index])
-    camera = camera_of(job.index % job.cameras)
+    camera = random_camera(job.index % job.cameras)
     data, *_ = take_photo(camera, job.size, rng, job.scenes)
     name = f"sim{job.index:06d}.jpg"
     write_bytes(job.output / name, data)
@@ -110,15 +110,15 @@ def make_photo(job: Job) -> dict:
 
 
 def make_splice(job: Job) -> dict:
-    """Write splice number `job.index`, its mask and its untouched host; return its manifest row.
+    """Write splice number `job.index`, its mask and its pristine host; return its manifest row.
 
-    The pasted region comes from a photo of another camera model and another scene, at its own
+    The tampered region comes from a photo of another camera model and another scene, at its own
     scale or resized, with a hard or a soft edge. Both photos are taken from their JPEG files, as
     a forger has them, and the host's EXIF is kept.
     """
     rng = np.random.default_rng([job.seed, _SPLICE, job.index])
     first, second = rng.choice(job.cameras, 2, replace=False)
-    host, donor = camera_of(int(first)), camera_of(int(second))
+    host, donor = random_camera(int(first)), random_camera(int(second))
     size = job.size
     scale = float(rng.choice([1.0, 1.0, 1.0, 0.8, 1.25]))
     data, _, exif, _ = take_photo(host, size, rng, job.scenes)
@@ -273,15 +273,17 @@ def _parser() -> argparse.ArgumentParser:
         "Make photos, or splices with masks, by simulated cameras of invented makes. "
         "The same seed makes the same bytes, whatever the number of workers.",
         "examples:\n"
-        "  python -m data_prep.simulate --output photos --photos 2000\n"
+        "  python -m data_prep.simulate --output photos --num-photos 2000\n"
         "  python -m data_prep.simulate --output splices --splices 40 --seed 1\n"
-        "  python -m data_prep.simulate --output more --photos 700 --cameras 500 --scenes records\n"
+        "  python -m data_prep.simulate --output more --num-photos 700 --cameras 500 --scenes records\n"
         "  python -m data_prep.simulate --picture docs/simulated_cameras.png\n\n"
         "exit codes: 0 done, 1 the output cannot be written or the records cannot be read, "
         "2 wrong usage\n" + command.QUIET,
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--photos", type=_whole(1, 10_000_000), help="number of JPEG photos to make")
+    what.add_argument(
+        "--num-photos", type=_whole(1, 10_000_000), help="number of JPEG photos to make"
+    )
     what.add_argument("--splices", type=_whole(1, 100_000), help="number of splices to make")
     what.add_argument(
         "--picture", type=Path, metavar="PNG", help="draw eight cameras on the same scene"
@@ -333,7 +335,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.picture is None and options.output is None:
-        parser.error("--photos and --splices need --output DIR")
+        parser.error("--num-photos and --splices need --output DIR")
     if options.size % 2:
         parser.error(f"--size {options.size} is odd; the colour filters come in pairs")
     try:

@@ -41,11 +41,11 @@ class Settings:
       seed: Any integer; another seed gives other regions, another split and another order.
       region_size: Side of a region in pixels, a multiple of 16, at least 128.
       regions_per_photo: Most regions that one photo gives, at least 1.
-      validation_share: Share of the photos whose cameras are held out, in [0, 1).
+      validation_fraction: Share of the photos whose cameras are held out, in [0, 1).
       min_tags: Photos with fewer canonical tags are rejected.
       shards: Shards of each split; 0 = as many as make about 256 MiB each.
       keep_edited: Also take photos that a program edited or resized, by all that the file says.
-      alike_bits: A photo is a near duplicate of one of its camera if no more bits of their
+      max_hamming_distance: A photo is a near duplicate of one of its camera if no more bits of their
         fingerprints differ (`traces.fingerprint`); -1 keeps them all.
       camera_photos: Most photos of one camera model; 0 = all.
       owner_photos: Most photos of one photographer, where the source tells them apart; 0 = all.
@@ -54,11 +54,11 @@ class Settings:
     seed: int = 0
     region_size: int = 448
     regions_per_photo: int = 4
-    validation_share: float = 0.15
+    validation_fraction: float = 0.15
     min_tags: int = 5
     shards: int = 0
     keep_edited: bool = False
-    alike_bits: int = 6
+    max_hamming_distance: int = 6
     camera_photos: int = 0
     owner_photos: int = 0
 
@@ -104,7 +104,7 @@ def seeded_hash(seed: int, *parts: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
-def camera_of(exif: Mapping[str, str]) -> tuple[str, str]:
+def camera_key(exif: Mapping[str, str]) -> tuple[str, str]:
     """Returns (make, model); "" where the photo does not say."""
     return exif.get("Make", ""), exif.get("Model", "")
 
@@ -179,7 +179,7 @@ def _objection(
     pixels = f"{size[0]} x {size[1]} pixels"
     if not exif:
         return "no EXIF", "the file carries no camera EXIF"
-    if not all(camera_of(exif)):
+    if not all(camera_key(exif)):
         return "no camera named", "Make or Model is missing: the split by camera needs both"
     if len(exif) < settings.min_tags:
         return "too few tags", f"{len(exif)} tags, fewer than {settings.min_tags}"
@@ -286,7 +286,7 @@ def validation_cameras(
 
     Args:
       photos: (make, model) -> number of photos.
-      settings: `validation_share` and `seed`.
+      settings: `validation_fraction` and `seed`.
 
     Returns:
       The cameras of the validation split.
@@ -294,7 +294,7 @@ def validation_cameras(
     order = sorted(
         photos, key=lambda camera: (seeded_hash(settings.seed, "camera", *camera), camera)
     )
-    target = settings.validation_share * sum(photos.values())
+    target = settings.validation_fraction * sum(photos.values())
     chosen: set[tuple[str, str]] = set()
     total = 0
     for camera in order:

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from exif_jax.cli import command
-from exif_jax.models.dual_encoder import RUNNING
+from exif_jax.models.dual_encoder import BATCH_STATS
 from exif_jax.weights.release_file import Model, ReleaseError, flatten, load_model, save_model
 
 
@@ -39,7 +39,7 @@ def average(models: Sequence[Model]) -> Model:
     ):
         if any(of(model) != of(last) for model in models):
             raise ValueError(f"the models differ in their {what}")
-    if any(name.split("/")[-1] in RUNNING for name in flatten(last.params)):
+    if any(name.split("/")[-1] in BATCH_STATS for name in flatten(last.params)):
         raise ValueError("batch norms cannot be averaged; choose models of a ViT")
     mean = jax.tree.map(lambda *each: np.mean(each, axis=0), *(model.params for model in models))
     provenance = {

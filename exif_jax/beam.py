@@ -87,7 +87,7 @@ class _Localize(beam.DoFn):
                     _put(path, FileSystems.join(self._output, path.name))
         except PhotoError as e:
             yield line | {"status": "failed", "error": str(e)}
-        except batch.Failed as e:
+        except batch.PhotoFailed as e:
             yield line | {"status": "failed", "error": f"{shown}: {printable(e)}"}
         else:
             yield line | {"status": "done", "sha256": photo.sha256, **told}
@@ -104,9 +104,9 @@ def _read(path: str) -> bytes:
         with FileSystems.open(path, compression_type="uncompressed") as file:
             data = file.read(MAX_BYTES + 1)
     except Exception as e:  # each file system has errors of its own
-        raise batch.Failed(f"cannot be read ({e}); check the path and its permissions") from e
+        raise batch.PhotoFailed(f"cannot be read ({e}); check the path and its permissions") from e
     if len(data) > MAX_BYTES:
-        raise batch.Failed(f"more than {MAX_BYTES:,} bytes; look whether it is a photo")
+        raise batch.PhotoFailed(f"more than {MAX_BYTES:,} bytes; look whether it is a photo")
     return data
 
 

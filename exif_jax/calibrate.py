@@ -2,7 +2,7 @@
 
 python -m exif_jax.calibrate model.safetensors calibrated.safetensors --records DIR
 
-The bank is the EXIF of the training split. What untouched photos of unknown cameras look like
+The bank is the EXIF of the training split. What pristine photos of unknown cameras look like
 comes from the validation split, whose cameras the model never saw: the distribution of splice
 scores, of agreements with their own EXIF, and, tag by tag, whether the pixels tell its value.
 """
@@ -22,7 +22,7 @@ from exif_jax.cli import command
 from exif_jax.data import records
 from exif_jax.forensics import reference_set as banks
 from exif_jax.forensics import verification
-from exif_jax.forensics.calibration import null_of, scores_of
+from exif_jax.forensics.calibration import fit_score_calibration, null_distribution
 from exif_jax.forensics.embed import embed_exif
 from exif_jax.forensics.localization import Settings, localize
 from exif_jax.reading.exif import select_tags
@@ -35,12 +35,12 @@ _RESAMPLES = 200
 
 @dataclasses.dataclass(frozen=True)
 class KnownPhoto:
-    """An untouched photo.
+    """A pristine photo.
 
     Attributes:
         exif: canonical tags.
         scores: splice score of its first 1, 2, 3 regions side by side, as many as it has.
-        gaps: `Localization.roughness_gap` of each.
+        gaps: `Localization.gradient_energy_gap` of each.
         z_D: mean of its patches' unit embeddings.
     """
 
@@ -52,7 +52,7 @@ class KnownPhoto:
     @property
     def camera(self) -> str:
         """Make and model; "" where the photo does not say."""
-        return banks.camera(self.exif)
+        return banks.camera_name(self.exif)
 
 
 def known_photos(folder: str, model: Model) -> list[KnownPhoto]:
@@ -71,7 +71,7 @@ def known_photos(folder: str, model: Model) -> list[KnownPhoto]:
             steps = max(1, (image.shape[1] - model.patch_size) // _STRIDE)
             result = localize(image, model, Settings(num_per_dim=steps))
             scores.append(result.score)
-            gaps.append(result.roughness_gap)
+            gaps.append(result.gradient_energy_gap)
             z_PxD = result.embeddings
         found.append(KnownPhoto(regions[0].exif, tuple(scores), tuple(gaps), z_PxD.mean(axis=0)))
     return found
@@ -99,9 +99,9 @@ def measure_skill(
     """
     rows = []
     for i, tags in enumerate(exif):
-        value = banks.coarse(tag, tags.get(tag, ""))
+        value = banks.coarse_value(tag, tags.get(tag, ""))
         if value in posteriors[i].get(tag, {}):
-            rows.append((i, value, banks.camera(tags)))
+            rows.append((i, value, banks.camera_name(tags)))
     cameras = sorted({camera for _, _, camera in rows})
     if len(cameras) < 3 or len({value for _, value, _ in rows}) < 2:
         return None
@@ -151,14 +151,14 @@ def calibrate(model: Model, folder: str) -> tuple[Model, list[KnownPhoto]]:
     reader = records.RecordReader(folder, "train")
     first = (records.decode_record(reader[numbers[0]]) for numbers in reader.photos())
     kept = [select_tags(record.exif, model.tags) for record in first]
-    bank = banks.make_bank([tags for tags in kept if tags])
+    bank = banks.make_reference_set([tags for tags in kept if tags])
     known = known_photos(folder, model)
     means_MxD = np.stack([photo.z_D / np.linalg.norm(photo.z_D) for photo in known])
     # Kept in the file: to encode hundreds of texts would take longer than the photo.
-    packed = banks.pack(embed_exif(bank.photos, model))
-    texts_NxD = banks.unpack(packed, len(bank.photos), model.config.embed_dim)
+    packed = banks.encode_embeddings(embed_exif(bank.photos, model))
+    texts_NxD = banks.decode_embeddings(packed, len(bank.photos), model.config.embed_dim)
     cosines_MxN = means_MxD @ texts_NxD.T
-    posteriors = [verification.posteriors_of(row, bank, model) for row in cosines_MxN]
+    posteriors = [verification.model_tag_posteriors(row, bank, model) for row in cosines_MxN]
     exif = [photo.exif for photo in known]
     cameras = [photo.camera for photo in known]
     agreements = [banks.agreement(p, tags) for p, tags in zip(posteriors, exif, strict=True)]
@@ -170,9 +170,9 @@ def calibrate(model: Model, folder: str) -> tuple[Model, list[KnownPhoto]]:
     areas = (reader_side(folder) / model.patch_size) ** 2
     calibration = {
         "bank": banks.to_json(bank) | {"embeddings": packed},
-        "agreement": null_of(agreements, cameras),
+        "agreement": null_distribution(agreements, cameras),
         "skill": skill,
-        "scores": scores_of(
+        "scores": fit_score_calibration(
             [photo.scores for photo in known],
             [photo.gaps for photo in known],
             areas,
@@ -217,7 +217,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{len(known)} photos of {len(cameras)} cameras; skill of the pixels by tag:")
     skill = calibrated.calibration["skill"]
     for tag, of in sorted(skill.items(), key=lambda item: -item[1]["auc"]):
-        used = "used" if verification.skilled(of) else ""
+        used = "used" if verification.has_skill(of) else ""
         print(
             f"  {tag:28} AUC {of['auc']:.3f} (low {of['low']:.3f}) {of['cameras']:3} cameras {used}"
         )

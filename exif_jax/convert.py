@@ -73,7 +73,7 @@ def convert(
     notes = [f"left out {name}: never used" for name in tensors if name in LEFTOVERS]
     known = {*wanted, *LEFTOVERS, "logit_scale"}
     unexpected = [n for n in tensors if n not in known and not torch_names.COUNTERS.match(n)]
-    wrong = torch_names.differences([n for n in wanted if n not in tensors], unexpected)
+    wrong = torch_names.name_differences([n for n in wanted if n not in tensors], unexpected)
     if wrong:
         raise ConvertError(f"{path}: not the paper's model; {wrong}")
     if "logit_scale" not in tensors:

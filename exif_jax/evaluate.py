@@ -1,4 +1,4 @@
-"""How well detectors find pasted regions: datasets and models in, tables and pictures out.
+"""How well detectors find tampered regions: datasets and models in, tables and pictures out.
 
 python -m exif_jax.evaluate --dataset folder --root DIR --model PATH --json OUT
 """
@@ -19,7 +19,7 @@ from exif_jax.evaluation import photoholmes, runner, tables
 from exif_jax.evaluation.baselines import BASELINES
 from exif_jax.evaluation.datasets import DatasetError, Sample, read_folder, read_mask
 from exif_jax.evaluation.public_datasets import DATASETS, read_public
-from exif_jax.evaluation.runner import Detector, Finding, Row
+from exif_jax.evaluation.runner import Detector, Row
 from exif_jax.evaluation.splice_metrics import METRICS
 from exif_jax.forensics.localization import METHOD_HELP, METHODS, Settings
 from exif_jax.io.atomic import write_bytes
@@ -28,6 +28,7 @@ from exif_jax.reading.photo import read_photo
 from exif_jax.reports import outputs
 from exif_jax.reports.render import png_bytes
 
+RESULTS = "evaluation.json"
 ROWS = "rows.jsonl"
 TEXT = "text"
 NAMES = ("folder", *DATASETS)
@@ -45,12 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     datasets = args.dataset or ["folder"]
     if len(datasets) != len(args.root):
         parser.error(f"{len(datasets)} --dataset need as many --root; there are {len(args.root)}")
-    if not (args.json or args.output):
-        parser.error("give --json FILE, --output DIR or both, or there is nowhere to write to")
     from exif_jax.weights.release_file import ReleaseError
 
-    target = pathlib.Path(args.json) if args.json else None
-    output = pathlib.Path(args.output) if args.output else None
+    output = pathlib.Path(args.output)
     try:
         detectors, about = _detectors(args)
         sets = [
@@ -61,11 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         ]
     except (DatasetError, ReleaseError, photoholmes.PhotoHolmesError) as e:
         return command.fail(printable(e))
-    for folder in filter(None, [target and target.absolute().parent, output]):
-        if problem := outputs.prepare_folder(folder):
-            return command.fail(problem)
-    if target and target.is_dir():
-        return command.fail(f"{printable(target)}: is a folder; give --json the path of a file")
+    if problem := outputs.prepare_folder(output):
+        return command.fail(problem)
 
     failures: list[str] = []
     try:
@@ -80,17 +75,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             for detector in detectors
         ]
         table = [tables.HEADER, *map(tables.cells, summaries)]
-        if target:
-            write_bytes(target, json_bytes(_facts(about, summaries, rows)))
-        if output:
-            _write_output(output, rows, table, sets, detectors[0], argv)
+        write_bytes(output / RESULTS, json_bytes(_facts(about, summaries, rows)))
+        _write_output(output, rows, table, sets, detectors[0], argv)
     except OSError as e:
         return command.fail(
             f"cannot write the results ({e.strerror}); make room or choose another place"
         )
     for title, samples in sets:
         spliced = sum(sample.mask is not None for sample in samples)
-        print(f"{printable(title)}: {spliced} spliced photos, {len(samples) - spliced} untouched")
+        print(f"{printable(title)}: {spliced} spliced photos, {len(samples) - spliced} pristine")
     print(f"model {about['model']}")
     short = [tables.cells(summary, intervals=False) for summary in summaries]
     print(tables.text_table([tables.HEADER, *short]))
@@ -114,12 +107,12 @@ def _detectors(args: argparse.Namespace) -> tuple[list[Detector], Row]:
             name = stem if method == METHODS[0] else f"{stem}, {method}"
             name += f" ({model.id[:6]})" if name in {d.name for d in found} else ""
             found.append(
-                runner.of_text(model, name)
+                runner.text_detector(model, name)
                 if method == TEXT
-                else runner.of_model(model, Settings(method=method), name)
+                else runner.model_detector(model, Settings(method=method), name)
             )
     found += [photoholmes.detector(name) for name in args.photoholmes or []]
-    return found + [runner.of_map(name, f) for name, f in BASELINES.items()], about
+    return found + [runner.map_detector(name, f) for name, f in BASELINES.items()], about
 
 
 def _titles(names: Sequence[str], roots: Sequence[str]) -> list[str]:
@@ -187,7 +180,7 @@ def _write_output(
     command = f"python -m exif_jax.evaluate {shlex.join(words)}"
     photos = " ".join(
         f"{title}: {sum(s.mask is not None for s in samples)} spliced photos, "
-        f"{sum(s.mask is None for s in samples)} untouched."
+        f"{sum(s.mask is None for s in samples)} pristine."
         for title, samples in sets
     )
     text = tables.markdown(table, command, photos)
@@ -199,11 +192,11 @@ def _write_output(
         for place, row in tables.best_median_worst(of_first):
             sample = named[row["image"]]
             pixels = read_photo(sample.image).pixels
-            found: Finding = detector.find(pixels, sample.image)
+            prediction = detector.predict(pixels, sample.image)
             assert sample.mask is not None
             mask = read_mask(sample.mask, pixels.shape[:2])
             caption = f"{place} {row['image']}: AP {row['ap']:.3f}, score {row['score']:.3f}"
-            cases.append((caption.strip(), pixels, mask, found.map))
+            cases.append((caption.strip(), pixels, mask, prediction.heatmap))
         if cases:
             name = outputs.output_names([pathlib.Path(f"{title}.x")])[0]
             sheet = tables.contact_sheet(cases)
@@ -215,18 +208,18 @@ def _parser() -> argparse.ArgumentParser:
         "exif_jax.evaluate",
         "Scores models on spliced photos with masks, beside four baselines that know "
         "nothing of cameras. ap, f1 (best threshold) and auc are over pixels and oriented: high "
-        "in the map must mean pasted. p_map takes the better of the map and its inverse, photo "
+        "in the map must mean tampered. p_map takes the better of the map and its inverse, photo "
         "by photo, as the paper does: an oracle. All are means over the spliced photos. Detection "
-        "sets their scores against those of the untouched photos.",
+        "sets their scores against those of the pristine photos.",
         "examples:\n"
-        "  python -m exif_jax.evaluate --root splices --json result.json\n"
+        "  python -m exif_jax.evaluate --root splices\n"
         "  python -m exif_jax.evaluate --dataset columbia --root COLUMBIA --dataset dso-1 \\\n"
         "      --root tifs-database --model a.safetensors --model b.safetensors \\\n"
         "      --output results\n\n"
-        "datasets: folder, which holds images/, masks/STEM.png (255 = pasted), and optionally\n"
+        "datasets: folder, which holds images/, masks/STEM.png (255 = tampered), and optionally\n"
         "pristine/ or authentic/ and manifest.jsonl; and copies that you hold of\n"
         + _wrapped(DATASETS)
-        + "\n\nDIR of --output: rows.jsonl (a photo and detector each, written as they come: the "
+        + "\n\nDIR of --output: evaluation.json (all figures), rows.jsonl (a photo and detector each, written as they come: the "
         "same\ncommand goes on where it stopped), rows.csv, table.md, DATASET.sheet.png (best, "
         "median\nand worst cases: photo, mask, map).\n\n"
         "exit codes: 0 all photos scored, 1 some or all skipped (the messages say why), "
@@ -243,8 +236,8 @@ def _parser() -> argparse.ArgumentParser:
         "other; again for more")  # fmt: skip
     add("--photoholmes", action="append", metavar="METHOD[=CONFIG]",
         help="a method of PhotoHolmes, where that is installed; CONFIG: its YAML file")  # fmt: skip
-    add("--json", metavar="OUT", help="file for all figures")
-    add("--output", metavar="DIR", help="folder for rows, tables and pictures")
+    add("--output", default="evaluation", metavar="DIR",
+        help="folder for figures, rows, tables and pictures (default evaluation)")  # fmt: skip
     add("--partial", action="store_true", help="use a copy of which photos or masks are missing")
     return parser
 

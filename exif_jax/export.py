@@ -26,12 +26,12 @@ import numpy as np
 
 from exif_jax.cli import command
 from exif_jax.forensics import affinity, clustering, localization
-from exif_jax.forensics.calibration import share_above
+from exif_jax.forensics.calibration import survival_function
 from exif_jax.forensics.localization import Settings
 from exif_jax.io.atomic import write_bytes
 from exif_jax.io.text import printable
 from exif_jax.models.dual_encoder import embed_images
-from exif_jax.reading.pixels import roughness
+from exif_jax.reading.pixels import gradient_energy
 from exif_jax.reports.outputs import prepare_folder
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def photo_to_map(
 
     Returns:
         A function of uint8 [B, height, width, 3] that returns "map", float32 [B, height, width],
-        "score" and "roughness_gap", float32 [B], and, of a calibrated model, "p_value", float32
+        "score" and "gradient_energy_gap", float32 [B], and, of a calibrated model, "p_value", float32
         [B], as `Localization` has them. (A plain colour, which `localize` leaves out, is given the
         score 0 and a map of zeros here too.)
 
@@ -95,13 +95,13 @@ def photo_to_map(
         z_KxBxD = jax.lax.map(embed, origins_KxBx2)
         z_PxD = z_KxBxD.reshape(-1, z_KxBxD.shape[-1])[: grid.num_patches]
         cells, parts_P, distance = clustering.spatial_cut(z_PxD, grid)
-        gap = localization.roughness_gap(roughness(photo), parts_P, grid)
+        gap = localization.gradient_energy_gap(gradient_energy(photo), parts_P, grid)
         textured = ~localization.is_flat(photo)
-        score = jnp.where(textured, localization.discounted(distance, gap), 0.0)
+        score = jnp.where(textured, localization.content_adjusted_score(distance, gap), 0.0)
         found = {
             "map": jnp.where(textured, affinity.upsample(cells, grid), 0.0),
             "score": score,
-            "roughness_gap": jnp.where(textured, gap, 0.0),
+            "gradient_energy_gap": jnp.where(textured, gap, 0.0),
         }
         if p_values is not None:
             inside = jnp.clip(score, 1e-3, 1 - 1e-3)
@@ -118,7 +118,7 @@ def _calibration(model: Model, areas: float):
     slopes = scores.get("slopes")
     if not slopes or scores.get("method") != Settings().method:
         return {}, 0.0, None
-    p_values = [share_above(float(x), scores["null"]) for x in _TABLE]
+    p_values = [survival_function(float(x), scores["null"]) for x in _TABLE]
     expected = slopes["log_areas"] * math.log(areas / scores["areas"])
     return slopes, expected, np.array(p_values, np.float32)
 

@@ -1,9 +1,9 @@
 """What a linear classifier reads off frozen embeddings: splices and radial distortion.
 
 python -m exif_jax.linear_probe splices --dataset casia1 --root DIR
-python -m exif_jax.linear_probe radial --photos DIR
+python -m exif_jax.linear_probe radial --input DIR
 
-The paper's section 4.2: CASIA's spliced photos against untouched ones, each resized or cropped to
+The paper's section 4.2: CASIA's spliced photos against pristine ones, each resized or cropped to
 224 pixels; and 20 strengths of synthetic radial distortion. The encoder stays as it is.
 """
 
@@ -138,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _splices(args: argparse.Namespace, model: Model) -> dict[str, Any]:
     samples = read_public(args.dataset, args.root, args.partial)
     if not all(any(bool(s.mask) == kind for s in samples) for kind in (True, False)):
-        raise DatasetError(f"{args.root}: needs spliced and untouched photos both")
+        raise DatasetError(f"{args.root}: needs spliced and pristine photos both")
     pixels, labels = [], []
     for sample in tqdm(samples, unit="photo"):
         try:
@@ -156,9 +156,9 @@ def _splices(args: argparse.Namespace, model: Model) -> dict[str, Any]:
 
 
 def _radial(args: argparse.Namespace, model: Model) -> dict[str, Any]:
-    paths = photos_in(pathlib.Path(args.photos))
+    paths = photos_in(pathlib.Path(args.input))
     if len(paths) < 5:
-        raise DatasetError(f"{args.photos}: {len(paths)} photos in it; at least 5 are needed")
+        raise DatasetError(f"{args.input}: {len(paths)} photos in it; at least 5 are needed")
     strengths = np.linspace(-STRONGEST, STRONGEST, CLASSES)
     images, labels, groups = [], [], []
     for k, path in enumerate(tqdm(paths, unit="photo")):
@@ -184,13 +184,13 @@ def _parser() -> argparse.ArgumentParser:
         "exit codes: 0 done, 1 unreadable model or photos, 2 wrong usage. " + command.QUIET,
     )
     tasks = parser.add_subparsers(dest="task", required=True)
-    splices = tasks.add_parser("splices", help="spliced against untouched photos, at 224 px")
+    splices = tasks.add_parser("splices", help="spliced against pristine photos, at 224 px")
     splices.add_argument("--dataset", required=True, choices=sorted(DATASETS), metavar="NAME",
                          help="casia1, casia2 or another of exif_jax.evaluate's")  # fmt: skip
     splices.add_argument("--root", required=True, metavar="DIR", help="where the dataset lies")
     splices.add_argument("--partial", action="store_true", help="use an incomplete copy")
     radial = tasks.add_parser("radial", help=f"{CLASSES} strengths of radial distortion")
-    radial.add_argument("--photos", required=True, metavar="DIR", help="photos of any kind")
+    radial.add_argument("--input", required=True, metavar="DIR", help="photos of any kind")
     radial.add_argument("--per-photo", type=int, default=10, help="strengths drawn for each photo")
     radial.add_argument("--seed", type=int, default=0, help="of the strengths")
     for task in (splices, radial):

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     args = _parser().parse_args(argv)
-    settings = Settings(args.num_per_dim, args.max_patches, args.align, args.batch, args.method)
+    settings = Settings(
+        args.num_per_dim, args.max_patches, args.align, args.batch_size, args.method
+    )
 
     def work(photo: Photo, shown: str, name: str, model: Model, out: pathlib.Path):
         told = localize_to(out, name, photo, shown, model, settings, args.report)
@@ -65,12 +67,12 @@ def localize_to(
         score, p_value, band and note.
 
     Raises:
-        batch.Failed: the photo cannot be localised. OSError: nothing can be written.
+        batch.PhotoFailed: the photo cannot be localised. OSError: nothing can be written.
     """
     try:
         found = localize(photo.pixels, model, settings)
     except LocalizeError as e:
-        raise batch.Failed(str(e)) from e
+        raise batch.PhotoFailed(str(e)) from e
     facts = outputs.make_report(photo, shown, model.id, settings, found)
     page_bytes = None
     if page:
@@ -99,8 +101,8 @@ def _parser() -> argparse.ArgumentParser:
         "examples:\n"
         "  python -m exif_jax.localize photo.jpg --report\n"
         "  find . -name '*.jpg' -print0 | python -m exif_jax.localize - --resume\n"
-        "  python -m exif_jax.localize folder/ --model model.safetensors --out results\n"
-        "  python -m exif_jax.localize --model m.safetensors --out results -- -odd-name.jpg\n\n"
+        "  python -m exif_jax.localize folder/ --model model.safetensors --output results\n"
+        "  python -m exif_jax.localize --model m.safetensors --output results -- -odd-name.jpg\n\n"
         "exit codes: 0 all photos done, 1 some failed (the messages say which and why), "
         "2 wrong usage\n" + command.QUIET,
     )
@@ -116,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         ("num_per_dim", "steps of the patch grid along the longer side"),
         ("max_patches", "most patches per photo; a coarser grid is used beyond"),
         ("align", "round the grid's stride to a multiple of this many pixels"),
-        ("batch", "patches encoded at a time; changes speed and memory only"),
+        ("batch_size", "patches encoded at a time; changes speed and memory only"),
     ):
         parser.add_argument(
             "--" + option.replace("_", "-"),

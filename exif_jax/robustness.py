@@ -127,11 +127,11 @@ CURVES: tuple[tuple[str, Callable[[Row], float | None]], ...] = (
 )
 
 
-def picture(untouched: Sequence[Row], rows: dict[tuple[str, str], Row], names: Sequence[str]):
+def picture(pristine: Sequence[Row], rows: dict[tuple[str, str], Row], names: Sequence[str]):
     """A matplotlib figure: a column for each kind, p-mAP above detection AUC.
 
     Args:
-        untouched: summaries of the photos as they are, one a detector.
+        pristine: summaries of the photos as they are, one a detector.
         rows: (detector, kind and label) -> summary.
         names: of the detectors.
     """
@@ -144,7 +144,7 @@ def picture(untouched: Sequence[Row], rows: dict[tuple[str, str], Row], names: S
         of_kind = sorted((d for d in DISTORTIONS if d.kind == kind), key=lambda d: d.strength)
         for row, (title, value) in enumerate(CURVES):
             axis = axes[row][column]
-            for name, base in zip(names, untouched, strict=True):
+            for name, base in zip(names, pristine, strict=True):
                 points = [value(rows[name, f"{d.kind} {d.label}"]) for d in of_kind]
                 values = [np.nan if point is None else point for point in points]
                 (line,) = axis.plot(range(len(of_kind)), values, marker="o", label=name)
@@ -181,8 +181,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if problem := outputs.prepare_folder(output):
         return command.fail(problem)
     detectors = [
-        runner.of_model(model, Settings(method=args.method), pathlib.Path(path).stem),
-        runner.of_map("error level", BASELINES["error level"]),
+        runner.model_detector(model, Settings(method=args.method), pathlib.Path(path).stem),
+        runner.map_detector("error level", BASELINES["error level"]),
     ]
     failures: list[str] = []
     as_it_is = Distortion("as it is", 0, "", lambda pixels, mask: (pixels, mask))
@@ -228,7 +228,7 @@ def _write(
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser(
         "exif_jax.robustness",
-        "Localises spliced and untouched photos as they are and after compression, "
+        "Localises spliced and pristine photos as they are and after compression, "
         "rescaling, blur, noise, and chains like those of social networks and screenshots; draws "
         "p-mAP and detection AUC against the strength. Each photo is localised "
         f"{1 + len(DISTORTIONS)} times; the same command goes on where it stopped.",

@@ -34,7 +34,7 @@ from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
 
 from exif_jax.cli import command
-from exif_jax.data.dataset import PatchData, patches_per_photo
+from exif_jax.data.dataset import PatchDataset, patches_per_photo
 from exif_jax.data.input_pipeline import batches, choose_reader, prefetch
 from exif_jax.data.records import RecordError
 from exif_jax.data.records_folder import DataError, load_tokenizer
@@ -52,10 +52,14 @@ from exif_jax.training.config import (
     TrainError,
     check_config,
     make_model_config,
-    make_recipe,
+    make_step_config,
     prepare_workdir,
 )
-from exif_jax.training.initialization import StartError, begin_from, read_image_encoder
+from exif_jax.training.initialization import (
+    PretrainedError,
+    load_pretrained,
+    load_pretrained_image_encoder,
+)
 from exif_jax.training.metrics_writer import MetricsError, MetricsWriter
 from exif_jax.training.optimizer import learning_rate
 from exif_jax.weights import release_file
@@ -90,7 +94,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
         tokenizer = load_tokenizer(config.data.records)
     model_config = make_model_config(config, tokenizer.vocab_size)
     make_data = functools.partial(
-        PatchData,
+        PatchDataset,
         config.data,
         tokenizer=tokenizer,
         patch_size=model_config.image.image_size,
@@ -103,15 +107,15 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
             f"batch_size {batch_size} takes {num_photos} photos, and {config.data.records} has "
             f"{train_data.num_photos} to train on: a batch holds a photo once; choose a smaller one"
         )
-    recipe = make_recipe(config, model_config, mesh)
+    recipe = make_step_config(config, model_config, mesh)
     if start:
         fresh = dual_encoder.param_shapes(model_config)
-        begin_from(fresh, start, config.train.init_parts, config.train.init_model)
+        load_pretrained(fresh, start, config.train.init_parts, config.train.init_model)
     splices = validation.read_splices(config.eval.splices)
-    with distributed.first_goes_ahead("workdir") as first:
+    with distributed.main_process_first("workdir") as first:
         if first:
             prepare_workdir(workdir, config)
-    if blind := distributed.blind_to(workdir / "config.json"):
+    if blind := distributed.processes_missing(workdir / "config.json"):
         raise TrainError(
             f"{workdir}: the first process made this folder and process {blind[0]} does not see it "
             f"({len(blind)} of {jax.process_count()} do not); --workdir must be one folder that "
@@ -120,22 +124,24 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
     tell = functools.partial(print, file=sys.stderr if first else io.StringIO())
 
     # --- State, placed on the mesh ----------------------------------------------------------------
-    init = functools.partial(train_state.init, recipe)
+    init = functools.partial(train_state.init_state, recipe)
     key = jax.random.key(config.train.seed)
     shapes = jax.eval_shape(init, key)
-    state_sharding = sharding.state_sharding(mesh, shapes)
+    state_sharding = sharding.state_shardings(mesh, shapes)
     state = jax.jit(init, out_shardings=state_sharding)(key)
     if start or config.train.init_image:
-        params = distributed.fetch(mesh, state.params)
+        params = distributed.gather_to_host(mesh, state.params)
         if start:
-            params = begin_from(params, start, config.train.init_parts, config.train.init_model)
+            params = load_pretrained(
+                params, start, config.train.init_parts, config.train.init_model
+            )
         if config.train.init_image:
-            image = read_image_encoder(config.train.init_image, model_config.image)
+            image = load_pretrained_image_encoder(config.train.init_image, model_config.image)
             params = params | {"image": params["image"] | image}
         params = jax.device_put(params, state_sharding.params)
-        state = jax.jit(functools.partial(train_state.begin, recipe), out_shardings=state_sharding)(
-            params
-        )
+        state = jax.jit(
+            functools.partial(train_state.state_from_params, recipe), out_shardings=state_sharding
+        )(params)
     tell(
         f"{sum(x.size for x in jax.tree.leaves(state.params)):,} parameters, "
         f"{train_data.num_photos:,} + {validation_data.num_photos:,} photos, "
@@ -151,11 +157,11 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
         """What would be released at this step: the averaged weights where there are any."""
         return release_file.Model(
             config=model_config,
-            params=distributed.fetch(mesh, state.ema or state.params),
+            params=distributed.gather_to_host(mesh, state.ema or state.params),
             tokenizer=tokenizer,
             tags=train_data.tags,
             provenance={
-                "config": settings_to_publish(config),
+                "config": publishable_settings(config),
                 "steps": int(state.step),
                 "weights": "averaged" if state.ema else "last",
                 "validation": results,
@@ -203,12 +209,12 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
         if checkpoints.latest_step() is not None:
             state = checkpoints.restore(shapes, state_sharding)
         first_step = int(state.step)
-        told_to_stop = stack.enter_context(distributed.told_to_stop())
+        told_to_stop = stack.enter_context(distributed.preemption_signal())
         project = config.train.wandb_project
-        settings = settings_to_publish(config)
+        settings = publishable_settings(config)
         writer = MetricsWriter(workdir, first_step, not first, project, settings)
         stack.enter_context(contextlib.closing(writer))
-        best = best_so_far(workdir / "best.safetensors", config.eval.best)
+        best = best_metric(workdir / "best.safetensors", config.eval.best)
         results = evaluate(state, writer)
         if first_step == 0:
             model = model_of(state, results)
@@ -271,7 +277,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
     return results
 
 
-def best_so_far(path: pathlib.Path, name: str) -> float:
+def best_metric(path: pathlib.Path, name: str) -> float:
     """What the best validation of this run's earlier starts was, by the file that it left."""
     if not name or not path.exists():
         return -math.inf
@@ -285,7 +291,7 @@ def _without_folders(value: Any) -> Any:
     return pathlib.PurePath(value).name if isinstance(value, str) else value
 
 
-def settings_to_publish(config: ConfigDict) -> dict:
+def publishable_settings(config: ConfigDict) -> dict:
     """The config without paths, which say nothing about the weights and may name a person."""
     settings = _without_folders(config.to_dict())
     settings["data"]["records"] = settings["train"]["wandb_project"] = ""
@@ -294,8 +300,8 @@ def settings_to_publish(config: ConfigDict) -> dict:
 
 EXPECTED = (
     *(TrainError, DataError, CheckpointError, RecordError, TokenizerError, DatasetError),
-    *(sharding.MeshError, release_file.ReleaseError, StartError, TorchFileError, MetricsError),
-    *(distributed.JoinError, PhotoError, LocalizeError),
+    *(sharding.MeshError, release_file.ReleaseError, PretrainedError, TorchFileError, MetricsError),
+    *(distributed.DistributedError, PhotoError, LocalizeError),
 )
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, e.g. configs/vit_b.py.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for checkpoints, metrics and the model.")
@@ -331,7 +337,9 @@ def main(argv: list[str]) -> None:
     if is_url(_WORKDIR.value):
         sys.exit(command.fail(f"--workdir={_WORKDIR.value}: must be a folder; mount the bucket", 2))
     try:
-        distributed.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+        distributed.initialize_distributed(
+            _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+        )
         train(_CONFIG.value, pathlib.Path(_WORKDIR.value))
     except distributed.Preempted as e:
         print(f"{e}: the same command goes on from there", file=sys.stderr)

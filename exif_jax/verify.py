@@ -15,7 +15,7 @@ from exif_jax.forensics.verification import (
     Verification,
     VerifyError,
     as_json,
-    bank_of,
+    reference_set_of,
     verify_embeddings,
 )
 from exif_jax.io.atomic import write_bytes
@@ -52,13 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = command.parser(
         "exif_jax.verify",
         "Compares a photo's pixels with the EXIF in its file: whether the camera "
-        "settings and make it names fit the traces in the pixels, beside how untouched photos fit "
+        "settings and make it names fit the traces in the pixels, beside how pristine photos fit "
         "theirs. For a photo without EXIF it says what camera the pixels look like. Writes "
         "NAME.verify.json for each photo and a line in results.jsonl. A hint, never a proof: "
         "most false EXIF is not caught.",
         "examples:\n"
         "  python -m exif_jax.verify photo.jpg\n"
-        "  python -m exif_jax.verify folder/ --out checks --resume\n\n"
+        "  python -m exif_jax.verify folder/ --output checks --resume\n\n"
         "exit codes: 0 all photos done, 1 some failed (the messages say which and why), "
         "2 wrong usage\n" + command.QUIET,
     )
@@ -68,11 +68,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work(photo: Photo, shown: str, name: str, model: Model, out: pathlib.Path):
         try:
-            bank_of(model)  # refuses a model without one before the long part
+            reference_set_of(model)  # refuses a model without one before the long part
             embedded = localize(photo.pixels, model, settings)
             found = verify_embeddings(embedded.embeddings, photo.exif, model, embedded.flat)
         except (LocalizeError, VerifyError) as e:
-            raise batch.Failed(str(e)) from e
+            raise batch.PhotoFailed(str(e)) from e
         facts = outputs.make_report(photo, shown, model.id, settings, embedded)
         facts |= {"exif": photo.exif, "verify": as_json(found)}
         write_bytes(out / f"{name}.verify.json", json_bytes(facts))

@@ -38,7 +38,7 @@ def save_photo(path: Path, seed: int, make: str = "Canopus", model: str = "", **
 def command(root: Path, output: Path, *more: str) -> list[str]:
     return [
         *("--input", str(root), "--output", str(output), "--workers", "1"),
-        *("--region-size", "128", "--validation-share", "0.3", "--shards", "2", *more),
+        *("--region-size", "128", "--validation-fraction", "0.3", "--shards", "2", *more),
     ]
 
 

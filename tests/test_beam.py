@@ -59,7 +59,9 @@ def test_the_pipeline_gives_what_the_command_gives(folder, mode):
             continue
         assert line["status"] == "done"
         alone = folder / "alone" / line["name"]
-        assert localize.main(["--model", f"{folder}/m.safetensors", "--out", str(alone), path]) == 0
+        assert (
+            localize.main(["--model", f"{folder}/m.safetensors", "--output", str(alone), path]) == 0
+        )
         (expected,) = alone.glob("*.json")
         facts = json.loads(expected.read_text())
         assert line["score"] == pytest.approx(facts["score"], abs=1e-6)

@@ -66,11 +66,11 @@ def test_one_value_shows_nothing():
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
     folder = tmp_path_factory.mktemp("calibrate")
-    simulate.main(["--output", f"{folder}/photos", "--photos", "24", "--size", "128"])
+    simulate.main(["--output", f"{folder}/photos", "--num-photos", "24", "--size", "128"])
     photos.main(
         [
             *(f"--input={folder}/photos", f"--output={folder}/records", "--region-size=128"),
-            *("--workers=1", "--validation-share=0.3"),
+            *("--workers=1", "--validation-fraction=0.3"),
         ]
     )
     train_tokenizer.main([f"--records={folder}/records"])
@@ -101,7 +101,7 @@ def test_the_command_adds_a_bank_and_nulls_and_leaves_the_weights(records, uncal
     assert set(calibration) == {"bank", "agreement", "skill", "scores", "measured_on"}
     assert set(calibration["bank"]["tags"]) == {"Make", "Model", "ISO"}
     known_exif = banks.from_json(calibration["bank"]).photos
-    kept = banks.unpack(calibration["bank"]["embeddings"], len(known_exif), 8)
+    kept = banks.decode_embeddings(calibration["bank"]["embeddings"], len(known_exif), 8)
     np.testing.assert_allclose(kept, embed_exif(known_exif, before), rtol=2**-11, atol=1e-6)
     known = calibration["measured_on"]
     assert len(calibration["agreement"]["values"]) == known["photos"] > 0

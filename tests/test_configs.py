@@ -9,7 +9,7 @@ import pytest
 
 from configs import ablations, vit_ti_128, vit_ti_cpu
 from exif_jax.training import sharding, train_state
-from exif_jax.training.config import check_config, make_model_config, make_recipe
+from exif_jax.training.config import check_config, make_model_config, make_step_config
 
 NAMES = sorted(p.stem for p in (pathlib.Path(__file__).parents[1] / "configs").glob("[!_]*.py"))
 MESH = sharding.make_mesh(-1, 1)
@@ -18,8 +18,8 @@ MESH = sharding.make_mesh(-1, 1)
 def begins(config) -> int:
     """Checks a config as training does, and gives the number of its parameters."""
     check_config(config)
-    recipe = make_recipe(config, make_model_config(config, vocab_size=1000), MESH)
-    shapes = jax.eval_shape(functools.partial(train_state.init, recipe), jax.random.key(0))
+    recipe = make_step_config(config, make_model_config(config, vocab_size=1000), MESH)
+    shapes = jax.eval_shape(functools.partial(train_state.init_state, recipe), jax.random.key(0))
     assert bool(shapes.ema) == bool(config.train.ema)
     return sum(x.size for x in jax.tree.leaves(shapes.params))
 
@@ -40,9 +40,9 @@ def test_the_runs_of_the_weights_that_ship():
     first, second, third, fourth, fifth, sixth = map(vit_ti_128.get_config, vit_ti_128.RUNS)
     assert len({begins(c) for c in (first, second, third, fourth, fifth)}) == 1
     assert begins(sixth) > 2 * begins(fifth) and sixth.model.image == fifth.model.image
-    assert second.train.num_steps > first.train.num_steps and second.data.contrast == 0.5
-    assert third.data.noise and third.data.shrink and not second.data.noise
-    assert fourth.data.noise == third.data.noise and fourth.train.num_steps == 1500
+    assert second.train.num_steps > first.train.num_steps and second.data.contrast_prob == 0.5
+    assert third.data.noise_prob and third.data.shrink_prob and not second.data.noise_prob
+    assert fourth.data.noise_prob == third.data.noise_prob and fourth.train.num_steps == 1500
     assert fifth.train.num_steps == 3500 and fifth.data == fourth.data == sixth.data
     with pytest.raises(
         ValueError, match="choose one of first, second, third, fourth, fifth, sixth"

@@ -157,7 +157,7 @@ def test_a_converted_model_localises(files, model, tmp_path):
     noise = np.random.default_rng(2).integers(0, 256, (400, 500, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "photo.png")
     argv = ["--model", str(files / "converted.safetensors"), "--num-per-dim", "4"]
-    argv += ["--out", str(tmp_path / "out"), str(tmp_path / "photo.png")]
+    argv += ["--output", str(tmp_path / "out"), str(tmp_path / "photo.png")]
     assert localize.main(argv) == 0
     result = json.loads((tmp_path / "out" / "photo.json").read_text())
     assert 0 <= result["score"] <= 1

@@ -36,14 +36,14 @@ def test_json_and_table(command, capsys):
     assert result["model"] == FakeModel.id and result["method"] == "cut"
     assert len(result["results"]) == 1 + len(BASELINES)
     first = result["results"][0]
-    assert (first["dataset"], first["detector"], first["untouched"]) == ("set", "m", 3)
+    assert (first["dataset"], first["detector"], first["pristine"]) == ("set", "m", 3)
     assert first["mean"] == result["mean"] and set(result["baselines"]) == set(BASELINES)
     assert first["detection"]["auc"] == result["detection_auc"]
     share = spliced()[1].mean()
     assert result["baselines"]["constant"]["ap"] == pytest.approx(share)
     assert len(result["images"]) == 6 * 5
     out = capsys.readouterr().out.splitlines()
-    assert out[0] == "set: 3 spliced photos, 3 untouched" and out[1] == f"model {FakeModel.id}"
+    assert out[0] == "set: 3 spliced photos, 3 pristine" and out[1] == f"model {FakeModel.id}"
     assert len(out) == 3 + 5 and out[3].startswith("set")
 
 

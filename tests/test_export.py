@@ -75,9 +75,9 @@ def test_onnx_agrees_in_a_process_without_jax(tmp_path):
 @pytest.mark.parametrize("k", range(4))
 def test_map_score_and_p_value_agree(found, k):
     expected = localize(photos()[k], load_model())
-    assert np.abs(found["map"][k] - expected.consistency).max() < 1e-3
+    assert np.abs(found["map"][k] - expected.heatmap).max() < 1e-3
     assert found["score"][k] == pytest.approx(expected.score, abs=1e-3)
-    assert found["roughness_gap"][k] == pytest.approx(expected.roughness_gap, abs=1e-3)
+    assert found["gradient_energy_gap"][k] == pytest.approx(expected.gradient_energy_gap, abs=1e-3)
     if not expected.flat:
         assert found["p_value"][k] == pytest.approx(expected.p_value, abs=2e-3)
 

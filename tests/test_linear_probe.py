@@ -88,13 +88,13 @@ def test_splices_command(tmp_path, shipped, capsys):
     assert "0.png" in errors and f"{tmp_path}: cannot be written" in errors
     shutil.rmtree(tmp_path / "Au")
     assert main([*arguments, "--partial"]) == 1
-    assert "needs spliced and untouched photos both" in capsys.readouterr().err
+    assert "needs spliced and pristine photos both" in capsys.readouterr().err
 
 
 def test_patches_larger_than_the_probes_pictures_are_refused(tmp_path, monkeypatch, capsys):
     large = types.SimpleNamespace(id="x", patch_size=linear_probe.SIDE + 1)
     monkeypatch.setattr(linear_probe, "load_model", lambda path: large)
-    assert main(["radial", "--photos", str(tmp_path)]) == 1
+    assert main(["radial", "--input", str(tmp_path)]) == 1
     assert "225 px do not fit into 224 px" in capsys.readouterr().err
 
 
@@ -102,11 +102,11 @@ def test_radial_command(tmp_path, shipped, capsys):
     rng = np.random.default_rng(0)
     for k in range(6):
         Image.fromarray(rng.integers(0, 256, (90, 120, 3), np.uint8)).save(tmp_path / f"{k}.png")
-    assert main(["radial", "--photos", str(tmp_path), "--per-photo", "4"]) == 0
+    assert main(["radial", "--input", str(tmp_path), "--per-photo", "4"]) == 0
     out = capsys.readouterr().out
     assert "radial" in out and "chance" in out
     (tmp_path / "0.png").write_bytes(b"no photo")
-    assert main(["radial", "--photos", str(tmp_path), "--per-photo", "2"]) == 0
+    assert main(["radial", "--input", str(tmp_path), "--per-photo", "2"]) == 0
     assert "0.png" in capsys.readouterr().err
-    assert main(["radial", "--photos", str(tmp_path / "none")]) == 1
+    assert main(["radial", "--input", str(tmp_path / "none")]) == 1
     assert "0 photos" in capsys.readouterr().err

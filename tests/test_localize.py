@@ -16,7 +16,7 @@ from stand_in import PATCH, FakeModel, roughness, spliced
 
 import exif_jax
 from exif_jax.evaluation.splice_metrics import pixel_metrics
-from exif_jax.forensics.localization import METHODS, LocalizeError, Settings, localize_with
+from exif_jax.forensics.localization import METHODS, LocalizeError, Settings, localize_with_encoder
 from exif_jax.localize import main
 from exif_jax.reports import outputs
 
@@ -33,13 +33,13 @@ def model_file(monkeypatch):
 @pytest.mark.parametrize("method", METHODS)
 def test_finds_the_pasted_part(method):
     image, mask = spliced()
-    found = localize_with(image, roughness, {}, PATCH, Settings(method=method))
-    metrics = pixel_metrics(found.consistency, mask)
-    assert metrics["auc"] > 0.95 and metrics["ap"] > 0.8  # oriented: high is pasted
+    found = localize_with_encoder(image, roughness, {}, PATCH, Settings(method=method))
+    metrics = pixel_metrics(found.heatmap, mask)
+    assert metrics["auc"] > 0.95 and metrics["ap"] > 0.8  # oriented: high is tampered
     P = found.grid.num_patches
     assert found.embeddings.shape == (P, 2) and found.affinity.shape == (P, P)
-    assert found.consistency.shape == image.shape[:2] and found.consistency.dtype == np.float32
-    assert found.consistency.min() >= 0 and found.consistency.max() <= 1
+    assert found.heatmap.shape == image.shape[:2] and found.heatmap.dtype == np.float32
+    assert found.heatmap.min() >= 0 and found.heatmap.max() <= 1
     assert found.clusters.shape == (found.grid.rows, found.grid.columns)
     inside = np.array([mask[y : y + PATCH, x : x + PATCH].mean() for y, x in found.grid.origins()])
     agree = (found.clusters.ravel() == (inside > 0.5)).mean()
@@ -54,10 +54,10 @@ def test_finds_the_pasted_part(method):
         a, b = (found.embeddings[members].mean(axis=0) for members in (part, ~part))
         height = 1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b)
         # The noise is 30 against 2, and some patches lie across the edge.
-        assert 0.6 * np.log(15) < found.roughness_gap < np.log(15)
-        odds = height / (1 - height) * np.exp(-found.roughness_gap)
+        assert 0.6 * np.log(15) < found.gradient_energy_gap < np.log(15)
+        odds = height / (1 - height) * np.exp(-found.gradient_energy_gap)
         expected = odds / (1 + odds)
-        assert found.consistency.max() > 0.7 * height  # the map keeps what the score loses
+        assert found.heatmap.max() > 0.7 * height  # the map keeps what the score loses
     assert found.score == pytest.approx(expected, abs=1e-4)
     assert found.note == ""
 
@@ -67,25 +67,25 @@ def test_an_unknown_method_is_refused():
         Settings(method="median")
 
 
-def test_an_untouched_photo_keeps_a_low_map_and_score():
+def test_an_pristine_photo_keeps_a_low_map_and_score():
     image = spliced()[0][:, :110]
-    found = localize_with(image, roughness, {}, PATCH)
-    assert found.consistency.max() < 0.05
+    found = localize_with_encoder(image, roughness, {}, PATCH)
+    assert found.heatmap.max() < 0.05
     assert found.score < 0.05
 
 
 @pytest.mark.parametrize("level", [0, 93, 255])
 def test_a_flat_photo_gives_zeros_and_says_so(level):
-    found = localize_with(np.full((64, 80, 3), level, np.uint8), roughness, {}, PATCH)
-    assert not found.consistency.any() and not found.clusters.any()
+    found = localize_with_encoder(np.full((64, 80, 3), level, np.uint8), roughness, {}, PATCH)
+    assert not found.heatmap.any() and not found.clusters.any()
     assert found.score == 0 and "flat" in found.note
     assert np.isfinite(found.affinity).all()
 
 
 def test_a_photo_of_one_patch():
-    found = localize_with(spliced()[0][:PATCH, :PATCH], roughness, {}, PATCH)
+    found = localize_with_encoder(spliced()[0][:PATCH, :PATCH], roughness, {}, PATCH)
     assert found.clusters.shape == (1, 1)
-    assert found.consistency == pytest.approx(0, abs=1e-5)
+    assert found.heatmap == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_photo_of_one_patch():
 )
 def test_refuses(image, why):
     with pytest.raises(LocalizeError, match=why):
-        localize_with(image, roughness, {}, PATCH)
+        localize_with_encoder(image, roughness, {}, PATCH)
 
 
 def test_weights_that_give_no_numbers_are_named():
@@ -108,14 +108,18 @@ def test_weights_that_give_no_numbers_are_named():
         return roughness(params, images) * jnp.nan
 
     with pytest.raises(LocalizeError, match="not finite"):
-        localize_with(spliced()[0], broken, {}, PATCH)
+        localize_with_encoder(spliced()[0], broken, {}, PATCH)
 
 
 def test_batch_changes_nothing_and_the_cap_holds():
     image, _ = spliced()
-    one = localize_with(image, roughness, {}, PATCH, Settings(max_patches=100, batch=7))
-    other = localize_with(image, roughness, {}, PATCH, Settings(max_patches=100, batch=64))
-    np.testing.assert_allclose(one.consistency, other.consistency, atol=1e-5)
+    one = localize_with_encoder(
+        image, roughness, {}, PATCH, Settings(max_patches=100, batch_size=7)
+    )
+    other = localize_with_encoder(
+        image, roughness, {}, PATCH, Settings(max_patches=100, batch_size=64)
+    )
+    np.testing.assert_allclose(one.heatmap, other.heatmap, atol=1e-5)
     assert one.grid.num_patches <= 100
 
 
@@ -124,7 +128,7 @@ def test_module_is_callable_and_takes_arrays_and_paths(tmp_path, model_file):
     Image.fromarray(image).save(tmp_path / "photo.png")
     from_array = exif_jax.localize_photo(image, FakeModel)
     from_path = exif_jax.localize_photo(tmp_path / "photo.png", model_file)
-    np.testing.assert_array_equal(from_array.consistency, from_path.consistency)
+    np.testing.assert_array_equal(from_array.heatmap, from_path.heatmap)
     np.testing.assert_allclose(np.linalg.norm(from_array.embeddings, axis=1), 1, atol=1e-4)
 
 
@@ -153,7 +157,16 @@ def test_bad_files_are_reported_and_the_rest_go_on(tmp_path, model_file, capsys,
     (photos / "readme.txt").write_text("no photo")
     monkeypatch.chdir(photos)
     Image.fromarray(image).save("-o.png")
-    command = ["--model", model_file, "--out", str(out), "--", str(photos), "missing.jpg", "-o.png"]
+    command = [
+        "--model",
+        model_file,
+        "--output",
+        str(out),
+        "--",
+        str(photos),
+        "missing.jpg",
+        "-o.png",
+    ]
     assert main(command) == 1
     lines = capsys.readouterr().err.splitlines()
     errors = "\n".join(line for line in lines if "error:" in line)
@@ -180,7 +193,7 @@ def test_bad_files_are_reported_and_the_rest_go_on(tmp_path, model_file, capsys,
 
 def test_results_are_not_taken_for_photos(tmp_path, model_file, capsys):
     Image.fromarray(spliced()[0]).save(tmp_path / "a.png")
-    command = [str(tmp_path), "--model", model_file, "--out", str(tmp_path / "out")]
+    command = [str(tmp_path), "--model", model_file, "--output", str(tmp_path / "out")]
     assert main(command) == 0
     before = set(os.listdir(tmp_path / "out"))
     assert main(command) == 0
@@ -190,7 +203,7 @@ def test_results_are_not_taken_for_photos(tmp_path, model_file, capsys):
 def test_output_folder_that_cannot_be_written(tmp_path, model_file, capsys):
     Image.fromarray(spliced()[0]).save(tmp_path / "a.png")
     (tmp_path / "file").write_text("")
-    command = [str(tmp_path / "a.png"), "--model", model_file, "--out"]
+    command = [str(tmp_path / "a.png"), "--model", model_file, "--output"]
     assert main([*command, str(tmp_path / "file")]) == 1
     assert "cannot write to the output folder" in capsys.readouterr().err
     with read_only(tmp_path / "locked"):
@@ -212,20 +225,20 @@ def test_a_full_disk_is_named_and_leaves_no_half_file(tmp_path, model_file, caps
 
     monkeypatch.setattr(outputs, "prepare_folder", fill_disk_after)
     out = tmp_path / "out"
-    assert main([str(tmp_path / "a.png"), "--model", model_file, "--out", str(out)]) == 1
+    assert main([str(tmp_path / "a.png"), "--model", model_file, "--output", str(out)]) == 1
     assert "No space left on device" in capsys.readouterr().err
     assert os.listdir(out) == []
 
 
 def test_no_photos_no_model_and_wrong_usage(tmp_path, capsys):
-    assert main([str(tmp_path), "--model", "m", "--out", str(tmp_path / "out")]) == 1
+    assert main([str(tmp_path), "--model", "m", "--output", str(tmp_path / "out")]) == 1
     assert "no photos" in capsys.readouterr().err
     Image.fromarray(spliced()[0]).save(tmp_path / "a.png")
     missing = str(tmp_path / "none.safetensors")
-    assert main([str(tmp_path), "--model", missing, "--out", str(tmp_path / "out")]) == 1
+    assert main([str(tmp_path), "--model", missing, "--output", str(tmp_path / "out")]) == 1
     assert "none.safetensors" in capsys.readouterr().err
     with pytest.raises(SystemExit) as leave:
-        main(["a.jpg", "--model", "m", "--out", "o", "--batch", "0"])
+        main(["a.jpg", "--model", "m", "--output", "o", "--batch-size", "0"])
     assert leave.value.code == 2
 
 
@@ -256,7 +269,7 @@ def test_overlapping_patches_share_their_blocks_and_nothing_is_lost(monkeypatch,
     photo_features = dual_encoder.photo_features
     encode = functools.partial(dual_encoder.embed_images, model.config)
     arguments = (image, encode, model.params, 128, Settings(num_per_dim=6, align=align))
-    found, apart = localize_with(*arguments, features), localize_with(*arguments)
+    found, apart = localize_with_encoder(*arguments, features), localize_with_encoder(*arguments)
     assert found.grid.stride % 8 == (0 if align == 8 else 1)
     assert bool(shared) == (align == 8)
     np.testing.assert_allclose(found.embeddings, apart.embeddings, atol=1e-5)

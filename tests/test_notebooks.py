@@ -72,8 +72,8 @@ def test_localize_marks_what_was_pasted(tmp_path, monkeypatch):
     shown = next(row for row in rows if row["splice"] == 1 and row["kind"] == "image")
     assert shown["inside"] > 2 * shown["outside"]
     assert shown["band"] == "strong"
-    untouched = [row for row in rows if row["kind"] == "pristine"]
-    assert len(untouched) == 2 and all(row["p_value"] > shown["p_value"] for row in untouched)
+    pristine = [row for row in rows if row["kind"] == "pristine"]
+    assert len(pristine) == 2 and all(row["p_value"] > shown["p_value"] for row in pristine)
     assert size > 100_000 and explorer
     assert bank_size > 0 and telling > 0
     written = tmp_path / "runs" / "localize" / "report"

@@ -45,7 +45,7 @@ TINY = " ".join(
 )
 SMALLER = (
     ("/shared/", ""),
-    ("--photos 1000", "--photos 32 --size 128 --workers 1"),
+    ("--num-photos 1000", "--num-photos 32 --size 128 --workers 1"),
     ("--splices 40", "--splices 2 --size 256 --workers 1"),
     ("--output records  ", "--output records --region-size 128 --workers 1 "),
     ("--config.data.records=records", f"--config.data.records=records {TINY}"),

@@ -19,7 +19,7 @@ from configs import demo, resnet50_paper
 from data_prep import photos, simulate, train_tokenizer
 from exif_jax import train
 from exif_jax.data.records_folder import DataError
-from exif_jax.training.initialization import StartError
+from exif_jax.training.initialization import PretrainedError
 from exif_jax.weights import release_file
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -28,11 +28,11 @@ ROOT = pathlib.Path(__file__).parent.parent
 @pytest.fixture(scope="session")
 def records(tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("train")
-    simulate.main(["--output", f"{folder}/photos", "--photos", "64", "--size", "128"])
+    simulate.main(["--output", f"{folder}/photos", "--num-photos", "64", "--size", "128"])
     photos.main(
         [
             *(f"--input={folder}/photos", f"--output={folder}/records", "--region-size=128"),
-            *("--workers=1", "--validation-share=0.3"),
+            *("--workers=1", "--validation-fraction=0.3"),
         ]
     )
     train_tokenizer.main([f"--records={folder}/records"])
@@ -103,13 +103,13 @@ def test_damaged_records_are_counted_in_the_metrics(records, tmp_path):
     content[len(content) // 2] ^= 1
     path.write_bytes(bytes(content))
     c = tiny_config(folder, num_steps=12)  # of 4 photos each: all 45
-    c.data.corrupt_share = 0.5
+    c.data.max_corrupt_fraction = 0.5
     train.train(c, tmp_path / "run")
     rows = [
         json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     ]
     assert [row["corrupt_records"] for row in rows if "corrupt_records" in row][-1] == 1.0
-    c.data.corrupt_share = 0.0
+    c.data.max_corrupt_fraction = 0.0
     with pytest.raises(DataError, match="records are damaged"):
         train.train(c, tmp_path / "other")
 
@@ -132,7 +132,7 @@ def test_the_papers_model_starts_from_imagenet_and_trains(records, tmp_path):
     trained = release_file.load_model(tmp_path / "run" / "model.safetensors").params["image"]
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), image, trained)
     assert all(change > 0 for change in jax.tree.leaves(moved))
-    with pytest.raises(StartError, match=r"nowhere\.npz: no start for this"):
+    with pytest.raises(PretrainedError, match=r"nowhere\.npz: no start for this"):
         c.train.init_image = "nowhere.npz"
         train.train(c, tmp_path / "other")
 

@@ -11,7 +11,7 @@ from stand_in import CONFIG, PATCH, FakeModel, spliced
 import exif_jax
 from exif_jax.forensics import reference_set as banks
 from exif_jax.forensics import verification as module
-from exif_jax.forensics.calibration import null_of
+from exif_jax.forensics.calibration import null_distribution
 from exif_jax.forensics.verification import VerifyError, as_json, verify_embeddings
 from exif_jax.reading.photo import Photo
 from exif_jax.verify import as_text, main
@@ -27,12 +27,12 @@ SKILL = {"Make": {"auc": 0.9, "low": 0.8}, "ISO": {"auc": 0.6, "low": 0.5}}
 def model(monkeypatch):
     """Every photo of the bank has a direction of its own: an embedding names its photo."""
     calibration = {
-        "bank": banks.to_json(banks.make_bank(PHOTOS)),
+        "bank": banks.to_json(banks.make_reference_set(PHOTOS)),
         "skill": SKILL,
-        "agreement": null_of(list(np.linspace(0, 4, 60)), [str(i) for i in range(60)]),
+        "agreement": null_distribution(list(np.linspace(0, 4, 60)), [str(i) for i in range(60)]),
     }
     monkeypatch.setattr(module, "embed_exif", lambda photos, model: np.eye(len(photos))[:, :8])
-    monkeypatch.setattr(module, "_BANKS", {})
+    monkeypatch.setattr(module, "_REFERENCE_SETS", {})
     params = FakeModel.params | {"log_scale": np.float32(3.0)}
     return types.SimpleNamespace(
         id="m", calibration=calibration, params=params, config=CONFIG, patch_size=PATCH
@@ -98,7 +98,7 @@ def test_an_uncalibrated_model_is_explained(model):
     found = verify_embeddings(patches_of(0), PHOTOS[0], model)
     assert found.p_value is None and "not calibrated" in found.summary
     model.calibration.clear()
-    module._BANKS.clear()
+    module._REFERENCE_SETS.clear()
     with pytest.raises(VerifyError, match=r"no bank of EXIF texts.*exif_jax\.calibrate"):
         verify_embeddings(patches_of(0), PHOTOS[0], model)
     model.calibration["bank"] = {"tags": 3}
@@ -108,13 +108,13 @@ def test_an_uncalibrated_model_is_explained(model):
 
 def test_embeddings_in_the_file_spare_the_text_encoder(model, monkeypatch):
     expected = verify_embeddings(patches_of(0), PHOTOS[0], model)
-    module._BANKS.clear()
+    module._REFERENCE_SETS.clear()
     monkeypatch.setattr(module, "embed_exif", None)
-    model.calibration["bank"]["embeddings"] = banks.pack(np.eye(8))
+    model.calibration["bank"]["embeddings"] = banks.encode_embeddings(np.eye(8))
     model.config = types.SimpleNamespace(embed_dim=8)
     assert verify_embeddings(patches_of(0), PHOTOS[0], model) == expected
-    module._BANKS.clear()
-    model.calibration["bank"]["embeddings"] = banks.pack(np.eye(7))
+    module._REFERENCE_SETS.clear()
+    model.calibration["bank"]["embeddings"] = banks.encode_embeddings(np.eye(7))
     with pytest.raises(VerifyError, match="not the embeddings of 8 texts"):
         verify_embeddings(patches_of(0), PHOTOS[0], model)
 
@@ -137,7 +137,7 @@ def test_the_command_writes_a_record_and_goes_on(model, tmp_path, monkeypatch, c
     exif[0x010F], exif[0x0110] = "NIKON", "D1"
     image.save(tmp_path / "a.jpg", exif=exif, quality=95)
     Image.fromarray(spliced()[0][:20]).save(tmp_path / "small.png")
-    command = [str(tmp_path), "--model", "m", "--out", str(tmp_path / "out")]
+    command = [str(tmp_path), "--model", "m", "--output", str(tmp_path / "out")]
     assert main(command) == 1
     said = capsys.readouterr()
     assert "small.png: too small" in said.err

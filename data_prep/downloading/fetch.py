@@ -25,7 +25,7 @@ _PLACEHOLDER = re.compile(r"(photo_unavailable|unavailable|removed|placeholder)[
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class FetchSettings:
     """How photos are fetched.
 
     Attributes:
@@ -74,7 +74,7 @@ class Ended(Exception):
 class Host:
     """One host's turn: so many requests at a time, so far apart, none while it asks for rest."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: FetchSettings):
         self.slots = asyncio.Semaphore(settings.per_host)
         self.interval = settings.interval
         self.next_time = 0.0
@@ -93,7 +93,7 @@ class Host:
 
 
 async def fetch(
-    session: aiohttp.ClientSession, url: str, settings: Settings, host: Host
+    session: aiohttp.ClientSession, url: str, settings: FetchSettings, host: Host
 ) -> tuple[bytes, str]:
     """The bytes of a photo and their suffix, like ".jpg".
 
@@ -124,7 +124,7 @@ async def fetch(
     raise Ended("refused", "too many redirects")
 
 
-async def _body(response: aiohttp.ClientResponse, settings: Settings, host: Host) -> bytes:
+async def _body(response: aiohttp.ClientResponse, settings: FetchSettings, host: Host) -> bytes:
     if response.status in _GONE:
         raise Ended("gone", f"status {response.status}")
     if response.status == 429 or response.status >= 500:
@@ -153,7 +153,7 @@ def host_name(url: str) -> str:
         return ""
 
 
-def check_address(url: str, settings: Settings) -> None:
+def check_address(url: str, settings: FetchSettings) -> None:
     """Raises Ended for what is no web address, or an IP address inside the own network.
 
     Names are `PublicResolver`'s part. ValueError for what breaks the rules of addresses.

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from data_prep.simulation.cameras import CAMERAS, Camera
-from data_prep.simulation.exposure import Settings, widest_aperture
+from data_prep.simulation.exposure import ShotSettings, widest_aperture
 from data_prep.simulation.scenes import scene
 from data_prep.simulation.shooting import encode_jpeg, shoot
 
@@ -22,10 +22,10 @@ _ROWS = (
 )
 
 
-def _settings(camera: Camera) -> Settings:
+def _settings(camera: Camera) -> ShotSettings:
     """The same situation for all: wide open, widest, ISO of about 400, daylight."""
     focal = camera.lens.focal[0]
-    return Settings(
+    return ShotSettings(
         iso=max(400, camera.iso[0]),
         exposure_time=Fraction(1, 500),
         f_number=widest_aperture(camera, focal),

@@ -48,7 +48,7 @@ _SHUTTER = (
 
 
 @dataclass(frozen=True)
-class Settings:
+class ShotSettings:
     """How one photo is taken.
 
     Attributes:
@@ -116,7 +116,7 @@ def _nominal_time(seconds: float, kind: str) -> Fraction:
     return Fraction(1, int(_nearest(1 / seconds, _SHUTTER)))
 
 
-def choose_settings(camera: Camera, rng: np.random.Generator) -> Settings:
+def choose_shot_settings(camera: Camera, rng: np.random.Generator) -> ShotSettings:
     """Settings that a photographer and the camera's automatic exposure might arrive at."""
     kind = camera.make.kind
     scene_type = str(rng.choice(list(SCENES), p=[0.6, 0.15, 0.15, 0.1]))
@@ -157,7 +157,7 @@ def choose_settings(camera: Camera, rng: np.random.Generator) -> Settings:
     def level() -> Level:
         return int(rng.choice([-1, 0, 1], p=[0.1, 0.8, 0.1])) if adjustable else 0  # type: ignore
 
-    return Settings(
+    return ShotSettings(
         iso=iso,
         exposure_time=_nominal_time(seconds, kind),
         f_number=f_number,

@@ -15,7 +15,7 @@ _MAKE, _CAMERA = 77, 78  # streams of random numbers
 _CONSONANTS, _VOWELS = "bcdfghklmnprstvz", "aeiou"
 
 
-def camera_of(number: int) -> Camera:
+def random_camera(number: int) -> Camera:
     """Camera 0, 1, ...: first those of `cameras.CAMERAS`, then drawn ones, three of a make.
 
     The same number is always the same camera.

@@ -18,7 +18,7 @@ from data_prep.simulation.exposure import (
     LIGHTS,
     METERING,
     SCENES,
-    Settings,
+    ShotSettings,
     along_zoom,
     between,
     widest_aperture,
@@ -41,7 +41,7 @@ def _metered(planes, metering: str) -> float:
     return float(np.sqrt(whole * planes[1, rows, columns].mean()))
 
 
-def _lens_blur(camera: Camera, settings: Settings) -> float:
+def _lens_blur(camera: Camera, settings: ShotSettings) -> float:
     """Standard deviation in pixels: aberrations wide open, diffraction stopped down, shake."""
     widest = widest_aperture(camera, settings.focal_length)
     stops = 2 * np.log2(settings.f_number / widest)
@@ -52,7 +52,7 @@ def _lens_blur(camera: Camera, settings: Settings) -> float:
     return float(np.sqrt(lens**2 + diffraction**2 + (shake / 4) ** 2))
 
 
-def _raw(camera: Camera, planes, settings: Settings, rng):
+def _raw(camera: Camera, planes, settings: ShotSettings, rng):
     """Light to white balanced mosaic, float32 [H, W]."""
     _, height, width = planes.shape
     light = LIGHTS[settings.light][0]
@@ -85,7 +85,7 @@ def _noise_levels(camera: Camera, iso: int) -> float:
     return float(300 * np.sqrt(0.18 / electrons + (camera.read_noise / electrons) ** 2))
 
 
-def _develop(camera: Camera, mosaic, settings: Settings):
+def _develop(camera: Camera, mosaic, settings: ShotSettings):
     """White balanced mosaic to uint8 [H, W, 3]."""
     make = camera.make
     planes = demosaic(mosaic, make.phase, camera.demosaic)
@@ -108,7 +108,7 @@ def _develop(camera: Camera, mosaic, settings: Settings):
     return imaging.to_pixels(planes)
 
 
-def shoot(camera: Camera, scene, settings: Settings, rng: np.random.Generator):
+def shoot(camera: Camera, scene, settings: ShotSettings, rng: np.random.Generator):
     """Photograph a scene.
 
     Args:
@@ -140,7 +140,7 @@ def encode_jpeg(pixels, exif: Image.Exif, camera: Camera, fine: bool = True) -> 
     return stream.getvalue()
 
 
-def write_exif(camera: Camera, settings: Settings, *, width: int, height: int) -> Image.Exif:
+def write_exif(camera: Camera, settings: ShotSettings, *, width: int, height: int) -> Image.Exif:
     """What the camera writes into its files: about 40 tags, no dates, places, names or serials."""
     make, kind = camera.make, camera.make.kind
     tag = ExifTags.Base

@@ -30,7 +30,7 @@ JOURNAL = "results.jsonl"
 Facts = dict[str, Any]
 
 
-class Failed(Exception):
+class PhotoFailed(Exception):
     """A photo that cannot be analysed; the message says why and what to do."""
 
 
@@ -73,7 +73,7 @@ def _same(folder: str, name: str, out: pathlib.Path) -> bool:
     return os.path.realpath(os.path.join(folder, name)) == os.path.realpath(out)
 
 
-def decode_ahead(
+def decode_photos(
     paths: Iterable[pathlib.Path], ahead: int = 1
 ) -> Iterator[tuple[pathlib.Path, Photo | Exception]]:
     """Reads photos in order, the next ones in threads while the caller works on one.
@@ -126,7 +126,7 @@ def run(
         kind: ending of the last file that `work` writes, like "json".
         resume: skip the photos that the journal has as done, are as they were, and whose last
             file is still there. Otherwise the journal starts anew.
-        ahead: see `decode_ahead`.
+        ahead: see `decode_photos`.
 
     Returns:
         The number of photos that failed. A line about each goes to standard error.
@@ -150,7 +150,7 @@ def run(
         tqdm.write(f"{len(paths) - len(tasks)} of {len(paths)} photos were done", file=sys.stderr)
     failed = 0
     with open(journal, "ab", buffering=0) as lines:
-        photos = decode_ahead((path for path, _ in tasks), ahead)
+        photos = decode_photos((path for path, _ in tasks), ahead)
         progress = tqdm(photos, total=len(tasks), unit="photo", leave=bool(tasks))
         for (path, name), (_, photo) in zip(tasks, progress, strict=True):
             line = _stamp(path) | {"name": name, "settings": settings}
@@ -176,11 +176,11 @@ def run(
 def _explain(error: Exception, shown: str, out: str) -> str:
     if isinstance(error, PhotoError):
         return printable(error)
-    if isinstance(error, Failed):
+    if isinstance(error, PhotoFailed):
         return f"{shown}: {printable(error)}"
     if isinstance(error, OSError):
         why = f"cannot write its results to {out} ({error.strerror})"
-        return f"{shown}: {why}; make room or choose another --out"
+        return f"{shown}: {why}; make room or choose another --output"
     if isinstance(error, MemoryError):
         return f"{shown}: not enough memory; lower --max-patches, or use a machine with more"
     raise error

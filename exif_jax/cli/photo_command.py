@@ -36,7 +36,7 @@ def positive(text: str) -> int:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """PHOTO..., --model, --out and --resume."""
+    """PHOTO..., --model, --output and --resume."""
     parser.add_argument(
         "photos",
         nargs="+",
@@ -45,7 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--model", metavar="PATH", help="release file (default: what ships)")
     parser.add_argument(
-        "--out", default="results", metavar="DIR", help="folder for the results (default results)"
+        "--output",
+        default="results",
+        metavar="DIR",
+        help="folder for the results (default results)",
     )
     parser.add_argument(
         "--resume",
@@ -63,7 +66,7 @@ def run(args: argparse.Namespace, work: Work, settings: Settings, kind: str) -> 
         settings: that the results depend on.
         kind: a photo's results are complete when NAME.kind is there.
     """
-    out = pathlib.Path(args.out)
+    out = pathlib.Path(args.output)
     paths = list(batch.find_photos(args.photos, out))
     if not paths:
         return command.fail(
@@ -93,7 +96,9 @@ def run(args: argparse.Namespace, work: Work, settings: Settings, kind: str) -> 
             ahead,
         )
     except OSError as e:
-        return command.fail(f"{printable(out / batch.JOURNAL)}: {e.strerror}; choose another --out")
+        return command.fail(
+            f"{printable(out / batch.JOURNAL)}: {e.strerror}; choose another --output"
+        )
     return int(failed > 0)
 
 

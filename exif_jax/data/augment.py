@@ -1,6 +1,6 @@
 """Processing history as language: what is done to a patch is also said in its text.
 
-A pasted region has often been rescaled, and the photo it came from was compressed before. Such
+A tampered region has often been rescaled, and the photo it came from was compressed before. Such
 operations cost nothing to apply to any photo and to name in words, so they give the contrastive
 objective unlimited supervision on the very traces that splices leave.
 """
@@ -19,7 +19,7 @@ from exif_jax.reading.pixels import BLOCK, Jpeg, compress
 RESCALE_TAG = "Rescale Factor"
 RECOMPRESSION_TAG = "Recompression Quality"
 SHIFT_TAG = "Grid Shift"
-SAVED_TAG = "Saved Quality"
+SAVED_QUALITY_TAG = "Saved Quality"
 SAVED_FACTOR_TAG = "Saved Factor"
 SAVED_NOISE_TAG = "Saved Noise"
 FILTER_TAG = "Filtering"
@@ -33,7 +33,7 @@ FILTERS = {
 }
 
 
-class Saved(NamedTuple):
+class PostProcessing(NamedTuple):
     """What happens to a whole picture after it was made, in this order; the default is nothing.
 
     Attributes:
@@ -51,14 +51,14 @@ class Saved(NamedTuple):
         return {
             SAVED_FACTOR_TAG: f"{self.factor:.1f}" if self.factor != 1.0 else "",
             SAVED_NOISE_TAG: str(self.noise or ""),
-            SAVED_TAG: str(self.jpeg or ""),
+            SAVED_QUALITY_TAG: str(self.jpeg or ""),
         }
 
 
-NOT_SAVED = Saved()
+NO_POST_PROCESSING = PostProcessing()
 
 
-class History(NamedTuple):
+class Augmentation(NamedTuple):
     """What is done to a patch of a photo, in this order; the default is nothing.
 
     Attributes:
@@ -75,7 +75,7 @@ class History(NamedTuple):
     resampling: str = RESAMPLINGS[0]
     jpeg: Jpeg | None = None
     shift: tuple[int, int] = (0, 0)
-    saved: Saved = NOT_SAVED
+    saved: PostProcessing = NO_POST_PROCESSING
     filter: str = ""
 
     def tags(self) -> dict[str, str]:
@@ -90,73 +90,75 @@ class History(NamedTuple):
         return {name: value for name, value in done.items() if value}
 
 
-def draw_jpeg(rng: np.random.Generator, lowest: int = 60) -> Jpeg:
+def sample_jpeg(rng: np.random.Generator, lowest: int = 60) -> Jpeg:
     """An even quality from `lowest` to 98, with or without chroma subsampling."""
     return Jpeg(int(rng.integers(lowest // 2, 50)) * 2, int(rng.choice([0, 2])))
 
 
-def draw_saved(rng: np.random.Generator, save: float, shrink: float, noise: float) -> Saved:
+def sample_post_processing(
+    rng: np.random.Generator, save: float, shrink: float, noise: float
+) -> PostProcessing:
     """What all patches of a batch go through; each step with its probability in [0, 1].
 
     Shrunk by 0.5 to 0.9, noise of 1 to 5 levels, JPEG of quality 70 to 98.
     """
-    jpeg = draw_jpeg(rng, lowest=70) if rng.random() < save else None
+    jpeg = sample_jpeg(rng, lowest=70) if rng.random() < save else None
     factor = int(rng.integers(5, 10)) / 10 if shrink and rng.random() < shrink else 1.0
     levels = int(rng.integers(1, 6)) if noise and rng.random() < noise else 0
-    return Saved(factor, levels, jpeg)
+    return PostProcessing(factor, levels, jpeg)
 
 
-def draw_history(
+def sample_augmentation(
     rng: np.random.Generator,
     rescale: float,
     recompress: float,
     shift: float,
-    smallest_factor: float = 0.5,
-    saved: Saved = NOT_SAVED,
+    min_rescale_factor: float = 0.5,
+    saved: PostProcessing = NO_POST_PROCESSING,
     filtering: float = 0.0,
-) -> History:
+) -> Augmentation:
     """A random history.
 
     Args:
         rng: decides.
         rescale, recompress, shift: probabilities in [0, 1] of each step.
-        smallest_factor: the region bears no more shrinking than this; factors lie between it, or
+        min_rescale_factor: the region bears no more shrinking than this; factors lie between it, or
             0.5 where that is more, and 1.5, at one decimal.
         saved: the last steps, decided elsewhere.
         filtering: probability of smoothing or sharpening.
     """
     factor, resampling, jpeg, offset, chosen = 1.0, RESAMPLINGS[0], None, (0, 0), ""
-    lowest = math.ceil(10 * max(smallest_factor, 0.5) - 1e-9)
+    lowest = math.ceil(10 * max(min_rescale_factor, 0.5) - 1e-9)
     if rng.random() < rescale and lowest <= 15:
         factor = int(rng.integers(lowest, 16)) / 10
         resampling = RESAMPLINGS[rng.integers(len(RESAMPLINGS))] if factor != 1.0 else resampling
     if rng.random() < recompress:
-        jpeg = draw_jpeg(rng)
+        jpeg = sample_jpeg(rng)
     if rng.random() < shift:
         offset = (int(rng.integers(BLOCK)), int(rng.integers(BLOCK)))
     if filtering and rng.random() < filtering:
         chosen = list(FILTERS)[rng.integers(len(FILTERS))]
-    return History(factor, resampling, jpeg, offset, saved, chosen)
+    return Augmentation(factor, resampling, jpeg, offset, saved, chosen)
 
 
-def smallest_factor(side: int, size: int) -> float:
+def min_rescale_factor(side: int, size: int) -> float:
     """The least factor by which a region of `side` pixels still gives any patch of `size`."""
     return (size + BLOCK) / side
 
 
-def before_saving(size: int, history: History) -> int:
+def size_before_post_processing(size: int, history: Augmentation) -> int:
     """Side of a patch before it is shrunk to `size` pixels as the last step but two."""
     return math.ceil(size / history.saved.factor)
 
 
-def window(region_shape: tuple[int, ...], size: int, history: History) -> int:
-    """Side of the square of a region that `process` cuts out, in pixels; arguments as there."""
-    size = before_saving(size, history)
+def crop_size(region_shape: tuple[int, ...], size: int, history: Augmentation) -> int:
+    """Side of the square of a region that `augment` cuts out, in pixels; arguments as there."""
+    size = size_before_post_processing(size, history)
     room = BLOCK if any(history.shift) or history.factor != 1.0 else 0
     return min(math.ceil((size + room) / history.factor), *region_shape[:2])
 
 
-def draw_corner(
+def sample_corner(
     region_shape: tuple[int, ...], wanted: int, rng: np.random.Generator
 ) -> tuple[int, int]:
     """Row and column of a random window of `wanted` pixels, on the JPEG grid."""
@@ -164,23 +166,25 @@ def draw_corner(
     return y, x
 
 
-def process(region: np.ndarray, size: int, history: History, corner: tuple[int, int]) -> np.ndarray:
+def augment(
+    region: np.ndarray, size: int, history: Augmentation, corner: tuple[int, int]
+) -> np.ndarray:
     """Cuts a patch out of a region and gives it a history.
 
     Args:
         region: uint8 [H, W, 3] that begins on a corner of the photo's JPEG grid. H and W are at
-            least `before_saving` and, for a history with a factor or a shift, 8 more than that
+            least `size_before_post_processing` and, for a history with a factor or a shift, 8 more than that
             over the factor; a shift is cut to the room that is left.
         size: side S of the patch in pixels.
         history: what to do.
-        corner: where its `window` begins.
+        corner: where its `crop_size` begins.
 
     Returns:
         uint8 [S, S, 3].
     """
     last, saved = size, history.saved
-    size = before_saving(size, history)
-    wanted, (y, x) = window(region.shape, size, history), corner
+    size = size_before_post_processing(size, history)
+    wanted, (y, x) = crop_size(region.shape, size, history), corner
     patch = region[y : y + wanted, x : x + wanted]
     if history.factor != 1.0:
         side = max(size, round(wanted * history.factor))

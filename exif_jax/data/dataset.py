@@ -19,21 +19,21 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from exif_jax.data.augment import (
-    Saved,
-    draw_corner,
-    draw_history,
-    draw_saved,
-    process,
-    smallest_factor,
-    window,
+    PostProcessing,
+    augment,
+    crop_size,
+    min_rescale_factor,
+    sample_augmentation,
+    sample_corner,
+    sample_post_processing,
 )
 from exif_jax.data.records import Record, RecordError, decode_image, decode_record
 from exif_jax.data.records_folder import DataError, chosen_tags, open_split
-from exif_jax.data.sampler import photos_of_step
+from exif_jax.data.sampler import photo_indices
 from exif_jax.data.tokenizer import Tokenizer
 from exif_jax.data.wordpiece import WordPiece
 from exif_jax.reading.exif import select_tags, to_text
-from exif_jax.reading.pixels import BLOCK, roughness
+from exif_jax.reading.pixels import BLOCK, gradient_energy
 
 MOST_TOLD = 20  # damaged records named one by one; the others are counted
 CANDIDATES = 8  # places of which `contrast` takes the one least like the text's first patch
@@ -46,18 +46,18 @@ class Region(NamedTuple):
     record: Record
     rough: np.ndarray
 
-    def log_roughness(self, corner: tuple[int, int], side: int) -> float:
+    def log_gradient_energy(self, corner: tuple[int, int], side: int) -> float:
         """Of the window of `side` pixels at a corner."""
         y, x, n = corner[0] // BLOCK, corner[1] // BLOCK, max(1, side // BLOCK)
         return math.log(0.5 + float(self.rough[y : y + n, x : x + n].mean()))
 
 
-class PatchData:
+class PatchDataset:
     """Patches and texts of one split of a records folder.
 
     A batch holds photos once each, `texts_per_photo` texts of each (the photo's EXIF and one
     processing history; see `processing.py`) and `patches_per_text` patches of each text.
-    `photos_of_step` says which photos.
+    `photo_indices` says which photos.
 
     A damaged record is passed over for the next of its photo, and a photo without any other for
     one of the next batch, always the same one. Each is named on stderr and counted.
@@ -118,11 +118,11 @@ class PatchData:
         """
         per_batch = self.photos_per_batch(batch_size)
         c = self._config
-        photos = photos_of_step(self.num_photos, per_batch, c.seed, step)
+        photos = photo_indices(self.num_photos, per_batch, c.seed, step)
         # All patches of a batch are saved alike, so that this says nothing about who belongs to
         # whom: what tells them apart is what survives it, as in a splice.
         rng = np.random.default_rng([c.seed, step, 2])
-        saved = draw_saved(rng, c.save, c.shrink, c.noise)
+        saved = sample_post_processing(rng, c.save_prob, c.shrink_prob, c.noise_prob)
         photo = int(photos[slot])
         for later in range(step + 1, step + 2 + 2 * (self.num_photos // per_batch)):
             # The extra 1 keeps these streams apart from those that order the epochs.
@@ -131,7 +131,7 @@ class PatchData:
             )
             if found is not None:
                 return self._collate(*found, [photo] * c.texts_per_photo)
-            others = photos_of_step(self.num_photos, per_batch, c.seed, later)
+            others = photo_indices(self.num_photos, per_batch, c.seed, later)
             photo = int(others[slot]) if others[slot] not in photos else photo
         raise DataError(f"{c.records}: no photo is readable: {[*self.corrupt.values()][:1]}")
 
@@ -199,7 +199,7 @@ class PatchData:
             "photo_id": np.array(photos, np.uint32),
         }
 
-    def _draw(self, photo: int, saved: Saved, rng: np.random.Generator):
+    def _draw(self, photo: int, saved: PostProcessing, rng: np.random.Generator):
         """Patches, shortened texts and whole texts of one photo, as lists; None if unreadable."""
         c = self._config
         images, texts, whole_texts = [], [], []
@@ -213,23 +213,26 @@ class PatchData:
             side = min(min(region.pixels.shape[:2]) for region in regions)
             too_small = side * saved.factor < self._size
             last = saved._replace(factor=1.0) if too_small else saved
-            smallest = smallest_factor(side, math.ceil(self._size / last.factor))
-            history = draw_history(
-                *(rng, c.rescale, c.recompress, c.shift), smallest, last, c.filter
+            smallest = min_rescale_factor(side, math.ceil(self._size / last.factor))
+            history = sample_augmentation(
+                *(rng, c.rescale_prob, c.recompress_prob, c.shift_prob),
+                smallest,
+                last,
+                c.filter_prob,
             )
-            contrast = c.contrast > 0 and rng.random() < c.contrast
+            contrast = c.contrast_prob > 0 and rng.random() < c.contrast_prob
             first = 0.0
             for k, region in enumerate(regions):
-                wanted = window(region.pixels.shape, self._size, history)
+                wanted = crop_size(region.pixels.shape, self._size, history)
                 tries = CANDIDATES if contrast and k else 1
-                corners = [draw_corner(region.pixels.shape, wanted, rng) for _ in range(tries)]
-                rough = np.array([region.log_roughness(corner, wanted) for corner in corners])
+                corners = [sample_corner(region.pixels.shape, wanted, rng) for _ in range(tries)]
+                rough = np.array([region.log_gradient_energy(corner, wanted) for corner in corners])
                 if k == 0:
                     first = rough[0]
                 corner = corners[int(np.abs(rough - first).argmax())]
-                images.append(process(region.pixels, self._size, history, corner))
+                images.append(augment(region.pixels, self._size, history, corner))
             tags = select_tags(regions[0].record.exif, self.tags)
-            names = [name for name in tags if rng.random() < c.keep_tag]
+            names = [name for name in tags if rng.random() < c.keep_tag_prob]
             if c.shuffle_tags:
                 rng.shuffle(names)
             # What was done comes first: a text that is too long is cut at its end.
@@ -252,13 +255,13 @@ class PatchData:
 
     def _note(self, number: int, message: str) -> None:
         self.corrupt[number] = message
-        share, total = self._config.corrupt_share, len(self._reader)
+        share, total = self._config.max_corrupt_fraction, len(self._reader)
         if len(self.corrupt) <= MOST_TOLD:
             print(f"record passed over: {message}", file=sys.stderr)
         if len(self.corrupt) > share * total:
             raise DataError(
                 f"{self._config.records}: {len(self.corrupt)} of {total} records are damaged, more "
-                f"than the share {share} that --config.data.corrupt_share allows: copy the "
+                f"than the share {share} that --config.data.max_corrupt_fraction allows: copy the "
                 f"records again or write them anew. The last one: {message}"
             )
 
@@ -271,7 +274,7 @@ class PatchData:
                 f"{region.shape[0]} px, smaller than the model's patch of {self._size} px; "
                 "write the records with a larger --region-size or train on smaller patches"
             )
-        return Region(region, record._replace(image=b""), roughness(region))
+        return Region(region, record._replace(image=b""), gradient_energy(region))
 
 
 def process_slots(per_batch: int, process: int, processes: int) -> range:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from exif_jax.data.dataset import PatchData, concatenate, process_slots
+from exif_jax.data.dataset import PatchDataset, concatenate, process_slots
 from exif_jax.data.records_folder import DataError
 
 READERS = ("auto", "tf.data", "threads")
@@ -43,7 +43,7 @@ def choose_reader(reader: str) -> str:
 
 
 def batches(
-    data: PatchData,
+    data: PatchDataset,
     batch_size: int,
     steps: range,
     reader: str = "auto",
@@ -78,7 +78,7 @@ def _cores() -> int:
 
 
 def _thread_batches(
-    data: PatchData, batch_size: int, steps: range, process: int, processes: int
+    data: PatchDataset, batch_size: int, steps: range, process: int, processes: int
 ) -> Iterator[dict[str, np.ndarray]]:
     slots = process_slots(data.photos_per_batch(batch_size), process, processes)
     places = ((step, slot) for step in steps for slot in slots)
@@ -104,7 +104,7 @@ def _thread_batches(
 
 
 def _tf_batches(
-    data: PatchData, batch_size: int, steps: range, process: int, processes: int
+    data: PatchDataset, batch_size: int, steps: range, process: int, processes: int
 ) -> Iterator[dict[str, np.ndarray]]:
     import tensorflow as tf  # type: ignore[reportMissingImports]
 

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 
-def photos_of_step(num_photos: int, per_batch: int, seed: int, step: int) -> np.ndarray:
+def photo_indices(num_photos: int, per_batch: int, seed: int, step: int) -> np.ndarray:
     """The photos of a step's batch, each once.
 
     Epochs follow each other without a gap, each a permutation of all photos, so a batch may hold

@@ -15,7 +15,7 @@ from sklearn.cluster import KMeans
 
 
 def constant(image: np.ndarray) -> np.ndarray:
-    """The same everywhere: its average precision is the pasted share."""
+    """The same everywhere: its average precision is the tampered share."""
     return np.zeros(image.shape[:2], np.float32)
 
 

@@ -21,17 +21,17 @@ class DatasetError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Mask:
-    """Where the mask of a photo lies, and which of its values mean pasted.
+    """Where the mask of a photo lies, and which of its values mean tampered.
 
     Attributes:
         path: an image of the photo's size.
-        pasted: "bright", grey above 127; "marked", grey above 10 (masks with several levels, or
+        tampered: "bright", grey above 127; "marked", grey above 10 (masks with several levels, or
             saved as JPEG), or above 0 where the whole mask is darker; "dark", grey below 128; or
             "green", green above red by more than 50 levels (red is the host).
     """
 
     path: pathlib.Path
-    pasted: Literal["bright", "marked", "dark", "green"] = "bright"
+    tampered: Literal["bright", "marked", "dark", "green"] = "bright"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ def read_folder(root: str | os.PathLike) -> list[Sample]:
     every photo in images/, sorted by name, with the mask of its stem.
 
     Returns:
-        The spliced photos, then the untouched ones, each once.
+        The spliced photos, then the pristine ones, each once.
 
     Raises:
         DatasetError: no samples, or a manifest row that is malformed or leads out of the root.
@@ -66,17 +66,17 @@ def read_folder(root: str | os.PathLike) -> list[Sample]:
     root = pathlib.Path(root)
     manifest = root / "manifest.jsonl"
     if manifest.is_file():
-        spliced, untouched = _from_manifest(root, manifest)
+        spliced, pristine = _from_manifest(root, manifest)
     elif (root / "images").is_dir():
-        spliced, untouched = photos_in(root / "images"), photos_in(root / "pristine")
+        spliced, pristine = photos_in(root / "images"), photos_in(root / "pristine")
         spliced = [(path, root / "masks" / f"{path.stem}.png") for path in spliced]
     else:
         raise DatasetError(f"{root}: neither manifest.jsonl nor a folder images/ in it")
-    untouched += photos_in(root / "authentic")
+    pristine += photos_in(root / "authentic")
     if not spliced:
         raise DatasetError(f"{root}: no images in it")
     return [sample(root, image, Mask(mask)) for image, mask in spliced] + [
-        sample(root, image) for image in dict.fromkeys(untouched)
+        sample(root, image) for image in dict.fromkeys(pristine)
     ]
 
 
@@ -95,12 +95,12 @@ def sample(root: pathlib.Path, image: pathlib.Path, mask: Mask | None = None) ->
 def _from_manifest(
     root: pathlib.Path, manifest: pathlib.Path
 ) -> tuple[list[tuple[pathlib.Path, pathlib.Path]], list[pathlib.Path]]:
-    """Pairs of spliced photo and mask, and the untouched photos."""
+    """Pairs of spliced photo and mask, and the pristine photos."""
     try:
         lines = manifest.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as e:
         raise DatasetError(f"{manifest}: cannot be read ({e})") from e
-    spliced, untouched = [], []
+    spliced, pristine = [], []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -118,8 +118,8 @@ def _from_manifest(
         assert image is not None and mask is not None
         spliced.append((image, mask))
         if pristine is not None:
-            untouched.append(pristine)
-    return spliced, untouched
+            pristine.append(pristine)
+    return spliced, pristine
 
 
 def _below(
@@ -143,10 +143,10 @@ def read_mask(mask: Mask, shape: tuple[int, int]) -> np.ndarray:
         shape: height and width of the photo it belongs to, in pixels.
 
     Returns:
-        bool [H, W], true where pasted.
+        bool [H, W], true where tampered.
 
     Raises:
-        DatasetError: unreadable, of another size, or without both pasted and other pixels.
+        DatasetError: unreadable, of another size, or without both tampered and other pixels.
     """
     path = mask.path
     try:
@@ -157,21 +157,21 @@ def read_mask(mask: Mask, shape: tuple[int, int]) -> np.ndarray:
                     f"{path}: the mask is {image.width} x {image.height} pixels, "
                     f"its photo {shape[1]} x {shape[0]}"
                 )
-            values = np.asarray(image.convert("RGB" if mask.pasted == "green" else "L"))
+            values = np.asarray(image.convert("RGB" if mask.tampered == "green" else "L"))
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as e:
         cause = getattr(e, "strerror", None) or e
         raise DatasetError(f"{path}: the mask cannot be read ({cause})") from e
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
         raise DatasetError(f"{path}: the mask is too large") from e
-    pasted = _pasted(values, mask.pasted)
-    if not pasted.any():
-        raise DatasetError(f"{path}: the mask marks no pixel as pasted ({mask.pasted})")
-    if pasted.all():
-        raise DatasetError(f"{path}: the mask marks every pixel as pasted ({mask.pasted})")
-    return pasted
+    tampered = _tampered(values, mask.tampered)
+    if not tampered.any():
+        raise DatasetError(f"{path}: the mask marks no pixel as tampered ({mask.tampered})")
+    if tampered.all():
+        raise DatasetError(f"{path}: the mask marks every pixel as tampered ({mask.tampered})")
+    return tampered
 
 
-def _pasted(values: np.ndarray, meaning: str) -> np.ndarray:
+def _tampered(values: np.ndarray, meaning: str) -> np.ndarray:
     if meaning == "green":
         return values[..., 1] > values[..., 0].astype(np.int16) + 50
     if meaning == "marked":

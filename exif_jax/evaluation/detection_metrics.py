@@ -1,4 +1,4 @@
-"""How well a score tells spliced photos from untouched ones, and how sure a mean is. NumPy only."""
+"""How well a score tells spliced photos from pristine ones, and how sure a mean is. NumPy only."""
 
 from __future__ import annotations
 
@@ -11,37 +11,35 @@ RESAMPLES = 1000
 COVERAGE = 0.95
 
 
-def detection_metrics(spliced: np.ndarray, untouched: np.ndarray) -> dict[str, float]:
+def detection_metrics(spliced: np.ndarray, pristine: np.ndarray) -> dict[str, float]:
     """All metrics of a score of whole photos.
 
     Args:
-        spliced, untouched: finite scores, one per photo, neither empty; higher means spliced.
+        spliced, pristine: finite scores, one per photo, neither empty; higher means spliced.
 
     Returns:
-        auc: how often a spliced photo scores above an untouched one, over all pairs; ties half.
+        auc: how often a spliced photo scores above a pristine one, over all pairs; ties half.
         ap: average precision, spliced photos being the positives. balanced_accuracy: the mean of
         both classes' shares told right, at the best threshold (an oracle's).
-        fpr_at_95_tpr: share of untouched photos that a threshold accuses which finds at least 95 %
+        fpr_at_95_tpr: share of pristine photos that a threshold accuses which finds at least 95 %
         of the splices. tpr_at_5_fpr: share of splices found by the lowest threshold that accuses
-        at most 5 % of the untouched photos.
+        at most 5 % of the pristine photos.
 
     Raises:
         ValueError: either is empty or has a value that is not finite.
     """
-    spliced, untouched = (np.sort(np.ravel(x).astype(np.float64)) for x in (spliced, untouched))
-    if not spliced.size or not untouched.size:
-        raise ValueError("detection needs scores of spliced photos and of untouched ones")
-    if not (np.isfinite(spliced).all() and np.isfinite(untouched).all()):
+    spliced, pristine = (np.sort(np.ravel(x).astype(np.float64)) for x in (spliced, pristine))
+    if not spliced.size or not pristine.size:
+        raise ValueError("detection needs scores of spliced photos and of pristine ones")
+    if not (np.isfinite(spliced).all() and np.isfinite(pristine).all()):
         raise ValueError("a score is not finite")
-    thresholds = np.unique(np.concatenate([spliced, untouched]))
-    tp, fp = (x.size - np.searchsorted(x, thresholds) for x in (spliced, untouched))
-    tpr, fpr = tp / spliced.size, fp / untouched.size
-    wins = np.searchsorted(untouched, spliced, "left") + np.searchsorted(
-        untouched, spliced, "right"
-    )
+    thresholds = np.unique(np.concatenate([spliced, pristine]))
+    tp, fp = (x.size - np.searchsorted(x, thresholds) for x in (spliced, pristine))
+    tpr, fpr = tp / spliced.size, fp / pristine.size
+    wins = np.searchsorted(pristine, spliced, "left") + np.searchsorted(pristine, spliced, "right")
     found = tp - np.append(tp[1:], 0)  # splices that have exactly this score
     return {
-        "auc": float(wins.sum() / (2 * spliced.size * untouched.size)),
+        "auc": float(wins.sum() / (2 * spliced.size * pristine.size)),
         "ap": float((found * (tp / (tp + fp))).sum() / spliced.size),
         "balanced_accuracy": float(max((tpr + 1 - fpr).max(), 1) / 2),
         "fpr_at_95_tpr": float(fpr[tpr >= 0.95 - 1e-12].min()),
@@ -62,17 +60,17 @@ def mean_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]
 
 
 def detection_intervals(
-    spliced: np.ndarray, untouched: np.ndarray, seed: int = 0
+    spliced: np.ndarray, pristine: np.ndarray, seed: int = 0
 ) -> dict[str, tuple[float, float]] | None:
     """`mean_interval` of each of `detection_metrics`, both classes resampled each for itself."""
-    spliced, untouched = np.ravel(spliced), np.ravel(untouched)
-    if min(spliced.size, untouched.size) < 2:
+    spliced, pristine = np.ravel(spliced), np.ravel(pristine)
+    if min(spliced.size, pristine.size) < 2:
         return None
     rng = np.random.default_rng(seed)
     draws = [
         detection_metrics(
             spliced[rng.integers(spliced.size, size=spliced.size)],
-            untouched[rng.integers(untouched.size, size=untouched.size)],
+            pristine[rng.integers(pristine.size, size=pristine.size)],
         )
         for _ in range(RESAMPLES)
     ]

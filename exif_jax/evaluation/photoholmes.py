@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from exif_jax.api import resolve_model
-from exif_jax.evaluation.runner import Detector, Finding
+from exif_jax.evaluation.runner import Detector, Prediction
 from exif_jax.forensics.localization import LocalizeError, Settings, localize
 
 _INSTALL = "pip install git+https://github.com/photoholmes/photoholmes"
@@ -58,7 +58,7 @@ def detector(name: str) -> Detector:
         except ImportError as e:
             raise PhotoHolmesError(f"{name} reads JPEG coefficients ({e}): {_INSTALL}") from e
 
-    def find(pixels: np.ndarray, file: pathlib.Path | None) -> Finding:
+    def find(pixels: np.ndarray, file: pathlib.Path | None) -> Prediction:
         try:
             inputs = {}
             if "image" in preprocessing.inputs:
@@ -79,7 +79,7 @@ def detector(name: str) -> Detector:
         if heat is None:
             raise LocalizeError(f"PhotoHolmes' {method_name} gives no map")
         heat = np.squeeze(np.asarray(heat.cpu(), np.float32))
-        return Finding(
+        return Prediction(
             heat, None if score is None else float(np.asarray(score.cpu()).reshape(-1)[0])
         )
 
@@ -138,7 +138,7 @@ def method_class() -> type:
         def benchmark(self, image) -> dict:
             """The same as PhotoHolmes wants it: heat map, smaller part as mask, score in [0, 1]."""
             found = self.predict(image)
-            grid, (height, width) = found.grid, found.consistency.shape
+            grid, (height, width) = found.grid, found.heatmap.shape
             # Each pixel belongs to the patch whose middle is nearest.
             rows, columns = (
                 np.clip(np.rint((np.arange(n) - grid.patch / 2) / grid.stride), 0, count - 1)
@@ -146,7 +146,7 @@ def method_class() -> type:
             )
             mask = found.clusters[np.ix_(rows.astype(int), columns.astype(int))]
             return {
-                "heatmap": torch.from_numpy(np.array(found.consistency)),
+                "heatmap": torch.from_numpy(np.array(found.heatmap)),
                 "mask": torch.from_numpy(mask.astype(np.float32)),  # as its metrics want it
                 "detection": torch.tensor([min(found.score, 1.0)]),
             }

@@ -29,19 +29,19 @@ class Dataset:
     Attributes:
         layout: what a copy holds, for the error message of one that does not.
         read: the samples of a folder, in a fixed order.
-        spliced, untouched: how many photos a whole copy holds; None: not checked.
+        spliced, pristine: how many photos a whole copy holds; None: not checked.
         archives: name -> sha256 of what is published, for the error message.
     """
 
     layout: str
     read: Callable[[pathlib.Path], Iterator[Sample]]
     spliced: int | None = None
-    untouched: int | None = None
+    pristine: int | None = None
     archives: tuple[tuple[str, str], ...] = ()
 
 
 def read_public(name: str, root: str | os.PathLike, partial: bool = False) -> list[Sample]:
-    """The samples of one of DATASETS: the spliced photos, then the untouched ones.
+    """The samples of one of DATASETS: the spliced photos, then the pristine ones.
 
     Args:
         name: of the dataset.
@@ -62,7 +62,7 @@ def read_public(name: str, root: str | os.PathLike, partial: bool = False) -> li
     # The same photo may be reached by two patterns on file systems that do not tell case.
     found = list({s.image: s for s in found}.values())
     spliced = [s for s in found if s.mask]
-    untouched = [s for s in found if not s.mask]
+    pristine = [s for s in found if not s.mask]
     whole = f"a whole copy of {name} holds {dataset.layout}"
     if dataset.archives:
         sums = ", ".join(f"{file} (sha256 {digest})" for file, digest in dataset.archives)
@@ -76,7 +76,7 @@ def read_public(name: str, root: str | os.PathLike, partial: bool = False) -> li
         problems.append(f"{len(missing)} masks are missing ({names}{', ...' * (len(missing) > 3)})")
     for kind, have, want in (
         ("spliced", len(spliced), dataset.spliced),
-        ("untouched", len(untouched), dataset.untouched),
+        ("pristine", len(pristine), dataset.pristine),
     ):
         if want is not None and have != want:
             problems.append(f"{have} {kind} photos instead of {want}")
@@ -86,7 +86,7 @@ def read_public(name: str, root: str | os.PathLike, partial: bool = False) -> li
             "figures that compare with no others"
         )
     lost = set(missing)
-    return [s for s in spliced if s.mask and s.mask.path not in lost] + untouched
+    return [s for s in spliced if s.mask and s.mask.path not in lost] + pristine
 
 
 def _columbia(root: pathlib.Path) -> Iterator[Sample]:
@@ -203,7 +203,7 @@ def _autosplice(quality: int) -> Callable[[pathlib.Path], Iterator[Sample]]:
 
 
 def _osn(source: str, network: str) -> Callable[[pathlib.Path], Iterator[Sample]]:
-    """Other datasets after a social network. All masks are bright where pasted, DSO-1's too."""
+    """Other datasets after a social network. All masks are bright where tampered, DSO-1's too."""
 
     def read(root: pathlib.Path) -> Iterator[Sample]:
         # The archives do not agree on capitals.
@@ -248,7 +248,7 @@ DATASETS: dict[str, Dataset] = {
         ),
     ),
     "dso-1": Dataset(
-        "DSO-1/{splicing,normal}-*.png and DSO-1-Fake-Images-Masks/splicing-*.png (0 = pasted)",
+        "DSO-1/{splicing,normal}-*.png and DSO-1-Fake-Images-Masks/splicing-*.png (0 = tampered)",
         _dso1,
         100,
         100,
@@ -293,7 +293,7 @@ DATASETS: dict[str, Dataset] = {
     "coverage": Dataset("image/{N,Nt}.tif and mask/Nforged.tif", _coverage, 100, 100),
     "nist16": Dataset(
         "reference/{manipulation,splice,removal}/NC2016-*-ref.csv and the probes and masks that "
-        "they name (0 = pasted)",
+        "they name (0 = tampered)",
         _nist16,
         564,
     ),

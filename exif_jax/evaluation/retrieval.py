@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from exif_jax.evaluation.splice_metrics import average_precision
-from exif_jax.forensics.reference_set import coarse
+from exif_jax.forensics.reference_set import coarse_value
 
 
 def recall(z_query: np.ndarray, z_target: np.ndarray, ks: tuple[int, ...]) -> dict[int, float]:
@@ -108,7 +108,7 @@ def tag_questions(photos: Sequence[Mapping[str, str]], least: int = 2) -> list[T
     """
     asked = []
     for tag in sorted({tag for photo in photos for tag in photo}):
-        classes = [coarse(tag, photo[tag]) if tag in photo else None for photo in photos]
+        classes = [coarse_value(tag, photo[tag]) if tag in photo else None for photo in photos]
         known = sorted({c for c in classes if c is not None and classes.count(c) >= least})
         if len(known) < 2:
             continue

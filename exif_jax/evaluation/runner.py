@@ -38,13 +38,13 @@ Row = dict[str, Any]
 Change = Callable[[np.ndarray, np.ndarray | None], tuple[np.ndarray, np.ndarray | None]]
 
 
-class Finding(NamedTuple):
+class Prediction(NamedTuple):
     """What a detector makes of a photo.
 
     Attributes:
         map: float [H, W], higher where it suspects a splice.
         score: of the whole photo, higher where it suspects one; None where it gives none.
-        p_value: how often an untouched photo scores as high; None where it does not know.
+        p_value: how often a pristine photo scores as high; None where it does not know.
     """
 
     map: np.ndarray
@@ -63,27 +63,27 @@ class Detector(NamedTuple):
 
     name: str
     key: str
-    find: Callable[[np.ndarray, pathlib.Path | None], Finding]
+    find: Callable[[np.ndarray, pathlib.Path | None], Prediction]
 
 
-def of_model(model: Model, settings: Settings, name: str) -> Detector:
+def model_detector(model: Model, settings: Settings, name: str) -> Detector:
     """A model of ours as a detector."""
 
-    def find(pixels: np.ndarray, _: pathlib.Path | None) -> Finding:
+    def find(pixels: np.ndarray, _: pathlib.Path | None) -> Prediction:
         found = localize(pixels, model, settings)
-        return Finding(found.consistency, found.score, found.p_value)
+        return Prediction(found.heatmap, found.score, found.p_value)
 
     return Detector(name, f"{model.id} {settings} {__version__}", find)
 
 
-def of_text(model: Model, name: str) -> Detector:
+def text_detector(model: Model, name: str) -> Detector:
     """Patches against the file's own EXIF, and not against each other, as a detector.
 
     The map is (1 - cos) / 2 of each patch and the text, the score its mean over the patches: the
     paper's use of both encoders at test time. A photo without EXIF is refused.
     """
 
-    def find(pixels: np.ndarray, file: pathlib.Path | None) -> Finding:
+    def find(pixels: np.ndarray, file: pathlib.Path | None) -> Prediction:
         exif = read_photo(file).exif if file else {}
         known = {tag: value for tag, value in exif.items() if tag in model.tags}
         if not known:
@@ -91,18 +91,18 @@ def of_text(model: Model, name: str) -> Detector:
         found = localize(pixels, model)
         (z_D,) = embed_exif([known], model)
         grid, apart_P = found.grid, (1 - found.embeddings @ z_D) / 2
-        down = affinity.coverage(grid.rows, grid.patch, grid.stride)
-        across = affinity.coverage(grid.columns, grid.patch, grid.stride)
+        down = affinity.cell_weights(grid.rows, grid.patch, grid.stride)
+        across = affinity.cell_weights(grid.columns, grid.patch, grid.stride)
         apart = jnp.asarray(apart_P).reshape(grid.rows, grid.columns, 1)
-        cells = affinity.spread(apart, jnp.asarray(down), jnp.asarray(across))[..., 0]
-        return Finding(np.asarray(affinity.upsample(cells, grid)), float(apart_P.mean()))
+        cells = affinity.patches_to_cells(apart, jnp.asarray(down), jnp.asarray(across))[..., 0]
+        return Prediction(np.asarray(affinity.upsample(cells, grid)), float(apart_P.mean()))
 
     return Detector(name, f"{model.id} text {__version__}", find)
 
 
-def of_map(name: str, make_map: Callable[[np.ndarray], np.ndarray]) -> Detector:
+def map_detector(name: str, make_map: Callable[[np.ndarray], np.ndarray]) -> Detector:
     """A function from pixels to a map, without a score, as a detector."""
-    return Detector(name, name, lambda pixels, _: Finding(make_map(pixels)))
+    return Detector(name, name, lambda pixels, _: Prediction(make_map(pixels)))
 
 
 def score_photo(
@@ -112,12 +112,12 @@ def score_photo(
 
     Args:
         pixels: uint8 [H, W, 3].
-        mask: bool [H, W], true where pasted; None: nobody touched the photo.
+        mask: bool [H, W], true where tampered; None: nobody touched the photo.
         detector: what to measure.
         file: where the pixels come from; None where they were changed since.
 
     Returns:
-        spliced, score, p_value, seconds; of a spliced photo also pasted (the share), its
+        spliced, score, p_value, seconds; of a spliced photo also tampered (the share), its
         `pixel_metrics` and, of a map of probabilities, its soft_counts.
 
     Raises:
@@ -137,7 +137,7 @@ def score_photo(
             f"{pixels.shape}, or one that is not finite"
         )
     if mask is not None:
-        row |= {"pasted": float(mask.mean())} | pixel_metrics(found.map, mask)
+        row |= {"tampered_fraction": float(mask.mean())} | pixel_metrics(found.map, mask)
         if "f1_weighted" in row:
             row["soft_counts"] = soft_counts(found.map, mask)
     return row
@@ -254,13 +254,13 @@ def summarize(rows: Sequence[Row], dataset: str, detector: str) -> Row:
     """Means of a detector's rows on a dataset, with 95 % intervals (`mean_interval`).
 
     Returns:
-        dataset, detector; spliced and untouched: numbers of photos; mean and interval: of each
+        dataset, detector; spliced and pristine: numbers of photos; mean and interval: of each
         pixel metric that all spliced photos have; pooled_weighted: `weighted` of the dataset's
         summed soft_counts, or None; detection and detection_interval: of `detection_metrics`, None
         where photos of a kind or scores are missing; seconds: the median of a photo.
     """
     spliced = [row for row in rows if row["spliced"]]
-    untouched = [row for row in rows if not row["spliced"]]
+    pristine = [row for row in rows if not row["spliced"]]
     names = [
         m for m in (*OF_ANY_MAP, *OF_PROBABILITIES) if spliced and all(m in r for r in spliced)
     ]
@@ -269,14 +269,14 @@ def summarize(rows: Sequence[Row], dataset: str, detector: str) -> Row:
     if "f1_weighted" in values:
         pooled = weighted_metrics(np.sum([row["soft_counts"] for row in spliced], axis=0))
     detection = detection_interval = None
-    if spliced and untouched and all(row["score"] is not None for row in rows):
-        high, low = (np.array([row["score"] for row in part]) for part in (spliced, untouched))
+    if spliced and pristine and all(row["score"] is not None for row in rows):
+        high, low = (np.array([row["score"] for row in part]) for part in (spliced, pristine))
         detection, detection_interval = detection_metrics(high, low), detection_intervals(high, low)
     return {
         "dataset": dataset,
         "detector": detector,
         "spliced": len(spliced),
-        "untouched": len(untouched),
+        "pristine": len(pristine),
         "mean": {m: float(np.mean(x)) for m, x in values.items()},
         "interval": {m: mean_interval(x) for m, x in values.items()},
         "pooled_weighted": pooled,

@@ -1,6 +1,6 @@
-"""How well a map finds the pasted pixels: NumPy, from how many pixels have each score.
+"""How well a map finds the tampered pixels: NumPy, from how many pixels have each score.
 
-A name without prefix is *oriented*: high in the map must mean pasted. `p_` is *permuted*: the
+A name without prefix is *oriented*: high in the map must mean tampered. `p_` is *permuted*: the
 better of the map and its inverse, photo by photo, which takes an oracle. `_fixed` cuts the map at
 0.5, `_weighted` takes it for a probability (PhotoHolmes' metrics), and `_official` is what the
 released evaluator of "EXIF as Language" computes under that name (eval/image_splice/metrics.py).
@@ -32,21 +32,21 @@ def pixel_metrics(scores: np.ndarray, mask: np.ndarray) -> dict[str, float]:
     """All metrics of one map.
 
     Args:
-        scores: any real dtype, any shape; higher means pasted.
-        mask: of the same shape; true (not 0) where pasted. Both classes must be present.
+        scores: any real dtype, any shape; higher means tampered.
+        mask: of the same shape; true (not 0) where tampered. Both classes must be present.
 
     Returns:
         Those of OF_ANY_MAP, and of OF_PROBABILITIES where all scores lie in [0, 1]:
 
         * ap: average precision, as scikit-learn defines it; p_map its permuted form, whose mean
           over photos is the paper's p-mAP. auc: area under the ROC curve, ties counting half.
-        * f1, iou, mcc (Matthews' correlation), ciou (the mean IoU of the pasted and the other
+        * f1, iou, mcc (Matthews' correlation), ciou (the mean IoU of the tampered and the other
           pixels): best over all thresholds. f1_official and auc_official would be p_f1 and p_auc.
         * f1_fixed, iou_fixed, mcc_fixed: above 0.5. mcc_official: the better of the map and of
           1 - map, so.
         * f1_weighted, iou_weighted, mcc_weighted: from sums of probabilities (`soft_counts`).
         * ciou_official: bug-compatible. Its negative class is inverted bit by bit, which leaves
-          true where it should be false, so that a constant map of a photo half pasted gets 0.75.
+          true where it should be false, so that a constant map of a photo half tampered gets 0.75.
 
     Raises:
         ValueError: shapes differ, a score is not finite, or one class is missing.
@@ -81,8 +81,8 @@ def soft_counts(scores: np.ndarray, mask: np.ndarray) -> tuple[float, float, flo
     mask = np.asarray(mask).astype(bool)
     true = float(np.sum(scores, where=mask, dtype=np.float64))
     false = float(np.sum(scores, where=~mask, dtype=np.float64))
-    pasted = int(np.count_nonzero(mask))
-    return true, false, pasted - true, mask.size - pasted - false
+    tampered = int(np.count_nonzero(mask))
+    return true, false, tampered - true, mask.size - tampered - false
 
 
 def weighted(counts: Sequence[float]) -> dict[str, float]:
@@ -107,12 +107,12 @@ def _checked(scores: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarr
     if not np.isfinite(scores).all():
         raise ValueError("a score is not finite")
     if mask.all() or not mask.any():  # an empty mask is all and not any
-        raise ValueError("the mask must have pasted and other pixels")
+        raise ValueError("the mask must have tampered and other pixels")
     return scores, mask
 
 
 def _histogram(scores: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The distinct scores, rising, and how many pasted and other pixels have each."""
+    """The distinct scores, rising, and how many tampered and other pixels have each."""
     if scores.size <= EXACT_PIXELS:
         values, level = np.unique(scores, return_inverse=True)
     else:
@@ -141,7 +141,7 @@ def _oriented(positive: np.ndarray, negative: np.ndarray) -> dict[str, float]:
     ciou = true / (positives + false) + (negatives - false) / (negatives + positives - true)
     nothing = negatives / (negatives + positives)  # marking nothing is a threshold too
     gained = positive[::-1]
-    # Of every pair a pasted pixel wins against the others below its score, and half its equals.
+    # Of every pair a tampered pixel wins against the others below its score, and half its equals.
     wins = gained @ (negatives - false + negative[::-1] / 2)
     return {
         "ap": float(gained @ (true / predicted) / positives),
@@ -168,6 +168,6 @@ def _ciou_official(values: np.ndarray, positive: np.ndarray, negative: np.ndarra
     below = [np.concatenate([[0.0], np.cumsum(x)])[at] for x in (positive, negative)]
     true, false = positive.sum() - below[0], negative.sum() - below[1]
     of_pasted = (true / (positive.sum() + false)).max()
-    # "Not pasted" is true everywhere, so its IoU is the share that is not marked.
+    # "Not tampered" is true everywhere, so its IoU is the share that is not marked.
     of_others = (sum(below) / (positive.sum() + negative.sum())).max()
     return float((of_pasted + of_others) / 2)

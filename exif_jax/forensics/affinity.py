@@ -182,7 +182,7 @@ def splice_score(z_PxD: jax.Array) -> jax.Array:
     return jnp.maximum(1.0 - jnp.square(z_PxD.mean(axis=0)).sum(), 0.0)
 
 
-def coverage(count: int, patch: int, stride: int) -> np.ndarray:
+def cell_weights(count: int, patch: int, stride: int) -> np.ndarray:
     """Which patches cover which cells, along one side of the grid.
 
     Cell c is the span [c * stride, (c + 1) * stride) of pixels; the cells reach to the end of the
@@ -210,14 +210,14 @@ def cell_embeddings(z_PxD: jax.Array, grid: Grid) -> jax.Array:
     Not scaled to unit length: the product of two cells is the mean cosine of the patches that
     cover them, which is how patches spread their votes.
     """
-    down = coverage(grid.rows, grid.patch, grid.stride)
-    across = coverage(grid.columns, grid.patch, grid.stride)
-    return spread(z_PxD.reshape(grid.rows, grid.columns, -1), down, across)
+    down = cell_weights(grid.rows, grid.patch, grid.stride)
+    across = cell_weights(grid.columns, grid.patch, grid.stride)
+    return patches_to_cells(z_PxD.reshape(grid.rows, grid.columns, -1), down, across)
 
 
 @jax.jit
-def spread(z_RxCxD: jax.Array, down_HxR: jax.Array, across_WxC: jax.Array) -> jax.Array:
-    """Patches to cells by the `coverage` of each side: [rows, columns, D] -> [H, W, D]."""
+def patches_to_cells(z_RxCxD: jax.Array, down_HxR: jax.Array, across_WxC: jax.Array) -> jax.Array:
+    """Patches to cells by the `cell_weights` of each side: [rows, columns, D] -> [H, W, D]."""
     return jnp.einsum("hr,wc,rcd->hwd", down_HxR, across_WxC, z_RxCxD, precision="highest")
 
 

@@ -1,4 +1,4 @@
-"""From a score to how often untouched photos of unknown cameras score as high.
+"""From a score to how often pristine photos of unknown cameras score as high.
 
 A release file carries the scores of such photos (`exif_jax.calibrate` measures them); here they
 become p-values and plain words. Pure NumPy.
@@ -17,8 +17,8 @@ import numpy as np
 WEAK, STRONG = 0.05, 0.02
 
 
-def null_of(values: Sequence[float], cameras: Sequence[str]) -> dict[str, Any]:
-    """Scores of untouched photos as plain types; n photos of one camera weigh sqrt(n)."""
+def null_distribution(values: Sequence[float], cameras: Sequence[str]) -> dict[str, Any]:
+    """Scores of pristine photos as plain types; n photos of one camera weigh sqrt(n)."""
     counts = collections.Counter(cameras)
     order = np.argsort(values)
     return {
@@ -27,7 +27,7 @@ def null_of(values: Sequence[float], cameras: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def share_above(score: float, null: dict[str, Any]) -> float:
+def survival_function(score: float, null: dict[str, Any]) -> float:
     """Share of the null that scores at least this high, in [1 / (n + 1), 1].
 
     The null's n values are smoothed (a normal kernel, Silverman's rule for its width), as few
@@ -42,18 +42,18 @@ def share_above(score: float, null: dict[str, Any]) -> float:
     return float(np.clip(np.asarray(tail) @ weights, 1 / (len(values) + 1), 1.0))
 
 
-def scores_of(
+def fit_score_calibration(
     scores: Sequence[Sequence[float]],
     gaps: Sequence[Sequence[float]],
     areas: float,
     cameras: Sequence[str],
     method: str,
 ) -> dict[str, Any]:
-    """What untouched photos score, and how that grows with size and content, as plain types.
+    """What pristine photos score, and how that grows with size and content, as plain types.
 
     Args:
         scores: of each photo, cut to 1, 2, ... equal parts of its own side by side.
-        gaps: `Localization.roughness_gap` of each of them.
+        gaps: `Localization.gradient_energy_gap` of each of them.
         areas: patches that one part holds side by side.
         cameras: that made the photos.
         method: of the localisation.
@@ -85,29 +85,29 @@ def scores_of(
         "method": method,
         "areas": areas,
         "slopes": {"log_areas": round(float(slopes[1]), 4), "gap": round(float(slopes[2]), 4)},
-        "null": null_of((y[last] - x[last, 1:] @ slopes[1:]).tolist(), cameras),
+        "null": null_distribution((y[last] - x[last, 1:] @ slopes[1:]).tolist(), cameras),
     }
 
 
 def score_p_value(
     calibration: dict[str, Any], score: float, method: str, num_areas: float, gap: float
 ) -> float | None:
-    """How often an untouched photo's splice score is this high; None where nothing tells.
+    """How often a pristine photo's splice score is this high; None where nothing tells.
 
     Args:
         calibration: of the release file.
         score: of `exif_jax.localize`.
         method: that it was computed with; None is returned for one without calibration.
         num_areas: how many patches the photo holds side by side. More room, more differences:
-            beyond the sizes that were measured (`scores_of`) this is extrapolated.
-        gap: `Localization.roughness_gap`; as high a score is more common where they are unlike.
+            beyond the sizes that were measured (`fit_score_calibration`) this is extrapolated.
+        gap: `Localization.gradient_energy_gap`; as high a score is more common where they are unlike.
     """
     scores = calibration.get("scores", {})
     slopes = scores.get("slopes")  # files of the first version have none
     if scores.get("method") != method or not slopes:
         return None
     expected = slopes["log_areas"] * math.log(num_areas / scores["areas"]) + slopes["gap"] * gap
-    return share_above(_logit(score) - expected, scores["null"])
+    return survival_function(_logit(score) - expected, scores["null"])
 
 
 def _logit(score: float) -> float:
@@ -117,12 +117,12 @@ def _logit(score: float) -> float:
 
 
 def agreement_p_value(calibration: dict[str, Any], agreement: float) -> float | None:
-    """How often an untouched photo agrees with its own EXIF this little, or None."""
+    """How often a pristine photo agrees with its own EXIF this little, or None."""
     null = calibration.get("agreement")
     if not null:
         return None
     mirrored = {"values": [-v for v in null["values"]], "weights": null["weights"]}
-    return share_above(-agreement, mirrored)
+    return survival_function(-agreement, mirrored)
 
 
 def band(p_value: float | None, none: str, weak: str, strong: str) -> str | None:

@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from exif_jax.forensics.affinity import Grid, affinity_matrix, coverage, spread
+from exif_jax.forensics.affinity import Grid, affinity_matrix, cell_weights, patches_to_cells
 
 
 def spatial_cut(z_PxD: jax.Array, grid: Grid) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Parts the patches in two by how alike and how near they are, and maps the smaller part.
 
     The relaxed normalised cut (Shi and Malik 2000) of the affinity exp((cos - 1) / 0.5), of which
-    0.7 falls off with the distance in the photo (a Gaussian as wide as a patch): pasted regions
+    0.7 falls off with the distance in the photo (a Gaussian as wide as a patch): tampered regions
     hang together, and mean shift does not know it. The constants were chosen on the development
     splices of the README.
 
@@ -32,13 +32,13 @@ def spatial_cut(z_PxD: jax.Array, grid: Grid) -> tuple[jax.Array, jax.Array, jax
         are, a scalar in [0, 1]: 1 - cos of their mean embeddings, a splice's score.
     """
     if grid.num_patches == 1:
-        cells = coverage(1, grid.patch, grid.stride).shape[0]
+        cells = cell_weights(1, grid.patch, grid.stride).shape[0]
         return jnp.zeros((cells, cells)), jnp.zeros(1, jnp.int32), jnp.zeros(())
     place_Px2 = grid.origins().astype(np.float32) / grid.patch
     side_P, distance, part_P = _cut(z_PxD, place_Px2)
-    down = coverage(grid.rows, grid.patch, grid.stride)
-    across = coverage(grid.columns, grid.patch, grid.stride)
-    side = spread(side_P.reshape(grid.rows, grid.columns, 1), down, across)[..., 0]
+    down = cell_weights(grid.rows, grid.patch, grid.stride)
+    across = cell_weights(grid.columns, grid.patch, grid.stride)
+    side = patches_to_cells(side_P.reshape(grid.rows, grid.columns, 1), down, across)[..., 0]
     return distance * jax.nn.sigmoid(4 * side), part_P, distance
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from exif_jax.forensics import affinity, clustering
 from exif_jax.forensics.affinity import Encoder, Grid, Share
 from exif_jax.forensics.calibration import score_band, score_p_value
-from exif_jax.reading.pixels import BLOCK, roughness
+from exif_jax.reading.pixels import BLOCK, gradient_energy
 
 if TYPE_CHECKING:
     from exif_jax.weights.release_file import Model
@@ -50,7 +50,7 @@ class Settings:
         max_patches: the stride grows until the grid holds no more; memory grows as its square.
         align: the stride is rounded to a multiple of this many pixels; 8 keeps all patches at
             the same place on the JPEG grid, 1 is the paper's rule (and always official's).
-        batch: patches per call of the encoder; changes speed and memory only. None: as suits
+        batch_size: patches per call of the encoder; changes speed and memory only. None: as suits
             the device.
         method: "cut", `cut.spatial_cut`; "mean_shift", the paper's dominant mode and normalised
             cut; or "official", as the released code has them (`exif_jax.forensics.official`). Another name
@@ -60,7 +60,7 @@ class Settings:
     num_per_dim: int = 30
     max_patches: int = 4096
     align: int = 8
-    batch: int | None = None
+    batch_size: int | None = None
     method: str = METHODS[0]
 
     def __post_init__(self):
@@ -75,19 +75,19 @@ class Localization:
     Attributes:
         embeddings: float32 [P, D], unit rows, row by row over the grid.
         affinity: float32 [P, P], cosines.
-        consistency: float32 [H, W] in [0, 1]: 0 is one with most of the photo, 1 unrelated. Never
+        heatmap: float32 [H, W] in [0, 1]: 0 is one with most of the photo, 1 unrelated. Never
             stretched, and nothing is taken off for content; its highest places may mean nothing
             where the score is low.
         clusters: int32 [rows, columns]: the patches in two parts, 1 in the smaller. There are
-            always two, in an untouched photo too.
+            always two, in a pristine photo too.
         score: higher is less consistent. By the cut, 1 - cosine of the two parts' means, less what
-            their content explains (`discounted`); by mean shift, as in the paper, the mean of
+            their content explains (`content_adjusted_score`); by mean shift, as in the paper, the mean of
             1 - cosine over all pairs of patches.
         grid: where the patches lie.
         flat: the photo shows no texture; map, clusters and score are zeros.
-        roughness_gap: how unlike the cut's parts are in roughness (the function of that name);
+        gradient_energy_gap: how unlike the cut's parts are in roughness (the function of that name);
             0 by other methods.
-        p_value: how often an untouched photo scores this high; None where the model carries no
+        p_value: how often a pristine photo scores this high; None where the model carries no
             calibration for the method.
         band: the p-value in words: "no evidence", "weak" or "strong".
         note: what to know about this photo, in words; "" where there is nothing.
@@ -95,12 +95,12 @@ class Localization:
 
     embeddings: np.ndarray
     affinity: np.ndarray
-    consistency: np.ndarray
+    heatmap: np.ndarray
     clusters: np.ndarray
     score: float
     grid: Grid
     flat: bool = False
-    roughness_gap: float = 0.0
+    gradient_energy_gap: float = 0.0
     p_value: float | None = None
     band: str | None = None
     note: str = ""
@@ -119,12 +119,12 @@ def localize(image: np.ndarray, model: Model, settings: Settings | None = None) 
     """
     settings = settings or Settings()
     encode, share = _encoder(model.config)
-    found = localize_with(image, encode, model.params, model.patch_size, settings, share)
+    found = localize_with_encoder(image, encode, model.params, model.patch_size, settings, share)
     if found.flat:
         return found
-    areas = found.consistency.size / model.patch_size**2
+    areas = found.heatmap.size / model.patch_size**2
     p_value = score_p_value(
-        model.calibration, found.score, settings.method, areas, found.roughness_gap
+        model.calibration, found.score, settings.method, areas, found.gradient_energy_gap
     )
     return dataclasses.replace(found, p_value=p_value, band=score_band(p_value))
 
@@ -138,7 +138,7 @@ def _encoder(config) -> tuple[Encoder, Share | None]:
     return functools.partial(embed_images, config), photo_features if shares else None
 
 
-def localize_with(
+def localize_with_encoder(
     image: np.ndarray,
     encode: Encoder,
     params: Any,
@@ -186,46 +186,46 @@ def localize_with(
         from exif_jax.forensics import official
 
         seen = official.negative(image)
-    # On a CPU a small batch stays in the cache (`benchmarks/localize.py --batch` compares).
-    at_once = settings.batch or (32 if jax.default_backend() == "cpu" else 128)
+    # On a CPU a small batch stays in the cache (`benchmarks/localize.py --batch-size` compares).
+    at_once = settings.batch_size or (32 if jax.default_backend() == "cpu" else 128)
     overlap = grid.num_patches * patch**2 / (height * width)
     if overlap < _OVERLAP or grid.stride % BLOCK:
         share = None
     z_PxD = affinity.embed_patches(encode, params, seen, grid, at_once, share)
     flat, gap = bool(is_flat(image)), 0.0
-    rough = roughness(image) if settings.method == "cut" else np.zeros((0, 0))
+    rough = gradient_energy(image) if settings.method == "cut" else np.zeros((0, 0))
     # Nothing is waited for here: while the device encodes, the next steps are traced and loaded.
     if flat:
         clusters, score = np.zeros(grid.num_patches, np.int32), 0.0
-        consistency = np.zeros((height, width), np.float32)
+        heatmap = np.zeros((height, width), np.float32)
     elif settings.method == "official":
-        maps = official.consistency_maps(_finite(z_PxD), grid)
-        clusters, score = _patch_clusters(official.spectral_cut(maps), grid), maps.mean()
-        consistency = np.clip(official.stretch(official.mean_shift(maps), height, width), 0, 1)
+        maps = official.response_maps(_finite(z_PxD), grid)
+        clusters, score = _cells_to_patches(official.spectral_cut(maps), grid), maps.mean()
+        heatmap = np.clip(official.resize_bilinear(official.mean_shift(maps), height, width), 0, 1)
     else:
         if settings.method == "cut":
             cells, clusters, distance = clustering.spatial_cut(z_PxD, grid)
-            gap = float(roughness_gap(rough, np.asarray(clusters), grid))
-            score = discounted(float(distance), gap)
+            gap = float(gradient_energy_gap(rough, np.asarray(clusters), grid))
+            score = content_adjusted_score(float(distance), gap)
         else:
             cells, clusters = affinity.inconsistency(z_PxD, grid), clustering.normalized_cut(z_PxD)
             score = affinity.splice_score(z_PxD)
-        consistency = affinity.upsample(cells, grid)
+        heatmap = affinity.upsample(cells, grid)
     affinities = affinity.affinity_matrix(z_PxD)
     return Localization(
         embeddings=_finite(z_PxD),
         affinity=np.asarray(affinities),
-        consistency=np.asarray(consistency),
+        heatmap=np.asarray(heatmap),
         clusters=np.asarray(clusters).reshape(grid.rows, grid.columns),
         score=float(score),
         grid=grid,
         flat=flat,
-        roughness_gap=gap,
+        gradient_energy_gap=gap,
         note=FLAT_NOTE if flat else "",
     )
 
 
-def roughness_gap(rough: np.ndarray, clusters: np.ndarray, grid: Grid) -> np.ndarray:
+def gradient_energy_gap(rough: np.ndarray, clusters: np.ndarray, grid: Grid) -> np.ndarray:
     """How unlike in roughness the two parts of a photo are: content alone makes such parts differ.
 
     Args:
@@ -257,14 +257,14 @@ def _blocks_of_patches(patches: int, blocks: int, grid: Grid) -> np.ndarray:
     return inside / np.maximum(inside.sum(axis=1, keepdims=True), 1)
 
 
-def discounted(distance: Any, gap: Any) -> Any:
+def content_adjusted_score(distance: Any, gap: Any) -> Any:
     """What is left of the distance between two parts beside what their content explains.
 
     Args:
         distance: 1 - cosine of the parts' means, in [0, 1]; a number or a scalar of JAX.
-        gap: `roughness_gap`, at least 0; each unit divides the odds by e.
+        gap: `gradient_energy_gap`, at least 0; each unit divides the odds by e.
 
-    In untouched photos smooth and rough parts lie apart too, though one camera made them. That the
+    In pristine photos smooth and rough parts lie apart too, though one camera made them. That the
     odds fall by e and not by another number was chosen on the development splices; splices of
     other cameras agree (docs/experiments.md).
     """
@@ -279,7 +279,7 @@ def _finite(z_PxD: jax.Array) -> np.ndarray:
     return embeddings
 
 
-def _patch_clusters(cells: np.ndarray, grid: Grid) -> np.ndarray:
+def _cells_to_patches(cells: np.ndarray, grid: Grid) -> np.ndarray:
     """A patch's part is that of the cell at its middle: [h, w] -> [rows, columns]."""
     down, across = (
         (n - m) // 2 for n, m in zip(cells.shape, (grid.rows, grid.columns), strict=True)

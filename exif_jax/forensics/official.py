@@ -9,7 +9,7 @@ does that one would not do on purpose:
   which is 256 - x modulo 256 (`negative`);
 * a patch of S pixels votes on S // stride cells, as if the rest of it were not there, and the
   cells' map is stretched over the whole photo, strips that no patch covers included
-  (`consistency_maps`, `stretch`);
+  (`response_maps`, `resize_bilinear`);
 * mean shift moves its points one after the other, so that later ones see earlier ones already
   moved while their neighbours are looked up among the points as they were (`mean_shift`);
 * the affinity of its normalised cut, 1 - (1 - cos), may be negative (`spectral_cut`).
@@ -36,7 +36,7 @@ def negative(image: np.ndarray) -> np.ndarray:
     return (0 - np.asarray(image, np.int16)).astype(np.uint8)
 
 
-def consistency_maps(z_PxD: np.ndarray, grid: Grid) -> np.ndarray:
+def response_maps(z_PxD: np.ndarray, grid: Grid) -> np.ndarray:
     """How little every cell resembles every other.
 
     Args:
@@ -72,7 +72,7 @@ def mean_shift(maps: np.ndarray, window: float = 10.0, iterations: int = 5) -> n
     (counts - L) new = U old.
 
     Args:
-        maps: [h, w, h, w], as `consistency_maps` gives them.
+        maps: [h, w, h, w], as `response_maps` gives them.
         window: percentile of the distances between maps that makes a neighbour.
         iterations: sweeps.
 
@@ -121,7 +121,7 @@ def spectral_cut(maps: np.ndarray) -> np.ndarray:
     divided by the roots of the degrees.
 
     Args:
-        maps: [h, w, h, w], as `consistency_maps` gives them.
+        maps: [h, w, h, w], as `response_maps` gives them.
 
     Returns:
         int32 [h, w]: 1 in the smaller part; scikit-learn's labels are in no order. All 0 where
@@ -142,7 +142,7 @@ def spectral_cut(maps: np.ndarray) -> np.ndarray:
     return (high_N if 2 * high_N.sum() <= h * w else ~high_N).reshape(h, w).astype(np.int32)
 
 
-def stretch(cells: np.ndarray, height: int, width: int) -> np.ndarray:
+def resize_bilinear(cells: np.ndarray, height: int, width: int) -> np.ndarray:
     """Bilinear from [h, w] to float32 [height, width], both taken to cover the whole photo.
 
     Places as in OpenCV's INTER_LINEAR: centres of pixels, the edge's value beyond its centres.

@@ -3,7 +3,7 @@
 The model was trained to pick, among EXIF texts, the one of a patch's own photo: softmax(scale *
 cos) is its posterior over the texts it is shown. Shown a bank of photos' texts, the posterior of
 one tag's value is the mass on the photos that carry it. Its ratio to the share the value has in
-the bank says what the pixels add. Numbers count as equal when they are near (`coarse`): cameras
+the bank says what the pixels add. Numbers count as equal when they are near (`coarse_value`): cameras
 of unknown models have exposure times that no photo of the bank has to the last digit.
 
 NumPy on small arrays. Shape letters: N photos of the bank, D embedding width.
@@ -41,12 +41,12 @@ _ROWS = {
 _DOUBT = 0.1
 
 
-class BankError(ValueError):
+class ReferenceSetError(ValueError):
     """The description of a bank is not one that this version can read."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Bank:
+class ReferenceSet:
     """EXIF of known photos.
 
     Attributes:
@@ -58,21 +58,21 @@ class Bank:
     weights: np.ndarray
 
 
-def make_bank(photos: list[dict[str, str]]) -> Bank:
+def make_reference_set(photos: list[dict[str, str]]) -> ReferenceSet:
     """A bank in which n photos of one camera weigh as much as sqrt(n) single ones."""
-    cameras = [camera(tags) for tags in photos]
+    cameras = [camera_name(tags) for tags in photos]
     counts = {name: cameras.count(name) for name in set(cameras)}
     weights = np.array([counts[name] ** -0.5 for name in cameras])
-    return Bank(tuple(photos), weights / weights.sum())
+    return ReferenceSet(tuple(photos), weights / weights.sum())
 
 
-def camera(tags: Mapping[str, str]) -> str:
+def camera_name(tags: Mapping[str, str]) -> str:
     """Make and model in one line, as most people would write them."""
     make, model = tags.get("Make", ""), tags.get("Model", "")
     return model if make and model.lower().startswith(make.lower()) else f"{make} {model}".strip()
 
 
-def to_json(bank: Bank) -> dict[str, Any]:
+def to_json(bank: ReferenceSet) -> dict[str, Any]:
     """The bank as plain types, each value text once."""
     tags = sorted({tag for photo in bank.photos for tag in photo})
     values = [sorted({p[tag] for p in bank.photos if tag in p}) for tag in tags]
@@ -84,7 +84,7 @@ def to_json(bank: Bank) -> dict[str, Any]:
     return {"tags": tags, "values": values, "photos": rows}
 
 
-def from_json(data: Any) -> Bank:
+def from_json(data: Any) -> ReferenceSet:
     """Undoes `to_json`.
 
     Raises:
@@ -99,17 +99,17 @@ def from_json(data: Any) -> Bank:
         if not photos:
             raise ValueError("no photos")
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as e:
-        raise BankError(f"not a bank of EXIF texts ({type(e).__name__}: {e})") from e
-    return make_bank(photos)
+        raise ReferenceSetError(f"not a bank of EXIF texts ({type(e).__name__}: {e})") from e
+    return make_reference_set(photos)
 
 
-def pack(z_NxD: np.ndarray) -> str:
+def encode_embeddings(z_NxD: np.ndarray) -> str:
     """Embeddings of the bank's texts as text: base64 of float16, 2**-11 of each off at most."""
     return base64.b64encode(z_NxD.astype("<f2").tobytes()).decode()
 
 
-def unpack(packed: Any, rows: int, columns: int) -> np.ndarray:
-    """Undoes `pack`: float32 [rows, columns].
+def decode_embeddings(packed: Any, rows: int, columns: int) -> np.ndarray:
+    """Undoes `encode_embeddings`: float32 [rows, columns].
 
     Raises:
         BankError: these are no so many finite numbers.
@@ -117,13 +117,15 @@ def unpack(packed: Any, rows: int, columns: int) -> np.ndarray:
     try:
         z = np.frombuffer(base64.b64decode(packed, validate=True), "<f2").reshape(rows, columns)
     except (TypeError, ValueError) as e:
-        raise BankError(f"not the embeddings of {rows} texts ({type(e).__name__}: {e})") from e
+        raise ReferenceSetError(
+            f"not the embeddings of {rows} texts ({type(e).__name__}: {e})"
+        ) from e
     if not np.isfinite(z).all():
-        raise BankError("the embeddings of the bank's texts are not finite numbers")
+        raise ReferenceSetError("the embeddings of the bank's texts are not finite numbers")
     return z.astype(np.float32)
 
 
-def coarse(tag: str, value: str) -> str:
+def coarse_value(tag: str, value: str) -> str:
     """The value as it counts for comparing: a number of a tag like ISO or Focal Length rounded to
     the nearest of a geometric row, in about two digits ("~400"); everything else as it is."""
     if tag not in _ROWS:
@@ -144,7 +146,7 @@ def _two_digits(number: float) -> str:
     return f"{round(number, decimals):.{max(decimals, 0)}f}".removesuffix(".0")
 
 
-def photo_posterior(cosines_N: np.ndarray, bank: Bank, scale: float) -> np.ndarray:
+def photo_posterior(cosines_N: np.ndarray, bank: ReferenceSet, scale: float) -> np.ndarray:
     """Posterior over the bank's photos, float64 [N] with sum 1.
 
     Args:
@@ -158,7 +160,7 @@ def photo_posterior(cosines_N: np.ndarray, bank: Bank, scale: float) -> np.ndarr
 
 
 def tag_posteriors(
-    posterior_N: np.ndarray, bank: Bank
+    posterior_N: np.ndarray, bank: ReferenceSet
 ) -> dict[str, dict[str, tuple[float, float]]]:
     """What the pixels say of every tag: {tag: {coarse value: (posterior, share in the bank)}}.
 
@@ -168,7 +170,7 @@ def tag_posteriors(
     masses: dict[str, dict[str, list[float]]] = {}
     for photo, mass, weight in zip(bank.photos, posterior_N, bank.weights, strict=True):
         for tag, value in photo.items():
-            sums = masses.setdefault(tag, {}).setdefault(coarse(tag, value), [0.0, 0.0])
+            sums = masses.setdefault(tag, {}).setdefault(coarse_value(tag, value), [0.0, 0.0])
             sums[0] += float(mass)
             sums[1] += float(weight)
     found = {}
@@ -193,6 +195,6 @@ def agreement(
     """
     total = 0.0
     for tag, value in tags.items():
-        posterior, share = posteriors.get(tag, {}).get(coarse(tag, value), (1.0, 1.0))
+        posterior, share = posteriors.get(tag, {}).get(coarse_value(tag, value), (1.0, 1.0))
         total += math.log(posterior / share)
     return total

@@ -2,7 +2,7 @@
 
 The patches' mean embedding is compared with the EXIF texts of a bank of photos that travels with
 the model. That gives, for every tag, what the pixels look like ("about ISO 1600"), and, for the
-file's own EXIF, how well it fits beside other photos' EXIF and beside what untouched photos of
+file's own EXIF, how well it fits beside other photos' EXIF and beside what pristine photos of
 unknown cameras show. Paper: section 4.4 asks the same of image and text, for splices.
 """
 
@@ -63,7 +63,7 @@ class Verification:
         agreement: how much better the pixels fit the file's tags than tags in general, in nats;
             None where the file has no tag that the bank knows.
         rank: how many EXIF of the bank's `bank_size` photos the pixels fit better than the file's.
-        p_value: how often an untouched photo agrees with its own EXIF this little.
+        p_value: how often a pristine photo agrees with its own EXIF this little.
         band: "no contradiction", "weak doubt", "strong doubt"; None where not calibrated.
         summary: all that in a sentence.
         tags: the file's tags, with what the pixels say of them.
@@ -94,7 +94,7 @@ def verify(pixels: np.ndarray, exif: Mapping[str, str], model: Model) -> Verific
         VerifyError: the model carries no bank of EXIF texts.
         LocalizeError: the photo is smaller than a patch.
     """
-    bank_of(model)  # refuses a model without one before the long part
+    reference_set_of(model)  # refuses a model without one before the long part
     found = localize(pixels, model)
     return verify_embeddings(found.embeddings, exif, model, found.flat)
 
@@ -113,7 +113,7 @@ def verify_embeddings(
     Raises:
         VerifyError: the model carries no bank of EXIF texts.
     """
-    bank, texts_NxD = bank_of(model)
+    bank, texts_NxD = reference_set_of(model)
     calibration = model.calibration
     if flat:
         return Verification(None, None, len(bank.photos), None, None, FLAT, (), (), ())
@@ -133,7 +133,7 @@ def verify_embeddings(
         rank = sum(banks.agreement(posteriors, other) > agreement for other in bank.photos)
         p_value = agreement_p_value(calibration, agreement)
     telling = sorted(
-        (t for t in posteriors if skilled(skills.get(t))), key=lambda t: -skills[t]["auc"]
+        (t for t in posteriors if has_skill(skills.get(t))), key=lambda t: -skills[t]["auc"]
     )
     band = agreement_band(p_value)
     tags = tuple(map(finding, known))
@@ -158,16 +158,16 @@ def _finding(
 ) -> TagFinding:
     ordered = sorted(values.items(), key=lambda item: -item[1][0])
     preferred = tuple((name, round(p, 4)) for name, (p, _) in ordered[:3])
-    own = values.get(banks.coarse(tag, value))
+    own = values.get(banks.coarse_value(tag, value))
     says = "cannot tell"
-    if own is not None and skilled(skill):
+    if own is not None and has_skill(skill):
         ratio = own[0] / own[1]
         says = "disagrees" if ratio < _DOUBTED else "agrees" if ratio >= 1 else "cannot tell"
     probability = None if own is None else round(own[0], 4)
     return TagFinding(tag, value, says, probability, preferred, skill.get("auc"))
 
 
-def skilled(skill: Mapping[str, Any] | None) -> bool:
+def has_skill(skill: Mapping[str, Any] | None) -> bool:
     """Whether a tag's measured skill is enough to speak of it."""
     # The lower end of the interval, not the best guess: a tag counts once it has shown it.
     return bool(skill) and skill["low"] > 0.5
@@ -183,22 +183,22 @@ def _summary(band: str | None, p_value: float | None, tags: Sequence[TagFinding]
         words = "the pixels do not contradict the EXIF; that does not prove it"
     else:
         words = (
-            f"the pixels fit this EXIF badly ({band}): of untouched photos of unknown cameras "
+            f"the pixels fit this EXIF badly ({band}): of pristine photos of unknown cameras "
             f"about {100 * (p_value or 0):.0f} in 100 fit theirs as badly"
         )
     return words + (f". Least fitting: {'; '.join(doubted[:3])}" if doubted else "")
 
 
-def _closest(posterior_N: np.ndarray, bank: banks.Bank) -> tuple[tuple[str, float], ...]:
+def _closest(posterior_N: np.ndarray, bank: banks.ReferenceSet) -> tuple[tuple[str, float], ...]:
     sums: dict[str, float] = {}
     for photo, mass in zip(bank.photos, posterior_N, strict=True):
-        name = banks.camera(photo)
+        name = banks.camera_name(photo)
         sums[name] = sums.get(name, 0.0) + float(mass)
     best = sorted(sums.items(), key=lambda item: -item[1])[:5]
     return tuple((name, round(mass, 4)) for name, mass in best if name)
 
 
-def posteriors_of(cosines_N: np.ndarray, bank: banks.Bank, model: Model):
+def model_tag_posteriors(cosines_N: np.ndarray, bank: banks.ReferenceSet, model: Model):
     """`bank.tag_posteriors` of a photo whose mean embedding has these cosines to the bank's."""
     return banks.tag_posteriors(banks.photo_posterior(cosines_N, bank, _scale(model)), bank)
 
@@ -207,13 +207,13 @@ def _scale(model: Model) -> float:
     return float(np.exp(model.params["log_scale"]))
 
 
-def bank_of(model: Model) -> tuple[banks.Bank, np.ndarray]:
+def reference_set_of(model: Model) -> tuple[banks.ReferenceSet, np.ndarray]:
     """The model's bank and its texts' embeddings, float32 [N, D]; read once per model.
 
     Raises:
         VerifyError: it carries no bank, or none that can be read.
     """
-    if model.id not in _BANKS or not model.id:
+    if model.id not in _REFERENCE_SETS or not model.id:
         if "bank" not in model.calibration:
             raise VerifyError(
                 "the model carries no bank of EXIF texts; add one with python -m exif_jax.calibrate"
@@ -221,18 +221,18 @@ def bank_of(model: Model) -> tuple[banks.Bank, np.ndarray]:
         try:
             bank = banks.from_json(model.calibration["bank"])
             packed = model.calibration["bank"].get("embeddings")  # files of the first version: none
-            _BANKS[model.id] = (
+            _REFERENCE_SETS[model.id] = (
                 bank,
-                banks.unpack(packed, len(bank.photos), model.config.embed_dim)
+                banks.decode_embeddings(packed, len(bank.photos), model.config.embed_dim)
                 if packed
                 else embed_exif(bank.photos, model),
             )
-        except banks.BankError as e:
+        except banks.ReferenceSetError as e:
             raise VerifyError(str(e)) from e
-    return _BANKS[model.id]
+    return _REFERENCE_SETS[model.id]
 
 
-_BANKS: dict[str, tuple[banks.Bank, np.ndarray]] = {}
+_REFERENCE_SETS: dict[str, tuple[banks.ReferenceSet, np.ndarray]] = {}
 
 
 def as_json(found: Verification) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from exif_jax.models.text import TextConfig, TextTransformer
 from exif_jax.models.vit import ViT, ViTConfig, log_spectrum
 
 Params = dict[str, Any]
-RUNNING = ("mean", "var")  # names of leaves that batch norms set, and no gradient
+BATCH_STATS = ("mean", "var")  # names of leaves that batch norms set, and no gradient
 SCALARS = ("log_scale", "log_image_scale", "bias")  # parameters of the losses, not the encoders
 
 
@@ -173,19 +173,19 @@ def apply_training(
     model = nnx.merge(_abstract(config, dtype)[0], nnx.State(params))
     z_img, z_txt, scales = model(images, tokens, mask, train=True)
     moved = nnx.to_pure_dict(nnx.state(model, nnx.Param))
-    return (z_img, z_txt, scales), _running(moved)
+    return (z_img, z_txt, scales), _batch_stats(moved)
 
 
-def _running(params: Params) -> Params:
-    found = {k: _running(v) for k, v in params.items() if isinstance(v, dict)}
-    found |= {k: v for k, v in params.items() if k in RUNNING}
+def _batch_stats(params: Params) -> Params:
+    found = {k: _batch_stats(v) for k, v in params.items() if isinstance(v, dict)}
+    found |= {k: v for k, v in params.items() if k in BATCH_STATS}
     return {k: v for k, v in found.items() if not isinstance(v, dict) or v}
 
 
-def update_running(params: Params, running: Params) -> Params:
+def update_batch_stats(params: Params, running: Params) -> Params:
     """The parameters with these running statistics in place of their own."""
     return {
-        k: update_running(v, running.get(k, {})) if isinstance(v, dict) else running.get(k, v)
+        k: update_batch_stats(v, running.get(k, {})) if isinstance(v, dict) else running.get(k, v)
         for k, v in params.items()
     }
 

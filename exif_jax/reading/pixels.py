@@ -22,7 +22,7 @@ class Jpeg(NamedTuple):
         return f"{self.quality} {'4:4:4' if self.subsampling == 0 else '4:2:0'}"
 
 
-def roughness(region: np.ndarray) -> np.ndarray:
+def gradient_energy(region: np.ndarray) -> np.ndarray:
     """How rough the texture is: the mean step between neighbouring pixels, in every 8 x 8 block.
 
     Args:

@@ -39,18 +39,18 @@ _VERDICTS = {
 _NEXT = {
     "strong": "Look where the map is bright, and whether that part could have been pasted. Ask for "
     "the original file, and compare with other tools before saying anything in public.",
-    "weak": "One untouched photo in twenty looks like this or worse. Look where the map is bright, "
+    "weak": "One pristine photo in twenty looks like this or worse. Look where the map is bright, "
     "and treat it as a reason to look closer, not as a finding.",
     "no evidence": "The map always has a highest place; with a score like this it "
     "is no reason for suspicion. This is no proof "
-    "that the photo is untouched: see what the method cannot see.",
-    None: "The map shows which parts differ, but not whether untouched photos differ as much.",
+    "that the photo is pristine: see what the method cannot see.",
+    None: "The map shows which parts differ, but not whether pristine photos differ as much.",
 }
 _WORDS = {
     "photo": "The photo as it is, turned upright.",
     "map": "Bright parts resemble the rest of the photo least. The scale is fixed, from one camera "
     "(0) to unrelated (1); it is never stretched.",
-    "parts": "The patches in the two parts that differ most. There are always two, in an untouched "
+    "parts": "The patches in the two parts that differ most. There are always two, in a pristine "
     "photo too.",
     "colours": "The three main directions in which patches differ, as red, green and blue: like "
     "colours, like traces.",
@@ -160,12 +160,12 @@ def _verdict(facts: Mapping[str, Any]) -> str:
     told = ""
     if p_value is not None:
         told = (
-            f"<p>Of untouched photos by cameras that the model never saw, <strong>"
+            f"<p>Of pristine photos by cameras that the model never saw, <strong>"
             f"{_odds(p_value)}</strong> score this high.</p>"
         )
     numbers = [
         ("score, 0 to 1", f"{facts['score']:.3f}"),
-        ("chance for an untouched photo", "unknown" if p_value is None else f"{p_value:.3f}"),
+        ("chance for a pristine photo", "unknown" if p_value is None else f"{p_value:.3f}"),
     ]
     verify = facts.get("verify") or {}
     if verify.get("band"):
@@ -185,7 +185,7 @@ def _viewer(photo: Photo, found: Localization, facts: Mapping[str, Any], pca: np
     picture = Image.fromarray(photo.pixels)
     picture.thumbnail((_PHOTO_SIDE, _PHOTO_SIDE), Image.Resampling.BOX, reducing_gap=1.0)
     picture = Image.fromarray(np.ascontiguousarray(upright(np.asarray(picture), turn)))
-    map_uri = _data_uri(_indexed(_small_map(found.consistency, turn)), "PNG")
+    map_uri = _data_uri(_indexed(_small_map(found.heatmap, turn)), "PNG")
     parts = _indexed(upright(found.clusters, turn).astype(np.uint8) * 200)
     colours = Image.fromarray(np.ascontiguousarray(upright(pca, turn)))
     ramp = _indexed(np.arange(256, dtype=np.uint8)[None])
@@ -323,9 +323,9 @@ def _indexed(levels: np.ndarray) -> Image.Image:
     return picture
 
 
-def _small_map(consistency: np.ndarray, turn: int) -> np.ndarray:
-    step = max(1, max(consistency.shape) // _MAP_SIDE)  # the map is smooth: nothing falls between
-    levels = np.clip(upright(consistency[::step, ::step], turn) * 255 + 0.5, 0, 255)
+def _small_map(heatmap: np.ndarray, turn: int) -> np.ndarray:
+    step = max(1, max(heatmap.shape) // _MAP_SIDE)  # the map is smooth: nothing falls between
+    levels = np.clip(upright(heatmap[::step, ::step], turn) * 255 + 0.5, 0, 255)
     return levels.astype(np.uint8)
 
 

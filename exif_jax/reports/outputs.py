@@ -79,7 +79,7 @@ def make_report(
     `p_value` and `band` are null where the model carries no calibration. The date is that of the
     analysis, in UTC.
     """
-    height, width = found.consistency.shape
+    height, width = found.heatmap.shape
     grid = found.grid
     return {
         "version": JSON_VERSION,
@@ -122,9 +122,9 @@ def write_outputs(
     if found.note:
         subtitle += f"   {found.note}"
     with concurrent.futures.ThreadPoolExecutor(1) as pool:  # the disk works beside the encoder
-        mapped = pool.submit(write_map, out / f"{name}.map.npy", found.consistency)
+        mapped = pool.submit(write_map, out / f"{name}.map.npy", found.heatmap)
         picture = overlay_image(
-            photo.pixels, found.consistency, facts["file"], subtitle, photo.orientation
+            photo.pixels, found.heatmap, facts["file"], subtitle, photo.orientation
         )
         write_bytes(out / f"{name}.overlay.png", png_bytes(picture))
         mapped.result()

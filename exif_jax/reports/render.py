@@ -42,13 +42,13 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def overlay_image(
-    image: np.ndarray, consistency: np.ndarray, title: str, subtitle: str, orientation: int = 1
+    image: np.ndarray, heatmap: np.ndarray, title: str, subtitle: str, orientation: int = 1
 ) -> Image.Image:
     """The photo beside the photo under its map, with a colour bar on the fixed 0 to 1 scale.
 
     Args:
         image: uint8 [H, W, 3] as stored.
-        consistency: float [H, W] in [0, 1].
+        heatmap: float [H, W] in [0, 1].
         title, subtitle: one line each; cut to the width.
         orientation: the EXIF orientation; the picture is turned, the analysis was not.
 
@@ -56,9 +56,9 @@ def overlay_image(
         RGB picture, each panel at most 1200 pixels a side.
     """
     photo = Image.fromarray(np.ascontiguousarray(upright(image, orientation)))
-    step = max(1, max(consistency.shape) // _MAX_SIDE)  # the map is smooth: nothing falls between
-    consistency = upright(consistency[::step, ::step], orientation)
-    heat = Image.fromarray(np.ascontiguousarray(consistency, np.float32))
+    step = max(1, max(heatmap.shape) // _MAX_SIDE)  # the map is smooth: nothing falls between
+    heatmap = upright(heatmap[::step, ::step], orientation)
+    heat = Image.fromarray(np.ascontiguousarray(heatmap, np.float32))
     photo.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
     if max(photo.size) < 480:  # a tiny photo would leave no room for the words
         scale = 480 / max(photo.size)

@@ -16,7 +16,7 @@ from exif_jax.models.config import config_from_dict
 from exif_jax.models.resnet import ResNetConfig
 from exif_jax.training import sharding
 from exif_jax.training.optimizer import DECAYS, make_optimizer
-from exif_jax.training.train_state import Recipe
+from exif_jax.training.train_state import StepConfig
 from exif_jax.weights import release_file
 
 LOSSES = ("infonce", "sigmoid")
@@ -36,9 +36,9 @@ def make_model_config(config: ConfigDict, vocab_size: int) -> dual_encoder.DualE
         raise TrainError(f"config.model: {e}") from e
 
 
-def make_recipe(
+def make_step_config(
     config: ConfigDict, model_config: dual_encoder.DualEncoderConfig, mesh: Mesh
-) -> Recipe:
+) -> StepConfig:
     """What the training step is made of; raises TrainError or MeshError where it cannot be."""
     c = config.train
     shapes = release_file.flatten(dual_encoder.param_shapes(model_config))
@@ -62,7 +62,7 @@ def make_recipe(
                 f"config.train.micro_batch {c.micro_batch}"
             )
         sharding.check_batch(mesh, c.micro_batch // config.data.patches_per_text)
-    return Recipe(
+    return StepConfig(
         model=model_config,
         tx=make_optimizer(config.optim, c.num_steps),
         mesh=mesh,
@@ -92,18 +92,18 @@ def check_config(config: ConfigDict) -> None:
         "data.cache_regions": config.data.cache_regions,
     }
     shares = {
-        "data.rescale": config.data.rescale,
-        "data.recompress": config.data.recompress,
-        "data.shift": config.data.shift,
-        "data.save": config.data.save,
-        "data.shrink": config.data.shrink,
-        "data.noise": config.data.noise,
-        "data.filter": config.data.filter,
-        "data.contrast": config.data.contrast,
-        "data.corrupt_share": config.data.corrupt_share,
-        "data.keep_tag": config.data.keep_tag,
+        "data.rescale_prob": config.data.rescale_prob,
+        "data.recompress_prob": config.data.recompress_prob,
+        "data.shift_prob": config.data.shift_prob,
+        "data.save_prob": config.data.save_prob,
+        "data.shrink_prob": config.data.shrink_prob,
+        "data.noise_prob": config.data.noise_prob,
+        "data.filter_prob": config.data.filter_prob,
+        "data.contrast_prob": config.data.contrast_prob,
+        "data.max_corrupt_fraction": config.data.max_corrupt_fraction,
+        "data.keep_tag_prob": config.data.keep_tag_prob,
         "train.ema": config.train.ema,
-        "optim.layer_decay": config.optim.layer_decay,
+        "optim.layerwise_lr_decay": config.optim.layerwise_lr_decay,
     }
     choices = {
         "train.dtype": (config.train.dtype, ("float32", "bfloat16")),
@@ -170,7 +170,7 @@ def _changed_groups(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     A field that one side lacks, as runs of older versions do, is the same as one that is off.
     """
     free = {"log_every", "eval_every", "save_every", "keep_checkpoints", "profile_steps"}
-    free |= {"records", "reader", "cache_regions", "corrupt_share", "wandb_project"}
+    free |= {"records", "reader", "cache_regions", "max_corrupt_fraction", "wandb_project"}
     return [
         f"{group}.{name}"
         for group in ("data", "model", "optim", "train")

@@ -1,6 +1,6 @@
 """Several processes as one program: joining them, and what only the first of them does.
 
-Each process sees its own devices; after `join` the mesh spans all of them and every `jax.jit` is
+Each process sees its own devices; after `initialize_distributed` the mesh spans all of them and every `jax.jit` is
 run by all processes together. https://docs.jax.dev/en/latest/multi_process.html
 """
 
@@ -26,11 +26,11 @@ FILE_SECONDS = 30
 HEARTBEAT_SECONDS = 60  # a process that is silent for so long has died: the others end, saying so
 
 
-class JoinError(Exception):
+class DistributedError(Exception):
     """The processes did not find each other; the message says what to check."""
 
 
-def join(coordinator: str, num_processes: int, process_id: int) -> None:
+def initialize_distributed(coordinator: str, num_processes: int, process_id: int) -> None:
     """Joins the other processes of this run. Call it before anything touches a device.
 
     Args:
@@ -43,12 +43,12 @@ def join(coordinator: str, num_processes: int, process_id: int) -> None:
     """
     if not coordinator:
         if num_processes > 1 or process_id > 0:
-            raise JoinError("--num_processes and --process_id need --coordinator=HOST:PORT")
+            raise DistributedError("--num_processes and --process_id need --coordinator=HOST:PORT")
         return
     numbers: dict[str, Any] = {}
     if coordinator != "auto":
         if not 0 <= process_id < num_processes:
-            raise JoinError(
+            raise DistributedError(
                 f"--process_id={process_id} of --num_processes={num_processes}: with "
                 "--coordinator=HOST:PORT each process needs its own number, from 0"
             )
@@ -64,27 +64,27 @@ def join(coordinator: str, num_processes: int, process_id: int) -> None:
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
         )
     except (RuntimeError, ValueError) as e:
-        raise JoinError(
+        raise DistributedError(
             f"--coordinator={coordinator}: the processes did not find each other "
             f"({str(e).splitlines()[0][:200]}); is the first one running, is its port open, and "
             "has each its own --process_id?"
         ) from e
 
 
-def is_first() -> bool:
+def is_main_process() -> bool:
     """Whether this process is the one that writes and tells."""
     return jax.process_index() == 0
 
 
 @contextlib.contextmanager
-def first_goes_ahead(name: str) -> Iterator[bool]:
+def main_process_first(name: str) -> Iterator[bool]:
     """True in the first process, whose body ends before any other process goes on."""
-    yield is_first()
+    yield is_main_process()
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
 
-def blind_to(path: pathlib.Path) -> list[int]:
+def processes_missing(path: pathlib.Path) -> list[int]:
     """Numbers of the processes that do not see a file; all processes must call it.
 
     NFS may take some seconds to show a file that another machine wrote.
@@ -97,7 +97,7 @@ def blind_to(path: pathlib.Path) -> list[int]:
     return np.flatnonzero(~seen.ravel()).tolist()
 
 
-def fetch(mesh: Mesh, tree: Any) -> Any:
+def gather_to_host(mesh: Mesh, tree: Any) -> Any:
     """A tree of global arrays to NumPy, in every process; all processes must call it."""
     return jax.device_get(jax.jit(lambda x: x, out_shardings=replicated(mesh))(tree))
 
@@ -107,7 +107,7 @@ class Preempted(Exception):
 
 
 @contextlib.contextmanager
-def told_to_stop() -> Iterator[Callable[[int], bool]]:
+def preemption_signal() -> Iterator[Callable[[int], bool]]:
     """A function of the step that is true once SIGTERM came: cloud machines send it half a minute
     or so before they go. Of several processes any may get it, and all agree on the step."""
     if jax.process_count() > 1:

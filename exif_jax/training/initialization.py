@@ -16,11 +16,11 @@ from exif_jax.weights import release_file, torch_names
 from exif_jax.weights.torch_file import read_torch
 
 
-class StartError(Exception):
+class PretrainedError(Exception):
     """A file that is no start for the image encoder; the message names it and the cause."""
 
 
-def begin_from(
+def load_pretrained(
     params: Params, model: release_file.Model, parts: tuple[str, ...], path: str
 ) -> Params:
     """Fresh parameters with those of a trained model in their place.
@@ -37,7 +37,7 @@ def begin_from(
     wanted = parts or tuple(name for name in params if name in model.params)
     missing = [name for name in wanted if name not in params or name not in model.params]
     if missing:
-        raise StartError(
+        raise PretrainedError(
             f"{path}: config.train.init_parts names {', '.join(missing)}; it has "
             f"{', '.join(sorted(model.params))}, and the config's model {', '.join(sorted(params))}"
         )
@@ -46,14 +46,16 @@ def begin_from(
     theirs = {k: x.shape for k, x in release_file.flatten(taken).items()}
     wrong = sorted(k for k in ours | theirs if ours.get(k) != theirs.get(k))
     if wrong:
-        raise StartError(
+        raise PretrainedError(
             f"{path}: its weights do not fit config.model; missing, unexpected or of another "
             f"shape: {', '.join(wrong[:6])}"
         )
     return params | taken
 
 
-def read_image_encoder(path: str | os.PathLike, config: ViTConfig | ResNetConfig) -> Params:
+def load_pretrained_image_encoder(
+    path: str | os.PathLike, config: ViTConfig | ResNetConfig
+) -> Params:
     """The image encoder of a file, to begin a training run from.
 
     Args:
@@ -76,7 +78,7 @@ def read_image_encoder(path: str | os.PathLike, config: ViTConfig | ResNetConfig
     elif kind in (".pth", ".pt") and isinstance(config, ResNetConfig):
         flat = _read_torchvision(path, config)
     else:
-        raise StartError(
+        raise PretrainedError(
             f"{path}: no start for this image encoder; a ViT starts from an AugReg .npz, a ResNet "
             "from a torchvision .pth, either from a .safetensors of ours"
         )
@@ -90,7 +92,7 @@ def read_image_encoder(path: str | os.PathLike, config: ViTConfig | ResNetConfig
     found = {k: x.shape for k, x in flat.items()}
     wrong = sorted(k for k in expected | found if expected.get(k) != found.get(k))
     if wrong:
-        raise StartError(
+        raise PretrainedError(
             f"{path}: does not fit config.model.image; missing, unexpected or of another shape: "
             f"{', '.join(wrong[:6])}"
         )
@@ -101,14 +103,14 @@ def _read_torchvision(path: str | os.PathLike, config: ResNetConfig) -> dict[str
     try:
         tensors = torch_names.state_dict(read_torch(path))
     except ValueError as e:
-        raise StartError(f"{path}: {e}") from e
+        raise PretrainedError(f"{path}: {e}") from e
     names = torch_names.resnet_names(config.stages)
     missing = [name for name in names if name not in tensors]
     known = {*names, "fc.weight", "fc.bias"}
     unexpected = [n for n in tensors if n not in known and not torch_names.COUNTERS.match(n)]
-    wrong = torch_names.differences(missing, unexpected)
+    wrong = torch_names.name_differences(missing, unexpected)
     if wrong:
-        raise StartError(f"{path}: no ResNet with blocks {config.stages}; {wrong}")
+        raise PretrainedError(f"{path}: no ResNet with blocks {config.stages}; {wrong}")
     return torch_names.read_resnet(tensors, config.stages)
 
 
@@ -119,12 +121,14 @@ def _read_augreg(path: str | os.PathLike, config: ViTConfig) -> dict[str, np.nda
     5e-4, which training closes at once.
     """
     if config.features != "pixels":
-        raise StartError(f"{path}: its first layer reads pixels; set model.image.features to it")
+        raise PretrainedError(
+            f"{path}: its first layer reads pixels; set model.image.features to it"
+        )
     try:
         with np.load(path, allow_pickle=False) as file:
             tensors = {name: file[name] for name in file.files}
     except Exception as e:  # NumPy raises whatever its zip and header readers do
-        raise StartError(f"{path}: cannot read it ({e})") from e
+        raise PretrainedError(f"{path}: cannot read it ({e})") from e
     try:
         block = [f"Transformer/encoderblock_{i}/" for i in range(config.depth)]
 
@@ -159,11 +163,11 @@ def _read_augreg(path: str | os.PathLike, config: ViTConfig) -> dict[str, np.nda
             for leaf in ("scale" if "norm" in mine else "kernel", "bias"):
                 ours[f"{mine}/{leaf}"] = stacked(f"{theirs}/{leaf}")
     except KeyError as e:
-        raise StartError(
+        raise PretrainedError(
             f"{path}: not an AugReg ViT of depth {config.depth}: {e} is missing"
         ) from e
     except ValueError as e:
-        raise StartError(f"{path}: not an AugReg ViT of width {config.width} ({e})") from e
+        raise PretrainedError(f"{path}: not an AugReg ViT of width {config.width} ({e})") from e
     return flat | {f"stack/blocks/{name}": x for name, x in ours.items()}
 
 

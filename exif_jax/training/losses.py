@@ -40,7 +40,7 @@ def infonce(
         The loss in nats (mean of both directions; with one patch per text log B when nothing is
         known) and the share of patches that pick a right text, in [0, 1]; float32 scalars.
     """
-    patch_ids = of_patches(text_id, len(z_img)), of_patches(photo_id, len(z_img))
+    patch_ids = patch_loss(text_id, len(z_img)), patch_loss(photo_id, len(z_img))
     positive_BxG, seen_BxG = _pairs(patch_ids, (text_id, photo_id))
     logits_BxG = scale * jnp.matmul(z_img, z_txt.T, precision="highest")
     logits_BxG = jnp.where(seen_BxG, logits_BxG, NEVER)
@@ -69,7 +69,7 @@ def sigmoid(
         The loss in nats, summed over texts and averaged over patches, and the accuracy as in
         `infonce`; float32 scalars.
     """
-    patch_ids = of_patches(text_id, len(z_img)), of_patches(photo_id, len(z_img))
+    patch_ids = patch_loss(text_id, len(z_img)), patch_loss(photo_id, len(z_img))
     positive_BxG, seen_BxG = _pairs(patch_ids, (text_id, photo_id))
     logits_BxG = scale * jnp.matmul(z_img, z_txt.T, precision="highest") + bias
     nats_BxG = -jax.nn.log_sigmoid(jnp.where(positive_BxG, logits_BxG, -logits_BxG))
@@ -93,14 +93,14 @@ def image_infonce(
         float32 scalar, the mean over the patches that have a partner; 0 where none has.
     """
     B = len(z_img)
-    ids = of_patches(text_id, B), of_patches(photo_id, B)
+    ids = patch_loss(text_id, B), patch_loss(photo_id, B)
     positive_BxB, seen_BxB = _pairs(ids, ids)
     others_BxB = ~jnp.eye(B, dtype=bool)
     logits_BxB = scale * jnp.matmul(z_img, z_img.T, precision="highest")
     return _pick(jnp.where(seen_BxB & others_BxB, logits_BxB, NEVER), positive_BxB & others_BxB)
 
 
-def of_patches(ids: jax.Array | None, num_patches: int) -> jax.Array | None:
+def patch_loss(ids: jax.Array | None, num_patches: int) -> jax.Array | None:
     """The id [G] of each of the B patches, B/G to a text: [B]; None stays None."""
     return None if ids is None else jnp.repeat(ids, num_patches // len(ids))
 
@@ -130,7 +130,7 @@ def _pick(logits_NxM: jax.Array, positive_NxM: jax.Array) -> jax.Array:
 # --- the same, without the whole matrix of logits -------------------------------------------------
 
 
-def in_chunks(
+def chunked_infonce(
     z_img: jax.Array,
     z_txt: jax.Array,
     scales: dict[str, jax.Array],
@@ -160,7 +160,7 @@ def in_chunks(
     """
 
     def local(z_img, z_txt, scales, ids):
-        patch_ids = jax.tree.map(lambda x: of_patches(x, len(z_img)), ids)
+        patch_ids = jax.tree.map(lambda x: patch_loss(x, len(z_img)), ids)
         # Once for all terms, so that their gradients are summed before they travel back.
         all_img, all_txt, all_patch_ids, all_ids = jax.tree.map(
             lambda x: jax.lax.all_gather(x, mesh.axis_names, tiled=True),

@@ -35,33 +35,33 @@ def make_optimizer(config: ConfigDict, num_steps: int) -> optax.GradientTransfor
         config: configs/vit_b.py explains the fields.
         num_steps: of the whole run.
     """
-    decays = functools.partial(_decays, frozen=config.frozen)
+    decays = functools.partial(weight_decay_mask, frozen=config.frozen)
     adam = {"b1": config.b1, "b2": config.b2, "eps": config.eps}
     schedule = learning_rate(config, num_steps)
     steps = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
     if config.decay == "l2":
-        moves = functools.partial(_moves, frozen=config.frozen)
+        moves = functools.partial(trainable_mask, frozen=config.frozen)
         steps += [optax.add_decayed_weights(config.weight_decay, moves)]
         steps += [optax.adam(schedule, **adam)]
     else:
         steps += [optax.adamw(schedule, **adam, weight_decay=config.weight_decay, mask=decays)]
-    if config.layer_decay != 1.0:
-        steps += [optax.stateless(functools.partial(slow_down, config.layer_decay))]
+    if config.layerwise_lr_decay != 1.0:
+        steps += [optax.stateless(functools.partial(layerwise_lr_decay, config.layerwise_lr_decay))]
     return optax.chain(*steps)
 
 
-def _decays(params, frozen: tuple[str, ...] = ()):
+def weight_decay_mask(params, frozen: tuple[str, ...] = ()):
     return jax.tree_util.tree_map_with_path(
         lambda path, _: path[-1].key in ("kernel", "embedding") and not is_frozen(path, frozen),
         params,
     )
 
 
-def _moves(params, frozen: tuple[str, ...]):
+def trainable_mask(params, frozen: tuple[str, ...]):
     return jax.tree_util.tree_map_with_path(lambda path, _: not is_frozen(path, frozen), params)
 
 
-def slow_down(decay: float, updates, params=None):
+def layerwise_lr_decay(decay: float, updates, params=None):
     """Updates times `decay` for every layer that lies above a parameter in its encoder.
 
     Of a transformer of N blocks the last one and what follows it move at full rate, the first by

@@ -81,7 +81,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P())
 
 
-def state_sharding(mesh: Mesh, state: Any) -> Any:
+def state_shardings(mesh: Mesh, state: Any) -> Any:
     """Shardings for a tree of arrays or shapes.
 
     An array of at least MIN_SHARDED_SIZE elements is split over "fsdp" along its largest axis

@@ -16,7 +16,7 @@ from exif_jax.models import dual_encoder
 from exif_jax.models.dual_encoder import DualEncoderConfig, Params
 from exif_jax.training import losses
 from exif_jax.training.optimizer import is_frozen
-from exif_jax.training.sharding import batch_sharding, replicated, state_sharding
+from exif_jax.training.sharding import batch_sharding, replicated, state_shardings
 
 # CLIP's bound: cosines are never multiplied by more than 100.
 MAX_LOG_SCALE = math.log(100.0)
@@ -42,7 +42,7 @@ class TrainState(NamedTuple):
     skipped_in_row: jax.Array
 
 
-class Recipe(NamedTuple):
+class StepConfig(NamedTuple):
     """What a training step is made of; all of it is static under `jax.jit`.
 
     Attributes:
@@ -72,12 +72,12 @@ class Recipe(NamedTuple):
     frozen: tuple[str, ...] = ()
 
 
-def init(recipe: Recipe, key: jax.Array) -> TrainState:
+def init_state(recipe: StepConfig, key: jax.Array) -> TrainState:
     """A fresh state; pure, so that it can be made sharded under `jax.jit`."""
-    return begin(recipe, dual_encoder.init_params(recipe.model, key))
+    return state_from_params(recipe, dual_encoder.init_params(recipe.model, key))
 
 
-def begin(recipe: Recipe, params: Params) -> TrainState:
+def state_from_params(recipe: StepConfig, params: Params) -> TrainState:
     """The state of step 0 with these parameters."""
     # Numbers of their own: a step donates each buffer.
     step, skipped, in_row = (jnp.zeros((), jnp.int32) for _ in range(3))
@@ -86,7 +86,7 @@ def begin(recipe: Recipe, params: Params) -> TrainState:
 
 
 def train_step(
-    recipe: Recipe, state: TrainState, batch: dict[str, jax.Array]
+    recipe: StepConfig, state: TrainState, batch: dict[str, jax.Array]
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One optimiser step.
 
@@ -99,16 +99,16 @@ def train_step(
     Returns:
         The state at step k + 1 and float32 scalars measured on the state at step k.
     """
-    gradient = cached_gradient if recipe.micro_batch else whole_gradient
+    gradient = grad_cache_gradient if recipe.micro_batch else full_batch_gradient
     loss, metrics, grads, running = gradient(recipe, state.params, batch)
     updates, opt_state = recipe.tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    params = dual_encoder.update_running(params, running)
+    params = dual_encoder.update_batch_stats(params, running)
     for name in ("log_scale", "log_image_scale"):
         params[name] = jnp.clip(params[name], 0.0, MAX_LOG_SCALE)
     grad_norm = optax.tree.norm(grads)
     usable = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-    ema = average(recipe.ema, state.step, state.ema, params)
+    ema = update_ema(recipe.ema, state.step, state.ema, params)
     params, opt_state, ema = jax.tree.map(
         lambda new, old: jnp.where(usable, new, old),
         (params, opt_state, ema),
@@ -121,13 +121,13 @@ def train_step(
     return TrainState(state.step + 1, params, opt_state, ema, skipped, in_row), metrics
 
 
-def jit_step(recipe: Recipe, mesh: Mesh, places: TrainState):
+def jit_step(recipe: StepConfig, mesh: Mesh, places: TrainState):
     """`train_step` under `jax.jit` on a mesh; the state it is given is donated.
 
     Args:
         recipe: static.
         mesh: the devices.
-        places: shardings of the state, as `sharding.state_sharding` gives them.
+        places: shardings of the state, as `sharding.state_shardings` gives them.
     """
     return jax.jit(
         functools.partial(train_step, recipe),
@@ -137,7 +137,7 @@ def jit_step(recipe: Recipe, mesh: Mesh, places: TrainState):
     )
 
 
-def average(decay: float, step: jax.Array, ema: Params, params: Params) -> Params:
+def update_ema(decay: float, step: jax.Array, ema: Params, params: Params) -> Params:
     """The moving average after a step; the first steps count more, so that it forgets the start.
 
     The share that stays is min(decay, (1 + step) / (10 + step)).
@@ -149,8 +149,8 @@ def average(decay: float, step: jax.Array, ema: Params, params: Params) -> Param
 # --- the loss of embeddings, and its gradient -----------------------------------------------------
 
 
-def objective(
-    recipe: Recipe,
+def loss_and_metrics(
+    recipe: StepConfig,
     scales: dict[str, jax.Array],
     z_img: jax.Array,
     z_txt: jax.Array,
@@ -170,7 +170,7 @@ def objective(
     if recipe.loss_chunk:
         assert recipe.mesh is not None
         how = recipe.mesh, recipe.loss_chunk, recipe.loss, weight > 0
-        loss, accuracy, among = losses.in_chunks(z_img, z_txt, scales, *ids, *how)
+        loss, accuracy, among = losses.chunked_infonce(z_img, z_txt, scales, *ids, *how)
     else:
         if recipe.loss == "sigmoid":
             loss, accuracy = losses.sigmoid(z_img, z_txt, scales["scale"], scales["bias"], *ids)
@@ -184,7 +184,7 @@ def objective(
     return loss + weight * among, metrics
 
 
-def gather_parameters(recipe: Recipe, params: Params) -> Params:
+def gather_parameters(recipe: StepConfig, params: Params) -> Params:
     """The parameters as the encoders use them: whole on every device, matrices in `recipe.dtype`.
 
     Said outright, since the compiler left alone would rather gather activations, which are larger.
@@ -208,10 +208,10 @@ def gather_parameters(recipe: Recipe, params: Params) -> Params:
         gathered.defvjp(lambda x: (gathered(x), None), back)
         return gathered(x)
 
-    return jax.tree_util.tree_map_with_path(gather, params, state_sharding(mesh, params))
+    return jax.tree_util.tree_map_with_path(gather, params, state_shardings(mesh, params))
 
 
-def whole_gradient(recipe: Recipe, params: Params, batch: dict[str, jax.Array]):
+def full_batch_gradient(recipe: StepConfig, params: Params, batch: dict[str, jax.Array]):
     """Loss, metrics, gradient and running statistics, all activations kept at once."""
 
     def loss_fn(params):
@@ -223,14 +223,14 @@ def whole_gradient(recipe: Recipe, params: Params, batch: dict[str, jax.Array]):
             batch["token_mask"],
             recipe.dtype,
         )
-        loss, metrics = objective(recipe, scales, z_img, z_txt, batch)
+        loss, metrics = loss_and_metrics(recipe, scales, z_img, z_txt, batch)
         return loss, (metrics, running)
 
     (loss, (metrics, running)), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
     return loss, metrics, grads, running
 
 
-def cached_gradient(recipe: Recipe, params: Params, batch: dict[str, jax.Array]):
+def grad_cache_gradient(recipe: StepConfig, params: Params, batch: dict[str, jax.Array]):
     """The same by gradient caching (Gao et al. 2021, https://arxiv.org/abs/2101.06983).
 
     The batch is encoded piece by piece without keeping activations; the loss of all embeddings
@@ -260,7 +260,7 @@ def cached_gradient(recipe: Recipe, params: Params, batch: dict[str, jax.Array])
 
     def loss_fn(scalars, z_img, z_txt):
         scales = dual_encoder.scales(_without_gradient(scalars, recipe.frozen))
-        return objective(recipe, scales, z_img, z_txt, batch)
+        return loss_and_metrics(recipe, scales, z_img, z_txt, batch)
 
     (loss, metrics), (d_scalars, *d_z) = jax.value_and_grad(loss_fn, (0, 1, 2), has_aux=True)(
         scalars, z_img, z_txt

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from PIL import Image
 
-from exif_jax.data.dataset import PatchData
+from exif_jax.data.dataset import PatchDataset
 from exif_jax.evaluation.datasets import DatasetError, Sample, read_folder, read_mask
 from exif_jax.evaluation.detection_metrics import detection_metrics
 from exif_jax.evaluation.retrieval import (
@@ -28,7 +28,7 @@ from exif_jax.evaluation.retrieval import (
     tag_metrics,
     tag_questions,
 )
-from exif_jax.evaluation.runner import of_model, score_photo
+from exif_jax.evaluation.runner import model_detector, score_photo
 from exif_jax.evaluation.splice_metrics import METRICS
 from exif_jax.forensics.localization import Localization, LocalizeError, Settings, localize
 from exif_jax.models import dual_encoder
@@ -43,7 +43,7 @@ PROBE_SIDE = 320  # pixels of each panel of the picture
 
 
 def make_validation(
-    config: ConfigDict, data: PatchData, model_config: dual_encoder.DualEncoderConfig, mesh: Mesh
+    config: ConfigDict, data: PatchDataset, model_config: dual_encoder.DualEncoderConfig, mesh: Mesh
 ) -> Callable[[Any], dict[str, float]]:
     """A function from parameters (on the mesh) to metrics; all processes must call it together.
 
@@ -130,13 +130,13 @@ def splice_metrics(samples: list[Sample], model: Model) -> dict[str, float]:
     A photo that cannot be read is named on stderr and left out.
     """
     table = np.full((len(samples), len(METRICS) + 1), np.nan)  # the last column: the score
-    detector = of_model(model, Settings(), "model")
+    detector = model_detector(model, Settings(), "model")
     for k in range(jax.process_index(), len(samples), jax.process_count()):
         image, mask = samples[k].image, samples[k].mask
         try:
             pixels = read_photo(image).pixels
-            pasted = read_mask(mask, pixels.shape[:2]) if mask else None
-            row = score_photo(pixels, pasted, detector, image)
+            tampered = read_mask(mask, pixels.shape[:2]) if mask else None
+            row = score_photo(pixels, tampered, detector, image)
         except (DatasetError, PhotoError, LocalizeError) as e:
             print(f"{image}: left out of the validation: {e}", file=sys.stderr)
             continue
@@ -148,13 +148,13 @@ def splice_metrics(samples: list[Sample], model: Model) -> dict[str, float]:
         )
     is_spliced = np.array([sample.mask is not None for sample in samples], bool)
     read = ~np.isnan(table[:, -1])
-    spliced, untouched = table[read & is_spliced], table[read & ~is_spliced]
+    spliced, pristine = table[read & is_spliced], table[read & ~is_spliced]
     if not len(spliced):
         return {}
     means = spliced[:, :-1].mean(axis=0)
     found: dict[str, float] = {name: float(x) for name, x in zip(METRICS, means, strict=True)}
-    if len(untouched):
-        found["detection_auc"] = detection_metrics(spliced[:, -1], untouched[:, -1])["auc"]
+    if len(pristine):
+        found["detection_auc"] = detection_metrics(spliced[:, -1], pristine[:, -1])["auc"]
     return found
 
 

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from exif_jax.training import sharding, train_state
 from exif_jax.training.checkpoint import CheckpointError, Checkpoints
-from exif_jax.training.config import make_recipe
+from exif_jax.training.config import make_step_config
 from exif_jax.weights.release_file import Model, ReleaseError, flatten, load_model
 
 
@@ -31,12 +31,12 @@ def from_workdir(workdir: pathlib.Path, averaged: bool | None = None) -> Model:
     if averaged and not config.train.ema:
         raise ReleaseError(f"{workdir}: no averaged weights; config.train.ema was 0 in this run")
     mesh = sharding.make_mesh(-1, 1)
-    recipe = make_recipe(config, untrained.config, mesh)
-    shapes = jax.eval_shape(functools.partial(train_state.init, recipe), jax.random.key(0))
+    recipe = make_step_config(config, untrained.config, mesh)
+    shapes = jax.eval_shape(functools.partial(train_state.init_state, recipe), jax.random.key(0))
     with Checkpoints(workdir / "checkpoints", keep=None) as checkpoints:
         if checkpoints.latest_step() is None:
             raise ReleaseError(f"{workdir}: no checkpoint yet; wait for config.train.save_every")
-        places = sharding.state_sharding(mesh, shapes)
+        places = sharding.state_shardings(mesh, shapes)
         try:
             state = checkpoints.restore(shapes, places)
         except CheckpointError as e:

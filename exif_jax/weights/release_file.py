@@ -24,7 +24,7 @@ from exif_jax.data.tokenizer import Tokenizer
 from exif_jax.data.wordpiece import WordPiece
 from exif_jax.io.atomic import write_bytes
 from exif_jax.models.config import config_from_dict, config_to_dict
-from exif_jax.models.dual_encoder import RUNNING, DualEncoderConfig, Params, param_shapes
+from exif_jax.models.dual_encoder import BATCH_STATS, DualEncoderConfig, Params, param_shapes
 
 PRETRAINED = pathlib.Path(__file__).parent / "pretrained" / "vit_ti_128.safetensors"
 FORMAT = "exif-jax"
@@ -47,7 +47,7 @@ class Model:
         tokenizer: turns EXIF text into tokens.
         tags: the tag vocabulary of the training text, in order.
         provenance: how the weights came to be (free JSON).
-        calibration: what the scores of untouched photos look like (JSON, `exif_jax.calibrate`);
+        calibration: what the scores of pristine photos look like (JSON, `exif_jax.calibrate`);
             {} before calibration.
         id: the first 12 hex digits of the sha256 of the file; "" where there is no file yet.
     """
@@ -84,7 +84,7 @@ def save_model(model: Model, path: str | os.PathLike, dtype: str = "float16") ->
             # The variances of batch norms span more than float16 holds.
             # safetensors writes the bytes of a transposed view as they lie.
             name: np.array(
-                x, np.float32 if name.split("/")[-1] in RUNNING else DTYPES[dtype], order="C"
+                x, np.float32 if name.split("/")[-1] in BATCH_STATS else DTYPES[dtype], order="C"
             )
             for name, x in flatten(model.params).items()
         }

@@ -31,7 +31,7 @@ def state_dict(saved: Any) -> dict[str, np.ndarray]:
     return {prefix.sub("", str(name)): x for name, x in inner.items() if isinstance(x, np.ndarray)}
 
 
-def differences(missing: list[str], unexpected: list[str]) -> str:
+def name_differences(missing: list[str], unexpected: list[str]) -> str:
     """What to tell of names that are not as expected; "" where all are."""
     parts = [
         f"{len(names)} {kind} ({', '.join(names[:6])}{', ...' if len(names) > 6 else ''})"

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from exif_jax.cli import batch
-from exif_jax.cli.batch import Failed, decode_ahead, find_photos, run
+from exif_jax.cli.batch import PhotoFailed, decode_photos, find_photos, run
 
 
 def photo(path, level=0, size=(8, 6)):
@@ -77,7 +77,7 @@ def test_the_next_photo_decodes_while_this_one_is_worked_on(tmp_path, monkeypatc
         return path.name
 
     monkeypatch.setattr(batch, "read_photo", read)
-    photos = decode_ahead(map(pathlib.Path, "abc"))
+    photos = decode_photos(map(pathlib.Path, "abc"))
     assert next(photos) == (pathlib.Path("a"), "a")
     assert started.wait(10)
     assert [found for _, found in photos] == ["b", "c"]
@@ -86,7 +86,7 @@ def test_the_next_photo_decodes_while_this_one_is_worked_on(tmp_path, monkeypatc
 def test_no_more_photos_are_held_than_said(monkeypatch):
     read = []
     monkeypatch.setattr(batch, "read_photo", lambda path: read.append(path.name) or path.name)
-    photos = decode_ahead((pathlib.Path(str(i)) for i in range(50)), ahead=3)
+    photos = decode_photos((pathlib.Path(str(i)) for i in range(50)), ahead=3)
     for _ in range(10):
         next(photos)
     time.sleep(0.1)
@@ -101,7 +101,7 @@ def test_each_photo_has_a_line_and_bad_ones_do_not_stop_the_rest(tmp_path, capsy
     out.mkdir()
     paths = [photo(tmp_path / f"{i}.png", i) for i in range(5)]
     paths[1].write_bytes(b"no photo")
-    errors = {"2": Failed("too small"), "3": OSError(28, "No space left on device")}
+    errors = {"2": PhotoFailed("too small"), "3": OSError(28, "No space left on device")}
     assert run(paths, out, Work(out, errors), {"s": 1}, "json") == 3
     told = lines(out)
     assert [line["status"] for line in told] == ["done", "failed", "failed", "failed", "done"]
@@ -122,7 +122,7 @@ def test_resume_does_what_failed_changed_or_is_gone(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     paths = [photo(tmp_path / f"{i}.png", i) for i in range(5)]
-    assert run(paths, out, Work(out, {"4": Failed("once")}), {"s": 1}, "json") == 1
+    assert run(paths, out, Work(out, {"4": PhotoFailed("once")}), {"s": 1}, "json") == 1
     (out / "1.json").unlink()
     photo(paths[2], 99, (16, 16))
     work = Work(out)

@@ -95,7 +95,7 @@ def test_help_wraps_paragraphs_and_keeps_lines(monkeypatch):
 
 
 def test_the_environment_hides_progress_bars(tmp_path):
-    words = ["data_prep.simulate", "--photos", "1", "--size", "64", "--output", str(tmp_path)]
+    words = ["data_prep.simulate", "--num-photos", "1", "--size", "64", "--output", str(tmp_path)]
     for quiet in ({}, {"TQDM_DISABLE": "1"}):
         done = subprocess.run(
             [sys.executable, "-m", *words],

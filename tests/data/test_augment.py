@@ -16,22 +16,22 @@ from exif_jax.data.augment import (
     RESCALE_TAG,
     SAVED_FACTOR_TAG,
     SAVED_NOISE_TAG,
-    SAVED_TAG,
+    SAVED_QUALITY_TAG,
     SHIFT_TAG,
-    History,
-    Saved,
-    draw_corner,
-    draw_history,
-    draw_saved,
-    process,
-    smallest_factor,
-    window,
+    Augmentation,
+    PostProcessing,
+    augment,
+    crop_size,
+    min_rescale_factor,
+    sample_augmentation,
+    sample_corner,
+    sample_post_processing,
 )
-from exif_jax.reading.pixels import BLOCK, Jpeg, compress, roughness
+from exif_jax.reading.pixels import BLOCK, Jpeg, compress, gradient_energy
 
 SIZE = 32
-NOTHING = History()
-SAVED_TAGS = (SAVED_FACTOR_TAG, SAVED_NOISE_TAG, SAVED_TAG)
+NOTHING = Augmentation()
+SAVED_TAGS = (SAVED_FACTOR_TAG, SAVED_NOISE_TAG, SAVED_QUALITY_TAG)
 TAGS = (RESCALE_TAG, FILTER_TAG, RECOMPRESSION_TAG, SHIFT_TAG, *SAVED_TAGS)
 
 
@@ -54,13 +54,13 @@ def corners_in(patch, image) -> list[tuple[int, int]]:
 
 
 def cut(region, history=NOTHING, seed=0, size=SIZE) -> np.ndarray:
-    wanted = window(region.shape, size, history)
-    corner = draw_corner(region.shape, wanted, np.random.default_rng(seed))
-    return process(region, size, history, corner)
+    wanted = crop_size(region.shape, size, history)
+    corner = sample_corner(region.shape, wanted, np.random.default_rng(seed))
+    return augment(region, size, history, corner)
 
 
-def draw(seed, rescale=1.0, recompress=1.0, shift=1.0, **rest) -> History:
-    return draw_history(np.random.default_rng(seed), rescale, recompress, shift, **rest)
+def draw(seed, rescale=1.0, recompress=1.0, shift=1.0, **rest) -> Augmentation:
+    return sample_augmentation(np.random.default_rng(seed), rescale, recompress, shift, **rest)
 
 
 # --- drawing a history ----------------------------------------------------------------------------
@@ -68,7 +68,7 @@ def draw(seed, rescale=1.0, recompress=1.0, shift=1.0, **rest) -> History:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_a_history_keeps_to_its_bounds_and_says_itself_in_order(seed):
-    saved = draw_saved(np.random.default_rng(seed), 1.0, 0.5, 0.5)
+    saved = sample_post_processing(np.random.default_rng(seed), 1.0, 0.5, 0.5)
     history = draw(seed, 0.7, 0.7, 0.7, saved=saved, filtering=0.5)
     tags = history.tags()
     assert list(tags) == [name for name in TAGS if name in tags]
@@ -84,14 +84,16 @@ def test_a_history_keeps_to_its_bounds_and_says_itself_in_order(seed):
         assert tuple(map(int, tags[SHIFT_TAG].split(" "))) == history.shift
         assert {*history.shift} <= {*range(BLOCK)} and any(history.shift)
     assert tags.get(FILTER_TAG, "") == history.filter
-    assert 70 <= int(tags[SAVED_TAG].split(" ")[0]) <= 98
+    assert 70 <= int(tags[SAVED_QUALITY_TAG].split(" ")[0]) <= 98
     assert tags.get(SAVED_FACTOR_TAG, "1.0") == f"{saved.factor:.1f}"
     assert tags.get(SAVED_NOISE_TAG, "0") == str(saved.noise)
 
 
 def test_how_pictures_are_saved():
-    assert draw_saved(np.random.default_rng(0), 0.0, 0.0, 0.0) == Saved()
-    drawn = [draw_saved(np.random.default_rng(seed), 0.6, 0.3, 0.2) for seed in range(400)]
+    assert sample_post_processing(np.random.default_rng(0), 0.0, 0.0, 0.0) == PostProcessing()
+    drawn = [
+        sample_post_processing(np.random.default_rng(seed), 0.6, 0.3, 0.2) for seed in range(400)
+    ]
     assert {s.factor for s in drawn} == {k / 10 for k in range(5, 11)}
     assert {s.noise for s in drawn} == set(range(6))
     done = np.array([(s.jpeg is not None, s.factor < 1, s.noise > 0) for s in drawn])
@@ -99,7 +101,7 @@ def test_how_pictures_are_saved():
 
 
 def test_no_history_says_nothing():
-    assert History().tags() == {} == draw(0, 0.0, 0.0, 0.0).tags()
+    assert Augmentation().tags() == {} == draw(0, 0.0, 0.0, 0.0).tags()
 
 
 def test_probabilities_are_kept():
@@ -123,13 +125,13 @@ def test_all_factors_filters_qualities_and_shifts_occur():
 @pytest.mark.parametrize(("side", "lowest"), [(400, 5), (80, 5), (57, 8), (40, 10), (32, 13)])
 def test_a_small_region_is_not_shrunk_below_the_patch(side, lowest):
     factors = {
-        draw(seed, smallest_factor=smallest_factor(side, SIZE)).factor for seed in range(300)
+        draw(seed, min_rescale_factor=min_rescale_factor(side, SIZE)).factor for seed in range(300)
     }
     assert factors == {k / 10 for k in range(lowest, 16)}
 
 
 def test_a_region_that_bears_no_factor_is_left_alone():
-    assert {draw(seed, smallest_factor=1.6).factor for seed in range(20)} == {1.0}
+    assert {draw(seed, min_rescale_factor=1.6).factor for seed in range(20)} == {1.0}
 
 
 # --- what it does to the pixels -------------------------------------------------------------------
@@ -144,9 +146,9 @@ def test_a_region_that_bears_no_factor_is_left_alone():
 @settings(max_examples=150, deadline=None)
 def test_any_region_gives_a_patch(height, width, seed, shares):
     region = noise(height, width)
-    saved = Saved(1.0 if min(height, width) < 2 * SIZE else 0.5, 2, Jpeg(80, 2))
-    factor = smallest_factor(min(height, width), round(SIZE / saved.factor))
-    patch = cut(region, draw(seed, *shares, smallest_factor=factor, saved=saved), seed)
+    saved = PostProcessing(1.0 if min(height, width) < 2 * SIZE else 0.5, 2, Jpeg(80, 2))
+    factor = min_rescale_factor(min(height, width), round(SIZE / saved.factor))
+    patch = cut(region, draw(seed, *shares, min_rescale_factor=factor, saved=saved), seed)
     assert patch.shape == (SIZE, SIZE, 3) and patch.dtype == np.uint8
     assert np.array_equal(region, noise(height, width)), "the region was changed"
 
@@ -161,7 +163,7 @@ def test_without_a_history_it_is_the_regions_own_pixels_on_the_grid(seed):
 @pytest.mark.parametrize("shift", [(0, 3), (7, 7), (1, 0)])
 def test_a_shift_is_the_place_on_the_photos_grid(shift):
     region = noise()
-    ((y, x),) = corners_in(cut(region, History(shift=shift)), region)
+    ((y, x),) = corners_in(cut(region, Augmentation(shift=shift)), region)
     assert (y % BLOCK, x % BLOCK) == shift
 
 
@@ -185,7 +187,7 @@ def test_a_seed_decides_everything():
 def test_the_factor_is_the_scale_of_a_known_pattern(factor, resampling):
     """A ramp of one level a pixel has, rescaled by f, a slope of 1 / f."""
     ramp = np.broadcast_to(np.arange(200, dtype=np.uint8)[None, :, None], (200, 200, 3))
-    patch = cut(np.ascontiguousarray(ramp), History(factor, resampling), size=64)
+    patch = cut(np.ascontiguousarray(ramp), Augmentation(factor, resampling), size=64)
     columns = patch[:, 4:-4].astype(float).mean(axis=(0, 2))
     slope = np.polyfit(np.arange(len(columns)), columns, 1)[0]
     assert 1 / slope == pytest.approx(factor, abs=0.03)  # factors differ by 0.1
@@ -194,7 +196,7 @@ def test_the_factor_is_the_scale_of_a_known_pattern(factor, resampling):
 @pytest.mark.parametrize(("jpeg", "shift"), [(Jpeg(60, 0), (0, 0)), (Jpeg(90, 2), (3, 5))])
 def test_after_recompression_the_patch_lies_in_that_jpeg_shifted(jpeg, shift):
     region = noise()
-    patch = cut(region, History(jpeg=jpeg, shift=shift), seed=2)
+    patch = cut(region, Augmentation(jpeg=jpeg, shift=shift), seed=2)
     # The JPEG was cut at some place on the grid: the one that compression leads back to.
     side = SIZE + (BLOCK if any(shift) else 0)
     origins = [(y, x) for y in range(0, 160 - side + 1, 8) for x in range(0, 200 - side + 1, 8)]
@@ -223,19 +225,19 @@ def test_lower_quality_harms_more():
 
 
 def test_saving_comes_last_with_the_patchs_corner_on_the_grid():
-    history = History(jpeg=Jpeg(70, 0), shift=(2, 6))
+    history = Augmentation(jpeg=Jpeg(70, 0), shift=(2, 6))
     before = cut(smooth(), history, seed=1)
-    after = cut(smooth(), history._replace(saved=Saved(jpeg=Jpeg(90, 2))), seed=1)
+    after = cut(smooth(), history._replace(saved=PostProcessing(jpeg=Jpeg(90, 2))), seed=1)
     np.testing.assert_array_equal(after, compress(before, Jpeg(90, 2)))
 
 
 def test_a_saved_patch_is_shrunk_then_noisy_then_compressed():
-    history = History(jpeg=Jpeg(70, 0), shift=(2, 6))
+    history = Augmentation(jpeg=Jpeg(70, 0), shift=(2, 6))
     before = cut(smooth(), history, seed=1, size=2 * SIZE)
     small = np.asarray(Image.fromarray(before).resize((SIZE, SIZE), Image.Resampling.LANCZOS))
 
     def saved(*steps):
-        return cut(smooth(), history._replace(saved=Saved(*steps)), seed=1)
+        return cut(smooth(), history._replace(saved=PostProcessing(*steps)), seed=1)
 
     np.testing.assert_array_equal(saved(0.5), small)
     noisy = saved(0.5, 4)
@@ -248,7 +250,7 @@ def test_a_saved_patch_is_shrunk_then_noisy_then_compressed():
 def test_a_filter_smoothes_or_sharpens_what_it_says(name):
     region = np.clip(noise() // 4 + 96, 0, 255).astype(np.uint8)
     before = np.asarray(Image.fromarray(region).convert("YCbCr"), float).std(axis=(0, 1))
-    filtered = Image.fromarray(cut(region, History(filter=name), size=152))
+    filtered = Image.fromarray(cut(region, Augmentation(filter=name), size=152))
     after = np.asarray(filtered.convert("YCbCr"), float).std(axis=(0, 1))
     if name.startswith("unsharp"):
         assert (after > 1.2 * before).all()
@@ -258,7 +260,7 @@ def test_a_filter_smoothes_or_sharpens_what_it_says(name):
 
 def test_a_filter_comes_before_the_compression():
     def step(image, **done):
-        return process(image, SIZE, History(**done), (0, 0))
+        return augment(image, SIZE, Augmentation(**done), (0, 0))
 
     region = smooth()[:SIZE, :SIZE]
     by_steps = step(step(region, filter="median 3"), jpeg=Jpeg(80, 2))
@@ -269,7 +271,7 @@ def test_the_shift_is_where_the_block_borders_are_seen():
     """Across a block's border a strongly compressed picture jumps; the tag says where that is."""
     agreed = []
     for seed in range(40):
-        history = History(jpeg=Jpeg(60, 0), shift=(0, seed % BLOCK))
+        history = Augmentation(jpeg=Jpeg(60, 0), shift=(0, seed % BLOCK))
         patch = cut(smooth(seed), history, seed, size=96)
         luma = np.asarray(Image.fromarray(patch).convert("L"), float)
         jumps = np.abs(np.diff(luma, 3, axis=1)).mean(axis=0)
@@ -286,7 +288,7 @@ def test_roughness_is_the_mean_step_along_rows():
     rng = np.random.default_rng(0)
     region = rng.integers(0, 256, (21, 30, 3), np.uint8)
     region[:, :8] = 7
-    found = roughness(region)
+    found = gradient_energy(region)
     assert found.shape == (2, 3) and found.dtype == np.float32
     green = region[..., 1].astype(int)
     assert found[0, 0] == pytest.approx(np.abs(green[:8, 8] - 7).sum() / 64)  # its right edge

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from data_prep.train_tokenizer import text_parts, train_tokenizer
 from exif_jax.data import dataset
-from exif_jax.data.dataset import PatchData
+from exif_jax.data.dataset import PatchDataset
 from exif_jax.data.records import (
     Record,
     encode_image,
@@ -18,7 +18,7 @@ from exif_jax.data.records import (
     write_shard,
 )
 from exif_jax.data.records_folder import DataError, load_tokenizer
-from exif_jax.data.sampler import photos_of_step
+from exif_jax.data.sampler import photo_indices
 from exif_jax.reading.exif import to_text
 
 PHOTOS, SIZE, LENGTH = 11, 32, 192
@@ -66,7 +66,7 @@ def records(tmp_path_factory):
     return write_folder(tmp_path_factory.mktemp("data") / "records")
 
 
-def make(records, **changes) -> PatchData:
+def make(records, **changes) -> PatchDataset:
     config = {
         "records": str(records),
         "more_records": "",
@@ -81,16 +81,16 @@ def make(records, **changes) -> PatchData:
         "noise": 0.5,
         "filter": 0.5,
         "contrast": 0.5,
-        "keep_tag": 0.8,
+        "keep_tag_prob": 0.8,
         "shuffle_tags": True,
         "tag_names": True,
         "tags": (),
         "cache_regions": 4,
-        "corrupt_share": 0.0,
+        "max_corrupt_fraction": 0.0,
     }
     split = changes.pop("split", "train")
     tokenizer = load_tokenizer(str(records))
-    return PatchData(ConfigDict(config | changes), split, tokenizer, SIZE, LENGTH)
+    return PatchDataset(ConfigDict(config | changes), split, tokenizer, SIZE, LENGTH)
 
 
 PLAIN = {
@@ -102,12 +102,12 @@ PLAIN = {
     "save": 0.0,
     "shrink": 0.0,
     "noise": 0.0,
-    "keep_tag": 1.0,
+    "keep_tag_prob": 1.0,
     "shuffle_tags": False,
 }
 
 
-def texts_of(dataset: PatchData, batch) -> list[str]:
+def texts_of(dataset: PatchDataset, batch) -> list[str]:
     pieces = dataset.tokenizer._processor
     rows = zip(batch["tokens"], batch["token_mask"], strict=True)
     return [pieces.decode(tokens[mask].tolist()) for tokens, mask in rows]
@@ -167,7 +167,7 @@ def test_batches_are_made_of_the_photos_of_their_step(records, batch_size):
     for step in range(9):
         seen = [int(image[0, 0, 0]) for image in dataset.batch(step, batch_size)["image"]]
         # Photos are numbered by their ids, which the test's photos have no say in.
-        expected = photos_of_step(PHOTOS, batch_size, 0, step)
+        expected = photo_indices(PHOTOS, batch_size, 0, step)
         ids = sorted(range(PHOTOS), key=lambda k: hashlib.sha256(str(k).encode()).hexdigest())
         assert seen == [ids[photo] for photo in expected]
 
@@ -206,7 +206,7 @@ def test_patch_text_and_its_id_belong_together(records):
 
 
 def test_tags_are_dropped_shuffled_and_told_what_was_done(records):
-    dataset = make(records, keep_tag=0.5, rescale=0.5, recompress=0.5)
+    dataset = make(records, keep_tag_prob=0.5, rescale=0.5, recompress=0.5)
     texts = [text for step in range(40) for text in texts_of(dataset, dataset.batch(step, PHOTOS))]
     tags = [tuple(part.split(": ")[0] for part in text.split(", ")) for text in texts]
     camera = [tuple(name for name in names if name in VOCABULARY) for names in tags]
@@ -243,13 +243,13 @@ def test_patches_of_one_text_share_photo_and_history(records):
 
 def test_the_id_is_of_the_whole_text_and_not_of_what_was_kept(records):
     whole = make(records, **PLAIN).batch(0, 4)
-    half = make(records, **PLAIN | {"keep_tag": 0.5}).batch(0, 4)
+    half = make(records, **PLAIN | {"keep_tag_prob": 0.5}).batch(0, 4)
     np.testing.assert_array_equal(whole["text_id"], half["text_id"])
     assert not np.array_equal(whole["tokens"], half["tokens"])
 
 
 def test_all_patches_of_a_batch_are_saved_alike_or_none(records):
-    dataset = make(records, **PLAIN | {"save": 0.5, "keep_tag": 0.0})
+    dataset = make(records, **PLAIN | {"save": 0.5, "keep_tag_prob": 0.0})
     seen = {tuple(set(texts_of(dataset, dataset.batch(step, PHOTOS)))) for step in range(30)}
     assert all(len(texts) == 1 for texts in seen)
     assert ("",) in seen and len(seen) > 5
@@ -257,13 +257,13 @@ def test_all_patches_of_a_batch_are_saved_alike_or_none(records):
 
 def test_a_region_too_small_to_be_shrunk_is_not_and_does_not_say_so(records):
     """Regions of 56 px give patches of 32 px shrunk by 0.6 and not by 0.5."""
-    dataset = make(records, **PLAIN | {"shrink": 1.0, "keep_tag": 0.0})
+    dataset = make(records, **PLAIN | {"shrink": 1.0, "keep_tag_prob": 0.0})
     seen = {text for step in range(40) for text in texts_of(dataset, dataset.batch(step, 4))}
     assert seen == {"", *(f"Saved Factor: 0.{k}" for k in range(6, 10))}
 
 
 def test_a_text_that_lost_all_its_tags_is_an_empty_row(records):
-    batch = make(records, **PLAIN | {"keep_tag": 0.0}).batch(0, 4)
+    batch = make(records, **PLAIN | {"keep_tag_prob": 0.0}).batch(0, 4)
     assert not batch["token_mask"].any() and not batch["tokens"].any()
 
 

@@ -23,7 +23,7 @@ def damage(folder, numbers: set[int]) -> None:
 def test_damaged_records_are_passed_over_counted_and_named(tmp_path, capsys):
     folder = write_folder(tmp_path / "records")
     damage(folder, {3, 7})
-    dataset = make(folder, corrupt_share=0.1, **PLAIN)
+    dataset = make(folder, max_corrupt_fraction=0.1, **PLAIN)
     shown = set()
     for step in range(30):
         batch = dataset.batch(step, 3)
@@ -40,7 +40,7 @@ def test_damaged_records_are_passed_over_counted_and_named(tmp_path, capsys):
 def test_what_is_passed_over_does_not_depend_on_what_was_read_before(tmp_path):
     folder = write_folder(tmp_path / "records")
     damage(folder, {0, 1, 5, 9})  # record 0 is its photo's only one
-    a, b = (make(folder, corrupt_share=0.5, texts_per_photo=2) for _ in range(2))
+    a, b = (make(folder, max_corrupt_fraction=0.5, texts_per_photo=2) for _ in range(2))
     forwards = {step: a.batch(step, 6) for step in range(12)}
     for step in reversed(range(12)):
         assert_same(b.batch(step, 6), forwards[step])
@@ -51,11 +51,11 @@ def test_too_many_damaged_records_stop_the_run(tmp_path):
     folder = write_folder(tmp_path / "records")
     total = len(open_split(str(folder), "train"))
     damage(folder, {2, 4, 6})
-    dataset = make(folder, corrupt_share=3 / total, **PLAIN)
+    dataset = make(folder, max_corrupt_fraction=3 / total, **PLAIN)
     for step in range(30):
         dataset.batch(step, 3)
-    dataset = make(folder, corrupt_share=2.9 / total, **PLAIN)
-    with pytest.raises(DataError, match=rf"3 of {total} records are damaged.*corrupt_share"):
+    dataset = make(folder, max_corrupt_fraction=2.9 / total, **PLAIN)
+    with pytest.raises(DataError, match=rf"3 of {total} records are damaged.*max_corrupt_fraction"):
         for step in range(30):
             dataset.batch(step, 3)
 
@@ -63,7 +63,7 @@ def test_too_many_damaged_records_stop_the_run(tmp_path):
 def test_evaluation_leaves_out_what_it_cannot_read(tmp_path):
     folder = write_folder(tmp_path / "records")
     damage(folder, {0})
-    dataset = make(folder, corrupt_share=0.5)
+    dataset = make(folder, max_corrupt_fraction=0.5)
 
     batch = dataset.eval_batch(range(PHOTOS))
     (gone,) = dataset.unreadable
@@ -75,4 +75,4 @@ def test_no_readable_photo_at_all(tmp_path):
     folder = write_folder(tmp_path / "records")
     damage(folder, set(range(100)))
     with pytest.raises(DataError, match="no photo is readable"):
-        make(folder, corrupt_share=1.0).batch(0, 3)
+        make(folder, max_corrupt_fraction=1.0).batch(0, 3)

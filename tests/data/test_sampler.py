@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from exif_jax.data.sampler import photos_of_step
+from exif_jax.data.sampler import photo_indices
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -14,7 +14,7 @@ def test_every_photo_comes_once_an_epoch_and_never_twice_in_a_batch(num_photos, 
     assume(per_batch <= num_photos)
     joined = num_photos >= 3 * per_batch
     steps = 5 * num_photos // per_batch
-    orders = [photos_of_step(num_photos, per_batch, seed, step) for step in range(steps)]
+    orders = [photo_indices(num_photos, per_batch, seed, step) for step in range(steps)]
     for photos in orders:
         assert len(photos) == per_batch == len(set(photos.tolist()))
         assert photos.min() >= 0 and photos.max() < num_photos
@@ -32,7 +32,7 @@ def test_shuffling_mixes_as_well_as_chance():
     place = np.empty((2, num_photos), int)
     for epoch in range(2):
         for step in range(steps):
-            place[epoch, photos_of_step(num_photos, per_batch, 7, epoch * steps + step)] = step
+            place[epoch, photo_indices(num_photos, per_batch, 7, epoch * steps + step)] = step
     together = (place[:, 1:] == place[:, :-1]).mean()
     assert together == pytest.approx(1 / steps, abs=0.006)  # three standard deviations
     assert abs(np.corrcoef(place[0], np.arange(num_photos))[0, 1]) < 0.055

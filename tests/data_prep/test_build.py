@@ -23,7 +23,7 @@ from exif_jax.io.files import list_names, read_file
 
 pytestmark = [pytest.mark.filterwarnings("ignore")]  # Beam's own, by the dozen
 REPOSITORY = Path(__file__).parents[2]
-OPTIONS = ["--region-size", "128", "--validation-share", "0.3", "--shards", "2"]
+OPTIONS = ["--region-size", "128", "--validation-fraction", "0.3", "--shards", "2"]
 CAPS = ["--max-per-camera", "5", "--max-per-photographer", "9"]
 
 
@@ -179,7 +179,7 @@ def test_bad_input_is_named(root, tmp_path, capsys):
     assert "no photo is usable" in capsys.readouterr().err
     assert rejects(tmp_path / "out") == {"0.jpg": "no EXIF"}
     with pytest.raises(SystemExit) as stop:
-        build.main(command(root, tmp_path / "out", "--alike-bits", "99"))
+        build.main(command(root, tmp_path / "out", "--max-hamming-distance", "99"))
     assert stop.value.code == 2
 
 

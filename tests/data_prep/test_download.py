@@ -18,9 +18,9 @@ from photo_server import Server, make_jpeg
 
 from data_prep import download
 from data_prep.downloading import fetch
-from data_prep.downloading.fetch import Settings
+from data_prep.downloading.fetch import FetchSettings
 
-QUICK = Settings(
+QUICK = FetchSettings(
     per_host=32, interval=0, attempts=4, backoff=0.02, stall=0.5, max_bytes=1 << 20, min_free=0,
     longest_wait=5, private=True,
 )  # fmt: skip

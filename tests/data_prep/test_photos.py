@@ -282,8 +282,8 @@ def test_a_broken_manifest_names_its_line(tmp_path, capsys):
     [
         ("--region-size", "100"),
         ("--region-size", "112"),
-        ("--validation-share", "1"),
-        ("--validation-share", "nan"),
+        ("--validation-fraction", "1"),
+        ("--validation-fraction", "nan"),
         ("--workers", "0"),
         ("--regions-per-photo", "0"),
         ("--shards", "-1"),

@@ -50,9 +50,14 @@ def test_crops_of_a_photo_that_name_two_cameras():
 def test_near_duplicates_are_of_one_camera_and_no_crops():
     near = [photo("a", alike="ff00"), photo("b", alike="ff03"), photo("c", alike="ff7f")]
     # c is 7 bits from a and 5 from b: of a row of shots, each like the one before, the first stays
-    assert reasons([*near], alike_bits=4) == {"b": "near duplicate"}
-    assert reasons([*near], alike_bits=5) == {"b": "near duplicate", "c": "near duplicate"}
-    assert reasons([*near], alike_bits=1) == reasons([*near], alike_bits=-1) == {}
+    assert reasons([*near], max_hamming_distance=4) == {"b": "near duplicate"}
+    assert reasons([*near], max_hamming_distance=5) == {
+        "b": "near duplicate",
+        "c": "near duplicate",
+    }
+    assert (
+        reasons([*near], max_hamming_distance=1) == reasons([*near], max_hamming_distance=-1) == {}
+    )
     assert reasons([near[0], near[1]._replace(camera=("Nadir", "N1"))]) == {}
     assert reasons([near[0], near[1]._replace(crop=True)]) == {}
 

@@ -33,13 +33,17 @@ def _contents(folder):
 def test_same_bytes_for_any_number_of_workers(tmp_path):
     for name, workers in (("one", 1), ("again", 1), ("two", 2)):
         out = tmp_path / name
-        assert _command("--output", out, "--photos", 10, "--size", 64, "--workers", workers) == 0
+        assert (
+            _command("--output", out, "--num-photos", 10, "--size", 64, "--workers", workers) == 0
+        )
     one = _contents(tmp_path / "one")
     assert sorted(one) == [f"sim{i:06d}.jpg" for i in range(10)]
     assert one == _contents(tmp_path / "again") == _contents(tmp_path / "two")
-    assert _command("--output", tmp_path / "few", "--photos", 3, "--size", 64, "--workers", 1) == 0
+    assert (
+        _command("--output", tmp_path / "few", "--num-photos", 3, "--size", 64, "--workers", 1) == 0
+    )
     assert {k: one[k] for k in sorted(one)[:3]} == _contents(tmp_path / "few")
-    other = ("--output", tmp_path / "seed", "--photos", 3, "--size", 64, "--workers", 1)
+    other = ("--output", tmp_path / "seed", "--num-photos", 3, "--size", 64, "--workers", 1)
     assert _command(*other, "--seed", 1) == 0
     assert _contents(tmp_path / "seed")["sim000000.jpg"] != one["sim000000.jpg"]
 
@@ -71,11 +75,11 @@ def test_splices_have_their_layout_and_change_nothing_outside_the_mask(tmp_path)
 
 
 def test_scenes_of_records_and_cameras_drawn_by_chance(tmp_path):
-    assert _command("--output", tmp_path / "photos", "--photos", 6, "--size", 128) == 0
+    assert _command("--output", tmp_path / "photos", "--num-photos", 6, "--size", 128) == 0
     words = ["--input", tmp_path / "photos", "--output", tmp_path / "records", "--workers", 1]
-    words += ["--region-size", 128, "--validation-share", 0, "--regions-per-photo", 1]
+    words += ["--region-size", 128, "--validation-fraction", 0, "--regions-per-photo", 1]
     assert photos.main([str(word) for word in words]) == 0
-    more = ("--photos", 30, "--size", 96, "--cameras", 30, "--workers", 1)
+    more = ("--num-photos", 30, "--size", 96, "--cameras", 30, "--workers", 1)
     drawn, collages, again = (tmp_path / name for name in ("drawn", "collages", "again"))
     assert _command("--output", drawn, *more) == 0
     assert _command("--output", collages, *more, "--scenes", tmp_path / "records") == 0
@@ -90,7 +94,7 @@ def test_scenes_of_records_and_cameras_drawn_by_chance(tmp_path):
 
 
 def test_scenes_without_records_are_refused(tmp_path, capsys):
-    words = ("--output", tmp_path / "out", "--photos", 2, "--size", 64, "--scenes", tmp_path)
+    words = ("--output", tmp_path / "out", "--num-photos", 2, "--size", 64, "--scenes", tmp_path)
     assert _command(*words) == 1
     message = capsys.readouterr().err
     assert str(tmp_path) in message and "no train records" in message
@@ -105,7 +109,7 @@ def test_scenes_without_records_are_refused(tmp_path, capsys):
     data = bytearray(shard.read_bytes())
     data[40] ^= 1
     shard.write_bytes(data)
-    assert _command(*words, "--photos", 20) == 1
+    assert _command(*words, "--num-photos", 20) == 1
     message = capsys.readouterr().err
     assert f"{shard}: wrong checksum" in message and "Traceback" not in message
 
@@ -130,7 +134,7 @@ def test_blobs_cover_what_is_asked(share):
 def test_output_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path, capsys):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    assert _command("--output", blocked / "photos", "--photos", 1, "--size", 64) == 1
+    assert _command("--output", blocked / "photos", "--num-photos", 1, "--size", 64) == 1
     message = capsys.readouterr().err
     assert str(blocked / "photos") in message
     assert "choose another place" in message
@@ -142,7 +146,7 @@ def test_output_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path, ca
 
 def test_read_only_output_says_so(tmp_path, capsys):
     with read_only(tmp_path / "locked"):
-        assert _command("--output", tmp_path / "locked", "--photos", 1, "--size", 64) == 1
+        assert _command("--output", tmp_path / "locked", "--num-photos", 1, "--size", 64) == 1
         assert "make it writable" in capsys.readouterr().err
 
 
@@ -157,7 +161,7 @@ def test_full_disk_keeps_finished_files_and_leaves_no_half_file(tmp_path, capsys
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", full_after_three)
-    assert _command("--output", tmp_path, "--photos", 5, "--size", 64, "--workers", 1) == 1
+    assert _command("--output", tmp_path, "--num-photos", 5, "--size", 64, "--workers", 1) == 1
     assert "free some space" in capsys.readouterr().err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["sim000000.jpg", "sim000001.jpg"]
 
@@ -166,12 +170,12 @@ def test_full_disk_keeps_finished_files_and_leaves_no_half_file(tmp_path, capsys
     "arguments",
     [
         (),
-        ("--photos", "3"),
-        ("--photos", "0", "--output", "x"),
-        ("--photos", "3", "--splices", "3", "--output", "x"),
-        ("--photos", "3", "--output", "x", "--size", "65"),
-        ("--photos", "3", "--output", "x", "--cameras", "1"),
-        ("--photos", "three", "--output", "x"),
+        ("--num-photos", "3"),
+        ("--num-photos", "0", "--output", "x"),
+        ("--num-photos", "3", "--splices", "3", "--output", "x"),
+        ("--num-photos", "3", "--output", "x", "--size", "65"),
+        ("--num-photos", "3", "--output", "x", "--cameras", "1"),
+        ("--num-photos", "three", "--output", "x"),
     ],
 )
 def test_wrong_usage_exits_with_2(arguments, capsys):

@@ -84,10 +84,10 @@ def test_a_dull_photo_still_gives_its_best_region():
 )
 def test_split_keeps_near_its_share_and_never_takes_all(counts, share, seed):
     cameras = {("Make", f"M{k}"): count for k, count in enumerate(counts)}
-    chosen = validation_cameras(cameras, Settings(seed=seed, validation_share=share))
+    chosen = validation_cameras(cameras, Settings(seed=seed, validation_fraction=share))
     assert chosen <= set(cameras) and len(chosen) < len(cameras)
     assert chosen == validation_cameras(
-        dict(reversed(cameras.items())), Settings(seed=seed, validation_share=share)
+        dict(reversed(cameras.items())), Settings(seed=seed, validation_fraction=share)
     )
     assert bool(chosen) == (share > 0 and len(cameras) > 1)
     held_out = sum(cameras[camera] for camera in chosen)

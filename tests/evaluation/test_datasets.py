@@ -38,10 +38,8 @@ def test_without_a_manifest(root):
 
 def test_with_a_manifest_its_order_and_rows_count(root):
     row = {"image": "images/b.jpg", "mask": "masks/other.png", "host_model": "ignored"}
-    untouched = {"pristine": "images/b.jpg"}
-    manifest(
-        root, row, "", {"image": "images/a.png", "mask": "m.png", **untouched}, row | untouched
-    )
+    pristine = {"pristine": "images/b.jpg"}
+    manifest(root, row, "", {"image": "images/a.png", "mask": "m.png", **pristine}, row | pristine)
     *spliced, pristine = read_folder(str(root))
     assert [(s.name, s.mask.path) for s in spliced] == [
         ("images/b.jpg", root / "masks" / "other.png"),
@@ -84,7 +82,7 @@ def test_nothing_there(root, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("values", "pasted", "expected"),
+    ("values", "tampered", "expected"),
     [
         ([[0, 127, 128], [255, 1, 0]], "bright", [[0, 0, 1], [1, 0, 0]]),
         ([[0, 127, 128], [255, 1, 0]], "dark", [[1, 1, 0], [0, 1, 1]]),
@@ -98,9 +96,9 @@ def test_nothing_there(root, tmp_path):
         ),
     ],
 )
-def test_masks(tmp_path, values, pasted, expected):
+def test_masks(tmp_path, values, tampered, expected):
     Image.fromarray(np.array(values, np.uint8)).save(tmp_path / "m.png")
-    mask = read_mask(Mask(tmp_path / "m.png", pasted), (2, 3))
+    mask = read_mask(Mask(tmp_path / "m.png", tampered), (2, 3))
     assert mask.dtype == bool
     np.testing.assert_array_equal(mask, expected)
 

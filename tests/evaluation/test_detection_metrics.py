@@ -10,11 +10,11 @@ from exif_jax.evaluation import detection_metrics as d
 
 @given(st.integers(0, 10**6), st.integers(1, 30), st.integers(1, 30), st.sampled_from([2, 5, 999]))
 @settings(deadline=None, max_examples=60)
-def test_agrees_with_scikit_learn(seed, spliced, untouched, levels):
+def test_agrees_with_scikit_learn(seed, spliced, pristine, levels):
     metrics = pytest.importorskip("sklearn.metrics")
     rng = np.random.default_rng(seed)
-    a, b = rng.integers(0, levels, spliced) + 0.5, rng.integers(0, levels, untouched)
-    truth = np.repeat([1, 0], [spliced, untouched])
+    a, b = rng.integers(0, levels, spliced) + 0.5, rng.integers(0, levels, pristine)
+    truth = np.repeat([1, 0], [spliced, pristine])
     scores = np.concatenate([a, b])
     found = d.detection_metrics(a, b)
     fpr, tpr, _ = metrics.roc_curve(truth, scores, drop_intermediate=False)

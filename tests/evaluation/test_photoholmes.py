@@ -138,7 +138,7 @@ def test_our_model_is_a_method_there():
     expected = localize(image, FakeModel)
     assert set(output) == {"heatmap", "mask", "detection"}
     assert output["heatmap"].shape == output["mask"].shape == image.shape[:2]
-    np.testing.assert_array_equal(output["heatmap"].numpy(), expected.consistency)
+    np.testing.assert_array_equal(output["heatmap"].numpy(), expected.heatmap)
     assert output["detection"].shape == (1,)
     assert float(output["detection"]) == pytest.approx(expected.score)
     assert output["mask"].dtype == torch.float32  # its ROC refuses whole numbers

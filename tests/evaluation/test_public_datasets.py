@@ -9,9 +9,9 @@ from PIL import Image
 from exif_jax.evaluation.datasets import DatasetError, read_mask
 from exif_jax.evaluation.public_datasets import DATASETS, read_public
 
-# The left third of every miniature is pasted; photos are 12 x 8 pixels.
-PASTED = np.zeros((8, 12), bool)
-PASTED[:, :4] = True
+# The left third of every miniature is tampered; photos are 12 x 8 pixels.
+TAMPERED = np.zeros((8, 12), bool)
+TAMPERED[:, :4] = True
 
 
 def photo(path, seed=0):
@@ -20,11 +20,11 @@ def photo(path, seed=0):
     Image.fromarray(pixels).save(path)
 
 
-def mask(path, pasted=255, other=0):
+def mask(path, tampered=255, other=0):
     """A mask of grey levels, or of colours."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    levels = np.where(PASTED[..., None], pasted, other).astype(np.uint8)
-    Image.fromarray(levels if np.ndim(pasted) else levels[..., 0]).save(path)
+    levels = np.where(TAMPERED[..., None], tampered, other).astype(np.uint8)
+    Image.fromarray(levels if np.ndim(tampered) else levels[..., 0]).save(path)
 
 
 def columbia(root):
@@ -158,16 +158,16 @@ def test_every_dataset_has_a_miniature():
 @pytest.mark.parametrize("name", MINIATURES)
 @pytest.mark.parametrize("above", [False, True], ids=["itself", "the folder above"])
 def test_miniatures(tmp_path, name, above):
-    make, spliced, untouched = MINIATURES[name]
+    make, spliced, pristine = MINIATURES[name]
     root = tmp_path / "set"
     make(root)
     samples = read_public(name, tmp_path if above else root, partial=True)
     assert len([s for s in samples if s.mask]) == spliced
-    assert len([s for s in samples if not s.mask]) == untouched
+    assert len([s for s in samples if not s.mask]) == pristine
     for sample in samples:
         assert sample.image.is_file() and not pathlib.Path(sample.name).is_absolute()
         if sample.mask:
-            np.testing.assert_array_equal(read_mask(sample.mask, PASTED.shape), PASTED)
+            np.testing.assert_array_equal(read_mask(sample.mask, TAMPERED.shape), TAMPERED)
 
 
 def test_a_copy_that_lacks_something_is_told_what(tmp_path):
@@ -176,7 +176,7 @@ def test_a_copy_that_lacks_something_is_told_what(tmp_path):
         read_public("columbia", tmp_path)
     for words in (
         "1 spliced photos instead of 180",
-        "1 untouched photos instead of 183",
+        "1 pristine photos instead of 183",
         "4cam_splc/edgemask/*_edgemask.jpg",
         "4cam_auth.tar.bz2 (sha256 561dcc477824817e",
         "--partial",

@@ -10,9 +10,9 @@ from stand_in import PATCH, roughness, spliced
 from exif_jax.evaluation import baselines, runner
 from exif_jax.evaluation.datasets import read_folder
 from exif_jax.evaluation.detection_metrics import detection_metrics
-from exif_jax.evaluation.runner import Detector, Finding
+from exif_jax.evaluation.runner import Detector, Prediction
 from exif_jax.evaluation.splice_metrics import OF_ANY_MAP, pixel_metrics, soft_counts
-from exif_jax.forensics.localization import LocalizeError, localize_with
+from exif_jax.forensics.localization import LocalizeError, localize_with_encoder
 
 
 def write_splices(root, count=2, pristine=True):
@@ -29,8 +29,8 @@ def write_splices(root, count=2, pristine=True):
 
 
 def find(pixels, _=None):
-    found = localize_with(pixels, roughness, {}, PATCH)
-    return Finding(found.consistency, found.score)
+    found = localize_with_encoder(pixels, roughness, {}, PATCH)
+    return Prediction(found.heatmap, found.score)
 
 
 ROUGH = Detector("rough", "rough 1", find)
@@ -39,7 +39,7 @@ ROUGH = Detector("rough", "rough 1", find)
 def test_rows_and_summary(tmp_path):
     samples = read_folder(write_splices(tmp_path))
     problems = []
-    centre = runner.of_map("centre", baselines.centre)
+    centre = runner.map_detector("centre", baselines.centre)
     rows = runner.evaluate(samples, "set", [ROUGH, centre], problems.append)
     assert problems == [] and len(rows) == 8
     json.dumps(rows, allow_nan=False)
@@ -49,14 +49,17 @@ def test_rows_and_summary(tmp_path):
     for row, k in zip(rows[:4:2], range(2), strict=True):
         image, mask = spliced(seed=k)
         found = find(image)
-        expected = pixel_metrics(found.map, mask) | {"score": found.score, "pasted": mask.mean()}
+        expected = pixel_metrics(found.map, mask) | {
+            "score": found.score,
+            "tampered_fraction": mask.mean(),
+        }
         assert {name: row[name] for name in expected} == pytest.approx(expected)
         assert row["soft_counts"] == soft_counts(found.map, mask)
     assert "ap" not in rows[4] and not rows[4]["spliced"]
 
     summary = runner.summarize([r for r in rows if r["detector"] == "rough"], "set", "rough")
     assert (summary["dataset"], summary["detector"]) == ("set", "rough")
-    assert (summary["spliced"], summary["untouched"]) == (2, 2)
+    assert (summary["spliced"], summary["pristine"]) == (2, 2)
     for name, mean in summary["mean"].items():
         assert mean == pytest.approx(np.mean([rows[0][name], rows[2][name]]))
         assert summary["interval"][name][0] <= mean <= summary["interval"][name][1]
@@ -71,16 +74,16 @@ def test_rows_and_summary(tmp_path):
     assert trivial["detection"] is trivial["pooled_weighted"] is None
 
 
-def test_without_untouched_photos_there_is_no_detection(tmp_path):
+def test_without_pristine_photos_there_is_no_detection(tmp_path):
     samples = read_folder(write_splices(tmp_path, 1, False))
     summary = runner.summarize(runner.evaluate(samples, "set", [ROUGH], print), "set", "rough")
     assert summary["detection"] is None and summary["interval"]["ap"] is None
-    assert summary["untouched"] == 0
+    assert summary["pristine"] == 0
     assert runner.summarize([], "set", "rough")["mean"] == {}
 
 
 def test_an_inverted_map_shows_in_all_that_is_oriented(tmp_path):
-    inverted = Detector("inverse", "i", lambda pixels, _: Finding(1 - find(pixels).map))
+    inverted = Detector("inverse", "i", lambda pixels, _: Prediction(1 - find(pixels).map))
     samples = read_folder(write_splices(tmp_path, 1, False))
     good, bad = runner.evaluate(samples, "set", [ROUGH, inverted], print)
     assert bad["auc"] == pytest.approx(1 - good["auc"], abs=1e-6)
@@ -93,10 +96,10 @@ def test_a_detector_that_fails_on_a_photo_fails_alone(tmp_path):
         assert file is not None
         if file.name == "0.png":
             raise LocalizeError("not this one")
-        return Finding(np.zeros(pixels.shape[:2]))
+        return Prediction(np.zeros(pixels.shape[:2]))
 
-    wrong = runner.of_map("wrong", lambda pixels: np.zeros((3, 3)))
-    nan = runner.of_map("nan", lambda pixels: np.full(pixels.shape[:2], np.nan))
+    wrong = runner.map_detector("wrong", lambda pixels: np.zeros((3, 3)))
+    nan = runner.map_detector("nan", lambda pixels: np.full(pixels.shape[:2], np.nan))
     samples = read_folder(write_splices(tmp_path, 2, False))
     problems = []
     detectors = [Detector("picky", "p", picky), ROUGH, wrong, nan]
@@ -115,7 +118,7 @@ def test_known_rows_are_taken_while_the_files_are_the_same(tmp_path):
     asked = []
 
     def watch(pixels, file):
-        asked.append(file.name if file.parent.name == "images" else "untouched")
+        asked.append(file.name if file.parent.name == "images" else "pristine")
         return find(pixels)
 
     again, written = Detector("renamed", "rough 1", watch), []
@@ -139,14 +142,16 @@ def test_text_sets_patches_against_the_files_own_exif(tmp_path, monkeypatch):
     Image.fromarray(image).save(tmp_path / "said.jpg", exif=exif, quality=98)
     Image.fromarray(image).save(tmp_path / "silent.png")
     z = np.array([0.6, 0.8], np.float32)
-    monkeypatch.setattr(runner, "localize", lambda p, _: localize_with(p, roughness, {}, PATCH))
+    monkeypatch.setattr(
+        runner, "localize", lambda p, _: localize_with_encoder(p, roughness, {}, PATCH)
+    )
     asked = []
     monkeypatch.setattr(runner, "embed_exif", lambda exif, _: asked.extend(exif) or z[None])
     model = SimpleNamespace(id="m", tags=("Make", "Model"))
-    detector = runner.of_text(model, "text")
+    detector = runner.text_detector(model, "text")
     found = detector.find(image, tmp_path / "said.jpg")
     assert asked == [{"Make": "Canopus"}]
-    reference = localize_with(image, roughness, {}, PATCH)
+    reference = localize_with_encoder(image, roughness, {}, PATCH)
     apart = (1 - reference.embeddings @ z) / 2
     assert found.score == pytest.approx(apart.mean())
     assert found.map.shape == image.shape[:2]

@@ -147,9 +147,9 @@ def test_counts_of_probabilities_add_up_over_a_dataset():
         (np.zeros(3), np.zeros(4), "shape"),
         (np.array([0.0, np.nan]), np.array([0, 1]), "not finite"),
         (np.array([0.0, np.inf]), np.array([0, 1]), "not finite"),
-        (np.zeros(3), np.zeros(3), "pasted and other"),
-        (np.zeros(3), np.ones(3), "pasted and other"),
-        (np.zeros(0), np.zeros(0), "pasted and other"),
+        (np.zeros(3), np.zeros(3), "tampered and other"),
+        (np.zeros(3), np.ones(3), "tampered and other"),
+        (np.zeros(0), np.zeros(0), "tampered and other"),
     ],
 )
 def test_refuses(scores, mask, why):

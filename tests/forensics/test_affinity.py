@@ -131,8 +131,8 @@ def test_product_of_cells_is_the_mean_cosine_of_their_patches():
     z = unit_rows(np.random.default_rng(3), grid.num_patches)
     spread = np.einsum(
         "hr,wc->hwrc",
-        affinity.coverage(grid.rows, 8, grid.stride),
-        affinity.coverage(grid.columns, 8, grid.stride),
+        affinity.cell_weights(grid.rows, 8, grid.stride),
+        affinity.cell_weights(grid.columns, 8, grid.stride),
     ).reshape(-1, grid.num_patches)
     cells = np.asarray(affinity.cell_embeddings(z, grid)).reshape(len(spread), -1)
     np.testing.assert_allclose(1 - cells @ cells.T, spread @ (1 - z @ z.T) @ spread.T, **TIGHT)
@@ -177,10 +177,10 @@ def test_mode_of_identical_cells_is_theirs():
 def test_map_is_high_in_the_minority_and_never_stretched(seed, share):
     grid = patch_grid(200, 300, 40, 20)
     y, x = np.moveaxis(grid.origins() + 20, 1, 0)
-    pasted = (x < 300 * share) if seed % 2 else (x > 300 * (1 - share))
+    tampered = (x < 300 * share) if seed % 2 else (x > 300 * (1 - share))
     rng = np.random.default_rng(seed)
     host, donor = np.eye(8, dtype=np.float32)[:2]
-    z = np.where(pasted[:, None], donor, host) + 0.02 * rng.normal(size=(len(y), 8))
+    z = np.where(tampered[:, None], donor, host) + 0.02 * rng.normal(size=(len(y), 8))
     z = (z / np.linalg.norm(z, axis=1, keepdims=True)).astype(np.float32)
     cells = np.asarray(affinity.inconsistency(z, grid))
     far, near = (cells[:, 0], cells[:, -1])[:: 1 if seed % 2 else -1]
@@ -206,8 +206,8 @@ def test_map_is_finite_and_within_its_range(seed, noise):
 @pytest.mark.parametrize("shape", [(20, 33, 8, 5), (12, 12, 12, 3), (30, 17, 7, 30)])
 def test_upsampling_puts_cell_centres_at_their_place(shape):
     grid = patch_grid(*shape)
-    down = len(affinity.coverage(grid.rows, grid.patch, grid.stride))
-    across = len(affinity.coverage(grid.columns, grid.patch, grid.stride))
+    down = len(affinity.cell_weights(grid.rows, grid.patch, grid.stride))
+    across = len(affinity.cell_weights(grid.columns, grid.patch, grid.stride))
     cells = np.random.default_rng(0).random((down, across)).astype(np.float32)
 
     def along(values, pixels):

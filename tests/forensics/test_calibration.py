@@ -9,7 +9,7 @@ from exif_jax.forensics import calibration as c
 
 
 def calibrated(logits, method="cut", **slopes):
-    null = c.null_of(logits, [str(i) for i in range(len(logits))])
+    null = c.null_distribution(logits, [str(i) for i in range(len(logits))])
     slopes = {"log_areas": 0.0, "gap": 0.0} | slopes
     return {"scores": {"method": method, "areas": 10.0, "slopes": slopes, "null": null}}
 
@@ -61,7 +61,7 @@ def photos(slope, per_gap, count=300, noise=0.1, seed=1):
 
 
 def test_the_slopes_are_found_again():
-    found = c.scores_of(*photos(0.4, 1.2))
+    found = c.fit_score_calibration(*photos(0.4, 1.2))
     assert found["slopes"]["log_areas"] == pytest.approx(0.4, abs=0.15)
     assert found["slopes"]["gap"] == pytest.approx(1.2, abs=0.15)
     assert found["areas"] == 10.0 and len(found["null"]["values"]) == 300
@@ -72,7 +72,7 @@ def test_the_slopes_are_found_again():
 
 
 def test_p_values_of_other_cameras_keep_their_level():
-    model = {"scores": c.scores_of(*photos(0.3, 1.0, 400))}
+    model = {"scores": c.fit_score_calibration(*photos(0.3, 1.0, 400))}
     scores, gaps, *_ = photos(0.3, 1.0, 2000, seed=2)
     p = np.array(
         [
@@ -85,18 +85,18 @@ def test_p_values_of_other_cameras_keep_their_level():
 
 
 def test_slopes_are_never_negative_and_one_part_is_enough():
-    falling = c.scores_of(*photos(-0.8, -1.0))
+    falling = c.fit_score_calibration(*photos(-0.8, -1.0))
     assert falling["slopes"] == {"log_areas": 0.0, "gap": 0.0}
-    single = c.scores_of([[0.5], [0.2]], [[0.0], [0.0]], 1.0, ["a", "b"], "cut")
+    single = c.fit_score_calibration([[0.5], [0.2]], [[0.0], [0.0]], 1.0, ["a", "b"], "cut")
     assert single["slopes"] == {"log_areas": 0.0, "gap": 0.0}
     assert single["null"]["values"] == pytest.approx([math.log(0.25), 0.0], abs=1e-4)
 
 
 def test_many_photos_of_one_camera_do_not_drown_the_others():
     scores = [0.1] * 25 + [0.9]
-    null = c.null_of(scores, ["a"] * 25 + ["b"])
+    null = c.null_distribution(scores, ["a"] * 25 + ["b"])
     # One camera of weight 5, one of weight 1.
-    assert c.share_above(0.5, null) == pytest.approx(1 / 6, abs=0.01)
+    assert c.survival_function(0.5, null) == pytest.approx(1 / 6, abs=0.01)
 
 
 @pytest.mark.parametrize("calibration", [{}, {"scores": {}}])
@@ -111,7 +111,9 @@ def test_another_method_is_not_calibrated():
 
 
 def test_low_agreement_is_what_is_rare():
-    model = {"agreement": c.null_of(list(np.linspace(0, 10, 50)), [str(i) for i in range(50)])}
+    model = {
+        "agreement": c.null_distribution(list(np.linspace(0, 10, 50)), [str(i) for i in range(50)])
+    }
     assert c.agreement_p_value(model, -20.0) == pytest.approx(1 / 51)
     assert c.agreement_p_value(model, 5.0) == pytest.approx(0.5, abs=0.02)
     assert c.agreement_p_value(model, 30.0) == pytest.approx(1.0)

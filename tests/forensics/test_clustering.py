@@ -13,11 +13,11 @@ def unit_rows(z):
     return (z / np.linalg.norm(z, axis=1, keepdims=True)).astype(np.float32)
 
 
-def two_cameras(pasted, noise, seed=0, cosine=0.0):
-    """Embeddings of host and pasted patches, whose directions have the given cosine."""
+def two_cameras(tampered, noise, seed=0, cosine=0.0):
+    """Embeddings of host and tampered patches, whose directions have the given cosine."""
     rng = np.random.default_rng(seed)
     host, other = np.eye(8)[0], np.eye(8)[0] * cosine + np.eye(8)[1] * np.sqrt(1 - cosine**2)
-    z = np.where(pasted[:, None], other, host) + noise * rng.normal(size=(len(pasted), 8))
+    z = np.where(tampered[:, None], other, host) + noise * rng.normal(size=(len(tampered), 8))
     return unit_rows(z)
 
 
@@ -59,8 +59,8 @@ def test_cut_is_that_of_the_whole_matrix(seed):
 
 
 def test_cut_parts_two_cameras_and_marks_the_smaller():
-    pasted = np.arange(60) % 5 == 0
-    np.testing.assert_array_equal(clustering.normalized_cut(two_cameras(pasted, 0.05)), pasted)
+    tampered = np.arange(60) % 5 == 0
+    np.testing.assert_array_equal(clustering.normalized_cut(two_cameras(tampered, 0.05)), tampered)
 
 
 def test_one_patch_is_one_part():
@@ -102,13 +102,13 @@ def test_the_spatial_cut_is_that_of_the_whole_matrix(seed):
 
 
 def test_the_map_is_high_where_the_pasted_part_lies_and_its_height_is_the_cosines():
-    pasted = rectangle(60, 100, 160, 220)
+    tampered = rectangle(60, 100, 160, 220)
     for cosine in (0.0, 0.6):
         cells, part, score = map(
-            np.asarray, clustering.spatial_cut(two_cameras(pasted, 0.02, 0, cosine), GRID)
+            np.asarray, clustering.spatial_cut(two_cameras(tampered, 0.02, 0, cosine), GRID)
         )
         assert score == pytest.approx(1 - cosine, abs=0.02)
-        assert (part == pasted).mean() > 0.98
+        assert (part == tampered).mean() > 0.98
         inside = cells[8:10, 11:13].mean()
         assert inside == pytest.approx(0.88 * (1 - cosine), abs=0.03)  # sigmoid(2) = 0.88
         assert cells[:2].max() < 0.2 * inside

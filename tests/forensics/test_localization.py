@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exif_jax.forensics.affinity import patch_grid
-from exif_jax.forensics.localization import discounted, roughness_gap
-from exif_jax.reading.pixels import roughness
+from exif_jax.forensics.localization import content_adjusted_score, gradient_energy_gap
+from exif_jax.reading.pixels import gradient_energy
 
 
 def test_roughness_gap_is_that_of_the_parts():
@@ -18,7 +18,7 @@ def test_roughness_gap_is_that_of_the_parts():
     image[:, :80] += rng.normal(0, 8, (96, 80, 3))
     image[:, 80:] += rng.normal(0, 2, (96, 80, 3))
     image = image.clip(0, 255).astype(np.uint8)
-    rough = roughness(image)
+    rough = gradient_energy(image)
     grid = patch_grid(96, 160, 32, 16, 4096, 8)
     left = (grid.origins()[:, 1] + 16 < 80).reshape(grid.rows, grid.columns).astype(int)
     step = np.abs(np.diff(image[..., 1].astype(int), axis=1))
@@ -29,17 +29,19 @@ def test_roughness_gap_is_that_of_the_parts():
     logs = np.array([log_of(y, x) for y, x in grid.origins()])
     parts = left.ravel() > 0
     expected = logs[parts].mean() - logs[~parts].mean()
-    assert roughness_gap(rough, left, grid) == pytest.approx(expected, abs=0.02)
-    assert roughness_gap(rough, 1 - left.ravel(), grid) == roughness_gap(rough, left, grid)
-    assert roughness_gap(rough, left * 0, grid) == 0
+    assert gradient_energy_gap(rough, left, grid) == pytest.approx(expected, abs=0.02)
+    assert gradient_energy_gap(rough, 1 - left.ravel(), grid) == gradient_energy_gap(
+        rough, left, grid
+    )
+    assert gradient_energy_gap(rough, left * 0, grid) == 0
     small = patch_grid(16, 20, 16, 4, 16, 1)
     parts = np.arange(small.num_patches).reshape(small.rows, small.columns) % 2
-    assert np.isfinite(roughness_gap(roughness(image[:16, :20]), parts, small))
+    assert np.isfinite(gradient_energy_gap(gradient_energy(image[:16, :20]), parts, small))
 
 
 @given(st.floats(0, 1), st.floats(0, 20))
 def test_a_discount_divides_the_odds(distance, gap):
-    found = discounted(distance, gap)
+    found = content_adjusted_score(distance, gap)
     assert 0 <= found <= distance
     assert found * (1 - distance) == pytest.approx(
         distance * (1 - found) * math.exp(-gap), abs=1e-12
@@ -48,4 +50,4 @@ def test_a_discount_divides_the_odds(distance, gap):
 
 def test_without_a_gap_nothing_is_taken_off():
     for distance in (0.0, 0.3, 1.0):
-        assert discounted(distance, 0.0) == distance
+        assert content_adjusted_score(distance, 0.0) == distance

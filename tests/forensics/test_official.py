@@ -58,7 +58,7 @@ def slow_mean_shift(maps):
 def test_maps_and_mode_agree_with_the_loops(height, width, steps, seed):
     grid = patch_grid(height, width, 64, steps)
     z = embeddings(grid, seed)
-    maps = official.consistency_maps(z, grid)
+    maps = official.response_maps(z, grid)
     expected = slow_maps(z.astype(np.float64), grid)
     assert np.abs(maps - expected).max() < 1e-9
     assert np.abs(official.mean_shift(maps) - slow_mean_shift(expected)).max() < 1e-6
@@ -67,18 +67,18 @@ def test_maps_and_mode_agree_with_the_loops(height, width, steps, seed):
 def test_the_order_of_the_points_matters_as_in_the_released_sweeps():
     # A synchronous mean shift would not care; the released one does.
     grid = patch_grid(200, 260, 64, 6)
-    maps = official.consistency_maps(embeddings(grid, 0), grid)
+    maps = official.response_maps(embeddings(grid, 0), grid)
     turned = official.mean_shift(maps[::-1, ::-1, ::-1, ::-1])[::-1, ::-1]
     assert np.abs(official.mean_shift(maps) - turned).max() > 1e-3
 
 
 def test_equal_patches_have_a_flat_map_and_opposite_ones_stay_finite():
     grid = patch_grid(128, 192, 64, 4)
-    same = official.consistency_maps(np.tile([[1.0, 0.0]], (grid.num_patches, 1)), grid)
+    same = official.response_maps(np.tile([[1.0, 0.0]], (grid.num_patches, 1)), grid)
     assert np.abs(official.mean_shift(same)).max() < 1e-9
     grid = patch_grid(128, 192, 64, 2)  # no overlap: every other patch is the opposite
     signs = np.array([1.0, -1, 1, -1, 1, -1])
-    opposite = official.consistency_maps(np.stack([signs, 0 * signs], axis=1), grid)
+    opposite = official.response_maps(np.stack([signs, 0 * signs], axis=1), grid)
     assert np.isfinite(official.mean_shift(opposite)).all()
     assert not official.spectral_cut(opposite).any()  # degrees below zero leave no eigenvector
 
@@ -86,7 +86,7 @@ def test_equal_patches_have_a_flat_map_and_opposite_ones_stay_finite():
 @pytest.mark.parametrize("seed", range(4))
 def test_the_cut_is_scikit_learns(seed):
     grid = patch_grid(300, 220, 64, 9)
-    maps = official.consistency_maps(embeddings(grid, seed), grid)
+    maps = official.response_maps(embeddings(grid, seed), grid)
     affinity = 1 - maps.reshape(maps.shape[0] * maps.shape[1], -1)
     labels = SpectralClustering(2, affinity="precomputed", random_state=0).fit_predict(
         (affinity + affinity.T) / 2
@@ -98,7 +98,7 @@ def test_the_cut_is_scikit_learns(seed):
 
 def test_stretch_puts_centres_where_opencv_does():
     # By hand: output centres 0.5, 1.5, 2.5, 3.5 of 4 are 0.25, 0.75, 1.25, 1.75 of 2 cells.
-    got = official.stretch(np.array([[0.0, 1.0]]), 1, 4)
+    got = official.resize_bilinear(np.array([[0.0, 1.0]]), 1, 4)
     np.testing.assert_allclose(got, [[0, 0.25, 0.75, 1]], atol=1e-7)
     noise = np.random.default_rng(0).normal(size=(5, 7))
     torch = pytest.importorskip("torch")
@@ -108,7 +108,7 @@ def test_stretch_puts_centres_where_opencv_does():
         mode="bilinear",
         align_corners=False,
     )[0, 0].numpy()
-    np.testing.assert_allclose(official.stretch(noise, 83, 54), expected, atol=1e-5)
+    np.testing.assert_allclose(official.resize_bilinear(noise, 83, 54), expected, atol=1e-5)
 
 
 def test_negatives_are_what_the_double_scaling_makes():

@@ -38,29 +38,29 @@ PHOTOS = [
     ],
 )
 def test_numbers_of_some_tags_are_rounded_to_rows(tag, value, expected):
-    assert banks.coarse(tag, value) == expected
+    assert banks.coarse_value(tag, value) == expected
 
 
 @given(st.sampled_from(["ISO", "Exposure Time", "Focal Length", "Make"]), st.text(max_size=40))
 def test_any_text_is_rounded_to_some_text(tag, value):
-    assert isinstance(banks.coarse(tag, value), str)
+    assert isinstance(banks.coarse_value(tag, value), str)
 
 
 @given(st.floats(1e-3, 1e5))
 def test_rounding_moves_by_at_most_half_a_step(number):
-    rounded = banks.coarse("ISO", f"{number:.6f}").removeprefix("~")
+    rounded = banks.coarse_value("ISO", f"{number:.6f}").removeprefix("~")
     top, _, bottom = rounded.partition("/")
     back = float(top) / float(bottom or 1)
     assert abs(math.log2(back / number)) < 0.5 + 0.08  # half a step, and two digits
 
 
 def test_a_camera_with_many_photos_weighs_their_root():
-    bank = banks.make_bank(PHOTOS)
+    bank = banks.make_reference_set(PHOTOS)
     np.testing.assert_allclose(bank.weights, np.array([0.5, 0.5, 0.5, 0.5, 1]) / 3)
 
 
 def test_posteriors_are_sums_over_the_photos_that_have_the_tag():
-    bank = banks.make_bank(PHOTOS)
+    bank = banks.make_reference_set(PHOTOS)
     cosines, scale = np.array([0.1, 0.5, -0.2, 0.9, 0.3]), 4.0
     mass = np.array([w * math.exp(scale * c) for w, c in zip(bank.weights, cosines, strict=True)])
     mass /= mass.sum()
@@ -84,7 +84,7 @@ def test_agreement_adds_what_the_pixels_say_and_passes_over_the_unknown():
 
 
 def test_json_round_trip_and_equal_weights():
-    bank = banks.make_bank(PHOTOS)
+    bank = banks.make_reference_set(PHOTOS)
     back = banks.from_json(json.loads(json.dumps(banks.to_json(bank))))
     assert back.photos == bank.photos
     np.testing.assert_array_equal(back.weights, bank.weights)
@@ -103,32 +103,34 @@ def test_json_round_trip_and_equal_weights():
     ],
 )
 def test_what_is_no_bank_is_refused(data):
-    with pytest.raises(banks.BankError, match="not a bank"):
+    with pytest.raises(banks.ReferenceSetError, match="not a bank"):
         banks.from_json(data)
 
 
 def test_embeddings_pack_to_text_and_back():
     z = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)
-    packed = json.loads(json.dumps(banks.pack(z)))
-    back = banks.unpack(packed, 7, 5)
+    packed = json.loads(json.dumps(banks.encode_embeddings(z)))
+    back = banks.decode_embeddings(packed, 7, 5)
     assert back.dtype == np.float32
     np.testing.assert_allclose(back, z, rtol=2**-11)
-    assert banks.pack(back) == packed
+    assert banks.encode_embeddings(back) == packed
 
 
-@pytest.mark.parametrize("packed", [3, ["a"], "no base64!", banks.pack(np.zeros((3, 2))), "AAA="])
+@pytest.mark.parametrize(
+    "packed", [3, ["a"], "no base64!", banks.encode_embeddings(np.zeros((3, 2))), "AAA="]
+)
 def test_embeddings_of_other_texts_are_refused(packed):
-    with pytest.raises(banks.BankError, match="not the embeddings of 2 texts"):
-        banks.unpack(packed, 2, 2)
+    with pytest.raises(banks.ReferenceSetError, match="not the embeddings of 2 texts"):
+        banks.decode_embeddings(packed, 2, 2)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_embeddings_that_are_no_numbers_are_refused(value):
-    with pytest.raises(banks.BankError, match="not finite"):
-        banks.unpack(banks.pack(np.full((2, 2), value)), 2, 2)
+    with pytest.raises(banks.ReferenceSetError, match="not finite"):
+        banks.decode_embeddings(banks.encode_embeddings(np.full((2, 2), value)), 2, 2)
 
 
 def test_cameras_are_named_once():
-    assert banks.camera({"Make": "Canon", "Model": "Canon EOS 5D"}) == "Canon EOS 5D"
-    assert banks.camera({"Make": "SONY", "Model": "DSC"}) == "SONY DSC"
-    assert banks.camera({"Make": "X"}) == "X" and banks.camera({}) == ""
+    assert banks.camera_name({"Make": "Canon", "Model": "Canon EOS 5D"}) == "Canon EOS 5D"
+    assert banks.camera_name({"Make": "SONY", "Model": "DSC"}) == "SONY DSC"
+    assert banks.camera_name({"Make": "X"}) == "X" and banks.camera_name({}) == ""

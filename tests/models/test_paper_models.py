@@ -19,7 +19,7 @@ from exif_jax.models.dual_encoder import (
     embed_images,
     embed_texts,
     init_params,
-    update_running,
+    update_batch_stats,
 )
 from exif_jax.models.resnet import ResNetConfig
 from exif_jax.models.text import TextConfig
@@ -149,7 +149,7 @@ def test_resnet_in_training_and_its_running_statistics(torch):
     with torch.no_grad():
         expected = unit(net(normalised(torch, images()))).numpy()
     assert relative_error(z_img, expected) < 1e-5
-    after = update_running(params, running)
+    after = update_batch_stats(params, running)
     again = reference_resnet(torch, after["image"], CONFIG.image).state_dict()
     moved = {k: v for k, v in net.state_dict().items() if "running" in k}
     assert len(moved) == 2 * (1 + 3 * 5 + 3)
@@ -173,8 +173,8 @@ def test_running_statistics_have_no_gradient():
 @pytest.mark.skipif(jax.device_count() < 8, reason="needs 8 devices")
 def test_batch_norm_sees_the_batch_of_all_devices():
     tx = optax.sgd(0.1)
-    recipe = train_state.Recipe(CONFIG, tx)
-    state = train_state.init(recipe, jax.random.key(0))
+    recipe = train_state.StepConfig(CONFIG, tx)
+    state = train_state.init_state(recipe, jax.random.key(0))
     rng = np.random.default_rng(5)
     batch = {
         "image": images(16),
@@ -186,7 +186,7 @@ def test_batch_norm_sees_the_batch_of_all_devices():
     step = functools.partial(train_state.train_step, recipe)
     alone, metrics = jax.jit(step)(state, batch)
     mesh = sharding.make_mesh(4, 2)
-    places = sharding.state_sharding(mesh, jax.eval_shape(lambda: state))
+    places = sharding.state_shardings(mesh, jax.eval_shape(lambda: state))
     run = jax.jit(
         step,
         in_shardings=(places, sharding.batch_sharding(mesh)),

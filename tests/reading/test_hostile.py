@@ -55,7 +55,7 @@ def worked(model, tmp_path_factory) -> tuple[pathlib.Path, subprocess.CompletedP
     PHOTO.save(folder / "good.png")
     done = subprocess.run(
         [
-            *(sys.executable, "-c", MEASURED, "--model", str(model), "--out", str(out)),
+            *(sys.executable, "-c", MEASURED, "--model", str(model), "--output", str(out)),
             *("--report", str(FOLDER), str(folder / "good.png")),
         ],
         capture_output=True,
@@ -120,7 +120,7 @@ def test_any_name_works(model, tmp_path, name):
     PHOTO.save(folder / "x.png")
     os.rename(folder / "x.png", folder / name)
     out = tmp_path / "out"
-    argv = ["--model", str(model), "--out", str(out), "--", os.path.join(folder, name)]
+    argv = ["--model", str(model), "--output", str(out), "--", os.path.join(folder, name)]
     assert localize.main(argv) == 0
     assert any(path.name.endswith(".overlay.png") for path in out.iterdir())
     assert {path.name for path in tmp_path.iterdir()} == {"in", "out"}
@@ -143,7 +143,7 @@ def test_output_never_leaves_its_folder(model, tmp_path):
     (out / "x.overlay.png").symlink_to(aim)
     (inner / "link.png").symlink_to(tmp_path / "x.png")
     names = [str(inner / ".." / ".." / "x.png"), str(inner / "link.png")]
-    assert localize.main(["--model", str(model), "--out", str(out), *names]) == 0
+    assert localize.main(["--model", str(model), "--output", str(out), *names]) == 0
     assert aim.read_text() == "keep me"
     assert not (out / "x.overlay.png").is_symlink()
     assert {p.name for p in tmp_path.iterdir()} == {"a", "out", "x.png", "precious.txt"}

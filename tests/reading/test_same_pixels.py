@@ -13,7 +13,7 @@ from test_dataset import PLAIN
 import exif_jax
 from data_prep.photos import main
 from data_prep.train_tokenizer import main as train_tokenizer
-from exif_jax.data.dataset import PatchData
+from exif_jax.data.dataset import PatchDataset
 from exif_jax.data.records import decode_image
 from exif_jax.data.records_folder import load_tokenizer
 from exif_jax.forensics import localization
@@ -57,7 +57,7 @@ def test_training_and_localisation_read_the_same_pixels(photos, tmp_path, monkey
         seen[path.name] = np.array(image)
         raise LookupError
 
-    monkeypatch.setattr(localization, "localize_with", look)
+    monkeypatch.setattr(localization, "localize_with_encoder", look)
     for path in sorted(photos.iterdir()):
         with pytest.raises(LookupError):
             exif_jax.localize_photo(path, FakeModel())
@@ -81,11 +81,11 @@ def test_training_and_localisation_read_the_same_pixels(photos, tmp_path, monkey
                 "texts_per_photo": 1,
                 "patches_per_text": 1,
             },
-            **{"cache_regions": 4, "corrupt_share": 0.0, "tag_names": True, "tags": ()},
+            **{"cache_regions": 4, "max_corrupt_fraction": 0.0, "tag_names": True, "tags": ()},
             **PLAIN,
         }
     )
-    data = PatchData(config, "train", load_tokenizer(str(out)), 64, 32)
+    data = PatchDataset(config, "train", load_tokenizer(str(out)), 64, 32)
     for image in data.batch(0, data.num_photos)["image"]:
         assert any(_lies_in(image, photo) for photo in seen.values())
 

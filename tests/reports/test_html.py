@@ -14,7 +14,7 @@ from PIL import Image
 from stand_in import PATCH, roughness, spliced
 
 from exif_jax.forensics import affinity
-from exif_jax.forensics.localization import Settings, localize_with
+from exif_jax.forensics.localization import Settings, localize_with_encoder
 from exif_jax.reading.photo import Photo
 from exif_jax.reports import outputs
 from exif_jax.reports.html import make_html, visible
@@ -34,7 +34,7 @@ HOSTILE = [
 
 def example(file="photo.jpg", exif=None, orientation=1, **more):
     image = spliced()[0]
-    found = localize_with(image, roughness, {}, PATCH)
+    found = localize_with_encoder(image, roughness, {}, PATCH)
     photo = Photo(Image.fromarray(image), exif or {}, orientation, "PNG", "0" * 64, 1234, ())
     facts = outputs.make_report(photo, file, "0123456789ab", Settings(), found) | more
     return photo, found, facts, affinity.pca_colours(found.embeddings, found.grid)

@@ -88,7 +88,7 @@ def test_a_checkpoint_moves_to_another_mesh_and_back(tmp_path, fsdp, monkeypatch
         pytest.skip(f"needs a multiple of {fsdp} devices, there are {jax.device_count()}")
     monkeypatch.setattr(sharding, "MIN_SHARDED_SIZE", 64)
     mesh = sharding.make_mesh(-1, fsdp)
-    places = sharding.state_sharding(mesh, state_at(0))
+    places = sharding.state_shardings(mesh, state_at(0))
     save(tmp_path / "one", 1)
     spread = restore(tmp_path / "one", places)
     assert_same_bits(spread, state_at(1))

@@ -12,7 +12,7 @@ from exif_jax.data.records_folder import DataError
 from exif_jax.evaluation.datasets import DatasetError
 from exif_jax.models.config import config_from_dict
 from exif_jax.training import sharding
-from exif_jax.training.config import make_recipe
+from exif_jax.training.config import make_step_config
 from exif_jax.training.sharding import MeshError
 from exif_jax.weights.release_file import ReleaseError
 
@@ -59,7 +59,7 @@ def test_a_resnet_does_not_train_in_pieces():
     image = {"image_size": 16, "width": 4, "stages": (1, 2)}
     model = config_from_dict({"image": image, "text": text, "embed_dim": 8})
     with pytest.raises(train.TrainError, match="micro_batch does not work with a ResNet"):
-        make_recipe(config, model, sharding.make_mesh(-1, 1))
+        make_step_config(config, model, sharding.make_mesh(-1, 1))
 
 
 def test_an_unknown_model_field_is_named(records, tmp_path):  # noqa: F811
@@ -113,6 +113,6 @@ def test_a_best_that_is_not_measured_is_named(records, tmp_path):  # noqa: F811
 def test_no_path_of_a_config_is_published(records):  # noqa: F811
     config = tiny_config(records)
     config.data.more_records = config.train.init_model = config.eval.splices = "/home/erika/some"
-    published = json.dumps(train.settings_to_publish(config))
+    published = json.dumps(train.publishable_settings(config))
     assert "erika" not in published and "some" in published
     assert str(records) not in published

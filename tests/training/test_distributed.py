@@ -173,8 +173,8 @@ def test_a_process_that_dies_does_not_leave_the_other_waiting(records, tmp_path)
     ],
 )
 def test_numbers_that_make_no_sense_are_explained(arguments, words):
-    with pytest.raises(distributed.JoinError, match=words):
-        distributed.join(*arguments)
+    with pytest.raises(distributed.DistributedError, match=words):
+        distributed.initialize_distributed(*arguments)
 
 
 def test_processes_that_do_not_come_are_explained(tmp_path):
@@ -197,7 +197,7 @@ def test_processes_that_do_not_come_are_explained(tmp_path):
 
 
 def test_one_process_is_alone_and_first():
-    distributed.join("", -1, -1)
-    assert distributed.is_first()
-    with distributed.first_goes_ahead("test") as first:
+    distributed.initialize_distributed("", -1, -1)
+    assert distributed.is_main_process()
+    with distributed.main_process_first("test") as first:
         assert first

@@ -12,7 +12,7 @@ from exif_jax.models.distilbert import DistilBertConfig
 from exif_jax.models.dual_encoder import DualEncoderConfig, embed_images, init_params
 from exif_jax.models.resnet import ResNetConfig
 from exif_jax.models.vit import ViTConfig
-from exif_jax.training.initialization import StartError, read_image_encoder
+from exif_jax.training.initialization import PretrainedError, load_pretrained_image_encoder
 from exif_jax.weights.torch_file import TorchFileError
 
 TEXT = DistilBertConfig(vocab_size=2, width=12, depth=1, heads=1, mlp_dim=8)
@@ -102,7 +102,7 @@ def test_augreg(tmp_path):
     tensors = augreg(np.random.default_rng(0), VIT)
     np.savez(tmp_path / "vit.npz", **tensors)
     pixels = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-    found = features(VIT, read_image_encoder(tmp_path / "vit.npz", VIT), pixels)
+    found = features(VIT, load_pretrained_image_encoder(tmp_path / "vit.npz", VIT), pixels)
     expected = vit_in_float64(tensors, VIT, pixels)
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     assert relative_error(found, expected) < 1e-5
@@ -121,7 +121,7 @@ def test_positions_are_resized_to_the_patch(tmp_path, old):
     inner = np.s_[1:3, 1:3]
     for pool in ("cls", "mean"):
         config = dataclasses.replace(VIT, pool=pool)
-        found = read_image_encoder(tmp_path / "vit.npz", config)["position"]
+        found = load_pretrained_image_encoder(tmp_path / "vit.npz", config)["position"]
         if pool == "cls":
             np.testing.assert_array_equal(found[0], 9)
         grid = found[-16:].reshape(4, 4, 12)
@@ -132,7 +132,7 @@ def test_positions_are_resized_to_the_patch(tmp_path, old):
 def test_torchvision(tmp_path):
     tensors = tc.resnet50(np.random.default_rng(0), width=4, stages=(1, 2), outputs=1000)
     tc.save_legacy(tensors, tmp_path / "resnet.pth")
-    found = read_image_encoder(tmp_path / "resnet.pth", RESNET)
+    found = load_pretrained_image_encoder(tmp_path / "resnet.pth", RESNET)
     assert "fc" not in found
     kernel = tensors["layer2.0.downsample.0.weight"]
     np.testing.assert_array_equal(
@@ -153,9 +153,9 @@ def test_refusals(tmp_path):
     tc.save(tc.resnet50(np.random.default_rng(0), 4, (1, 2)), tmp_path / "r.pth")
     (tmp_path / "text.npz").write_text("hello")
 
-    def refused(name, config, message, error=StartError):
+    def refused(name, config, message, error=PretrainedError):
         with pytest.raises(error, match=message) as caught:
-            read_image_encoder(tmp_path / name, config)
+            load_pretrained_image_encoder(tmp_path / name, config)
         assert name in str(caught.value)
 
     refused("vit.npz", dataclasses.replace(VIT, features="spectrum"), "reads pixels")

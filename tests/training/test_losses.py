@@ -7,8 +7,8 @@ import pytest
 from jax.sharding import AxisType
 
 from exif_jax.training.losses import (
+    chunked_infonce,
     image_infonce,
-    in_chunks,
     infonce,
     sigmoid,
 )
@@ -257,8 +257,8 @@ def test_chunks_give_the_value_and_gradient_of_the_whole_in_float64(fsdp, chunk,
         def cut(z_img, z_txt, scale, bias):
             scales = {"scale": scale, "image_scale": scale, "bias": bias}
             how = z_img, z_txt, scales, ids, photos, mesh, chunk
-            loss, accuracy, among = in_chunks(*how)
-            pairs, pair_accuracy, none = in_chunks(*how, "sigmoid", among=False)
+            loss, accuracy, among = chunked_infonce(*how)
+            pairs, pair_accuracy, none = chunked_infonce(*how, "sigmoid", among=False)
             return loss + 2 * pairs + 3 * among + none, (accuracy, pair_accuracy)
 
         found = []
@@ -283,7 +283,7 @@ def test_in_chunks_no_device_holds_all_its_logits():
 
     whole = compiled(infonce)
     chunked = compiled(
-        lambda z_img, z_txt, scale, ids: in_chunks(
+        lambda z_img, z_txt, scale, ids: chunked_infonce(
             *(z_img, z_txt, {"scale": scale, "image_scale": scale}, ids, None, mesh, 8)
         )
     )

@@ -7,7 +7,12 @@ from ml_collections import ConfigDict
 from tiny_model import random_params, tiny_config
 
 from exif_jax.models.config import config_from_dict
-from exif_jax.training.optimizer import _decays, learning_rate, make_optimizer, slow_down
+from exif_jax.training.optimizer import (
+    layerwise_lr_decay,
+    learning_rate,
+    make_optimizer,
+    weight_decay_mask,
+)
 
 OPTIM = ConfigDict(
     {
@@ -20,7 +25,7 @@ OPTIM = ConfigDict(
         "weight_decay": 0.1,
         "clip_norm": 1.0,
         "decay": "decoupled",
-        "layer_decay": 1.0,
+        "layerwise_lr_decay": 1.0,
         "frozen": (),
     }
 )
@@ -48,7 +53,9 @@ def test_matrices_decay_and_nothing_else():
     config = tiny_config(image={"pool": "cls"})
     decays = {
         jax.tree_util.keystr(path, simple=True, separator="/")
-        for path, decays in jax.tree_util.tree_leaves_with_path(_decays(random_params(config)))
+        for path, decays in jax.tree_util.tree_leaves_with_path(
+            weight_decay_mask(random_params(config))
+        )
         if decays
     }
     blocks = [
@@ -101,7 +108,7 @@ def test_adam_with_the_decay_in_the_gradient_by_its_definition():
 
 def names_and_rates(config, decay: float) -> dict[str, np.ndarray]:
     ones = jax.tree.map(np.ones_like, random_params(config))
-    slowed = jax.tree.map(np.asarray, slow_down(decay, ones))
+    slowed = jax.tree.map(np.asarray, layerwise_lr_decay(decay, ones))
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): x
         for path, x in jax.tree_util.tree_leaves_with_path(slowed)
@@ -124,7 +131,7 @@ def test_the_optimizer_slows_its_updates_by_layer_decay():
     params = random_params(config)
 
     def first_update(decay):
-        tx = make_optimizer(ConfigDict(OPTIM.to_dict() | {"layer_decay": decay}), 100)
+        tx = make_optimizer(ConfigDict(OPTIM.to_dict() | {"layerwise_lr_decay": decay}), 100)
         state = tx.init(params)
         for _ in range(2):  # the first step of the schedule is 0
             update, state = tx.update(params, state, params)
@@ -132,7 +139,9 @@ def test_the_optimizer_slows_its_updates_by_layer_decay():
 
     full, slowed = first_update(1.0), first_update(0.5)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), slow_down(0.5, full), slowed
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
+        layerwise_lr_decay(0.5, full),
+        slowed,
     )
 
 

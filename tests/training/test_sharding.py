@@ -86,7 +86,7 @@ def test_a_batch_that_divides_passes(multiple):
 
 def spec(mesh, *shape) -> P:
     x = jax.ShapeDtypeStruct(shape, np.float32)
-    return sharding.state_sharding(mesh, {"x": x})["x"].spec
+    return sharding.state_shardings(mesh, {"x": x})["x"].spec
 
 
 @pytest.mark.parametrize("fsdp", [2, 4, 8])

@@ -28,7 +28,7 @@ OPTIM = ConfigDict(
         "weight_decay": 0.1,
         "clip_norm": 0.5,
         "decay": "decoupled",
-        "layer_decay": 1.0,
+        "layerwise_lr_decay": 1.0,
         "frozen": (),
     }
 )
@@ -36,11 +36,11 @@ STEPS = 3
 DEVICES = jax.device_count()
 IMAGE_WEIGHT = 0.5
 TX = make_optimizer(OPTIM, 100)
-RECIPE = train_state.Recipe(CONFIG, TX, image_weight=IMAGE_WEIGHT)
+RECIPE = train_state.StepConfig(CONFIG, TX, image_weight=IMAGE_WEIGHT)
 
 
 def state_of(params) -> TrainState:
-    return train_state.begin(RECIPE, copied(params))
+    return train_state.state_from_params(RECIPE, copied(params))
 
 
 # Donated: every test gives it a state of its own.
@@ -137,7 +137,7 @@ def test_a_sharded_step_equals_one_device(after_three_steps, fsdp, monkeypatch):
     monkeypatch.setattr(sharding, "MIN_SHARDED_SIZE", 256)
     mesh = sharding.make_mesh(-1, fsdp)
     state = state_of(random_params())
-    places = sharding.state_sharding(mesh, state)
+    places = sharding.state_shardings(mesh, state)
     state = jax.device_put(state, places)
     kernel = state.params["image"]["embed"]["kernel"]
     assert kernel.addressable_shards[0].data.size == kernel.size // fsdp
@@ -175,10 +175,12 @@ def test_without_a_weight_there_is_no_loss_between_patches():
 def test_the_sigmoid_loss_takes_the_place_of_infonce():
     config = tiny_config(init_bias=-3.0)
     recipe = RECIPE._replace(model=config, loss="sigmoid", image_weight=0.0)
-    state = train_state.begin(recipe, random_params(config))
+    state = train_state.state_from_params(recipe, random_params(config))
     z_img, z_txt, batch = *np.eye(6)[[[0, 1, 2, 3], [0, 2, 1, 3]]], random_batch(seed=0, rows=4)
     scales = {"scale": jnp.float32(5.0), "bias": jnp.float32(-3.0)}
-    loss, _ = train_state.objective(recipe, scales, jnp.array(z_img), jnp.array(z_txt), batch)
+    loss, _ = train_state.loss_and_metrics(
+        recipe, scales, jnp.array(z_img), jnp.array(z_txt), batch
+    )
     # Zhai et al. 2023: log-sigmoid over all pairs of different photos and texts, a row's sum.
     signs = 2 * np.eye(4) - 1
     expected = np.log1p(np.exp(-signs * (5 * z_img @ z_txt.T - 3))).sum() / 4
@@ -203,7 +205,7 @@ def test_a_small_batch_can_be_learned_by_heart():
 
 
 def test_a_fresh_state_begins_at_step_zero():
-    shapes = jax.eval_shape(functools.partial(train_state.init, RECIPE), jax.random.key(0))
+    shapes = jax.eval_shape(functools.partial(train_state.init_state, RECIPE), jax.random.key(0))
     assert shapes.step.dtype == np.int32 and shapes.step.shape == ()
     assert {x.dtype for x in jax.tree.leaves(shapes.params)} == {np.dtype("float32")}
     expected = jax.eval_shape(TX.init, random_params())
@@ -247,8 +249,8 @@ def test_a_cached_gradient_is_that_of_the_whole_batch(micro_batch, loss, chunk):
     def run(function, recipe):
         return compiled(lambda p, b: function(recipe, p, b)[:3])(params, rows)
 
-    expected = run(train_state.whole_gradient, recipe)
-    found = run(train_state.cached_gradient, recipe._replace(micro_batch=micro_batch))
+    expected = run(train_state.full_batch_gradient, recipe)
+    found = run(train_state.grad_cache_gradient, recipe._replace(micro_batch=micro_batch))
     assert set(found[1]) == set(expected[1])
     assert_close(found[:2], expected[:2])
     norm = max(float(np.abs(g).max()) for g in jax.tree.leaves(expected[2]))
@@ -278,7 +280,7 @@ def test_pieces_hold_each_devices_own_rows_and_are_joined_again():
 def test_the_average_follows_its_definition():
     recipe = RECIPE._replace(ema=0.9)
     averaging = compiled(functools.partial(train_state.train_step, recipe))
-    state = train_state.begin(recipe, copied(random_params()))
+    state = train_state.state_from_params(recipe, copied(random_params()))
     expected = jax.tree.map(np.float64, random_params())
     for k, batch in enumerate(batches()):
         state, _ = averaging(state, batch)
@@ -288,10 +290,10 @@ def test_the_average_follows_its_definition():
             *(expected, state.params),
         )
     assert_close(state.ema, expected)
-    assert float(train_state.average(0.9, jnp.int32(10**6), {"x": 1.0}, {"x": 0.0})["x"]) == (
+    assert float(train_state.update_ema(0.9, jnp.int32(10**6), {"x": 1.0}, {"x": 0.0})["x"]) == (
         pytest.approx(0.9)
     )
-    assert train_state.begin(RECIPE, random_params()).ema == {}
+    assert train_state.state_from_params(RECIPE, random_params()).ema == {}
 
 
 def test_what_is_frozen_does_not_move_and_the_rest_does():
@@ -300,7 +302,7 @@ def test_what_is_frozen_does_not_move_and_the_rest_does():
     recipe = RECIPE._replace(tx=make_optimizer(optim, 100), frozen=frozen)
     before = random_params()
     state, _ = compiled(functools.partial(train_state.train_step, recipe))(
-        train_state.begin(recipe, copied(before)), batches()[0]
+        train_state.state_from_params(recipe, copied(before)), batches()[0]
     )
     state, _ = compiled(functools.partial(train_state.train_step, recipe))(state, batches()[1])
     for (path, x), y in zip(

@@ -12,7 +12,7 @@ from tiny_model import VOCAB, random_params
 from tiny_model import tiny_config as tiny_model
 
 from exif_jax import train
-from exif_jax.data.dataset import PatchData
+from exif_jax.data.dataset import PatchDataset
 from exif_jax.data.records_folder import load_tokenizer
 from exif_jax.data.tokenizer import Tokenizer
 from exif_jax.evaluation import runner
@@ -30,7 +30,7 @@ def world(records):  # noqa: F811
     config = tiny_config(records)
     tokenizer = load_tokenizer(str(records))
     model = tiny_model(text={"vocab_size": tokenizer.vocab_size, "max_length": 64})
-    data = PatchData(config.data, "validation", tokenizer, model.image.image_size, 64)
+    data = PatchDataset(config.data, "validation", tokenizer, model.image.image_size, 64)
     return config, data, model, random_params(model)
 
 
@@ -58,8 +58,8 @@ def test_every_photo_counts_once_whatever_the_batch(world, at_once, monkeypatch)
 def test_a_photo_that_cannot_be_read_is_left_out(world, monkeypatch):
     config, data, model, params = world
     config = config.copy_and_resolve_references()
-    config.data.corrupt_share = 1.0
-    damaged = PatchData(config.data, "validation", data.tokenizer, data._size, 64)
+    config.data.max_corrupt_fraction = 1.0
+    damaged = PatchDataset(config.data, "validation", data.tokenizer, data._size, 64)
     for number in np.flatnonzero(damaged._reader.photo_ids == damaged._reader.photo_ids[0]):
         damaged.corrupt[int(number)] = "made so"
     (gone,) = [
@@ -103,10 +103,10 @@ def stand_in() -> release_file.Model:
 def test_splices_are_scored_as_the_command_scores_them(splices, capsys):
     samples, model = validation.read_splices(str(splices)), stand_in()
     found = validation.splice_metrics(samples, model)
-    detector = runner.of_model(model, Settings(), "model")
+    detector = runner.model_detector(model, Settings(), "model")
     rows = runner.evaluate(samples, "set", [detector], print)
     expected = runner.summarize(rows, "set", "model")
-    assert expected["spliced"] == expected["untouched"] == 3
+    assert expected["spliced"] == expected["pristine"] == 3
     assert found.pop("detection_auc") == expected["detection"]["auc"]
     assert found == pytest.approx({name: expected["mean"][name] for name in METRICS})
     assert validation.read_splices("") == [] and validation.splice_metrics([], model) == {}

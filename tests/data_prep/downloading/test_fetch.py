@@ -10,10 +10,10 @@ import pytest
 from photo_server import make_jpeg
 
 from data_prep.downloading import fetch
-from data_prep.downloading.fetch import Again, Ended, Host, Settings
+from data_prep.downloading.fetch import Again, Ended, FetchSettings, Host
 
 JPEG = make_jpeg(0)
-QUICK = Settings(interval=0, private=True, max_bytes=len(JPEG))
+QUICK = FetchSettings(interval=0, private=True, max_bytes=len(JPEG))
 PAGE = "http://photos.example/a/1.jpg"
 
 
@@ -172,7 +172,7 @@ def test_a_name_that_leads_inside_is_found_out(name):
 
 
 def test_requests_to_a_host_wait_for_their_turn_and_its_rest(clock):
-    host = Host(Settings(interval=2))
+    host = Host(FetchSettings(interval=2))
     for at, rest in ((100, 0), (102, 0), (104, 10), (114, 1), (116, 0)):
         asyncio.run(host.turn())
         assert clock.now == at

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 
 from data_prep.simulation.cameras import CAMERAS, Make, quantisation_tables
-from data_prep.simulation.exposure import choose_settings, widest_aperture
+from data_prep.simulation.exposure import choose_shot_settings, widest_aperture
 
 
 def test_cameras_are_at_least_24_of_8_makes_and_differ():
@@ -26,7 +26,7 @@ def test_settings_stay_within_what_the_camera_can_do():
     rng = np.random.default_rng(0)
     for camera in CAMERAS:
         for _ in range(60):
-            s = choose_settings(camera, rng)
+            s = choose_shot_settings(camera, rng)
             assert camera.iso[0] <= s.iso <= camera.iso[1]
             assert camera.lens.focal[0] <= s.focal_length <= camera.lens.focal[1]
             assert s.f_number >= widest_aperture(camera, s.focal_length)

@@ -5,20 +5,20 @@ import dataclasses
 import numpy as np
 
 from data_prep.simulation.cameras import CAMERAS, quantisation_tables
-from data_prep.simulation.exposure import choose_settings
-from data_prep.simulation.random_cameras import camera_of
+from data_prep.simulation.exposure import choose_shot_settings
+from data_prep.simulation.random_cameras import random_camera
 from data_prep.simulation.scenes import scene
 from data_prep.simulation.shooting import encode_jpeg, shoot
 
-DRAWN = [camera_of(number) for number in range(len(CAMERAS), len(CAMERAS) + 300)]
+DRAWN = [random_camera(number) for number in range(len(CAMERAS), len(CAMERAS) + 300)]
 
 
 def test_the_first_are_those_described_by_hand():
-    assert tuple(camera_of(i) for i in range(len(CAMERAS))) == CAMERAS
+    assert tuple(random_camera(i) for i in range(len(CAMERAS))) == CAMERAS
 
 
 def test_a_number_is_always_the_same_camera_and_three_are_of_a_make():
-    assert [camera_of(number) for number in range(len(CAMERAS), len(CAMERAS) + 300)] == DRAWN
+    assert [random_camera(number) for number in range(len(CAMERAS), len(CAMERAS) + 300)] == DRAWN
     for first in range(0, 300, 3):
         assert len({camera.make for camera in DRAWN[first : first + 3]}) == 1
     assert len({camera.make.name for camera in DRAWN}) > 95
@@ -50,7 +50,7 @@ def test_each_takes_a_photo_within_its_means():
     view = scene(np.random.default_rng(0), 64)
     for number, camera in enumerate(DRAWN[::10]):
         rng = np.random.default_rng(number)
-        settings = choose_settings(camera, rng)
+        settings = choose_shot_settings(camera, rng)
         pixels, exif = shoot(camera, view, settings, rng)
         assert pixels.std() > 1
         assert camera.iso[0] <= settings.iso <= camera.iso[1]

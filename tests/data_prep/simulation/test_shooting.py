@@ -9,7 +9,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from data_prep.simulation.cameras import CAMERAS, quantisation_tables
-from data_prep.simulation.exposure import LIGHTS, choose_settings, widest_aperture
+from data_prep.simulation.exposure import LIGHTS, choose_shot_settings, widest_aperture
 from data_prep.simulation.scenes import scene
 from data_prep.simulation.shooting import encode_jpeg, shoot
 
@@ -18,7 +18,7 @@ BY_MODEL = {camera.model: camera for camera in CAMERAS}
 
 def _base_settings(camera, **changes):
     """Daylight, widest, at the lowest ISO: nothing unusual, so that one change can be seen."""
-    settings = choose_settings(camera, np.random.default_rng(0))
+    settings = choose_shot_settings(camera, np.random.default_rng(0))
     usual = {
         "iso": camera.iso[0],
         "exposure_time": Fraction(1, 1000),
@@ -86,7 +86,7 @@ def test_opening_the_aperture_darkens_corners_and_softens():
 @pytest.mark.parametrize("camera", CAMERAS, ids=lambda c: c.model)
 def test_file_has_the_makers_tables_and_true_exif(camera):
     rng = np.random.default_rng(11)
-    settings = choose_settings(camera, rng)
+    settings = choose_shot_settings(camera, rng)
     pixels, exif = shoot(camera, scene(rng, 64), settings, rng)
     assert pixels.shape == (64, 64, 3)
     assert pixels.dtype == np.uint8
