@@ -35,6 +35,7 @@ from data_prep.downloading.fetch import (
 )
 from exif_jax.cli import command
 from exif_jax.io.atomic import write_bytes
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.reading.exif_readers import from_yfcc
 
 MANIFEST = "manifest.jsonl"
@@ -42,7 +43,7 @@ MANIFEST = "manifest.jsonl"
 FINAL = frozenset(("done", "gone", "no photo", "placeholder", "too large", "refused", "licence"))
 
 
-class DownloadError(Exception):
+class DownloadError(ExifJaxError):
     """The run cannot go on; the message says why and what to do."""
 
 

@@ -16,6 +16,7 @@ from data_prep.merge import list_shards, write_json
 from data_prep.sources import Chunk, count_files
 from data_prep.stages import Settings
 from exif_jax.data.records import RECORD_VERSION, SPLITS, RecordError, RecordReader
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.io.files import exists, is_url, join, make_folder, read_file, remove
 
 # The information goes first: without it the folder does not pass for complete.
@@ -25,7 +26,7 @@ _FILES = (
 )
 
 
-class UsageError(Exception):
+class UsageError(ExifJaxError):
     """The command asks for what cannot be done; the message says what to change."""
 
 

@@ -34,6 +34,7 @@ from data_prep.simulation.shooting import encode_jpeg, shoot
 from exif_jax.cli import command
 from exif_jax.data.records import RecordError, RecordReader, decode_image, decode_record
 from exif_jax.io.atomic import write_bytes
+from exif_jax.io.errors import ExifJaxError
 
 SHARE = (0.08, 0.30)  # of a splice that is tampered
 _PHOTO, _SPLICE = 0, 1  # streams of random numbers, so that splices show scenes of their own
@@ -63,7 +64,7 @@ class Job:
     scenes: str = ""
 
 
-class OutputError(Exception):
+class OutputError(ExifJaxError):
     """The output cannot be written; the message names it, the cause and the cure."""
 
 

@@ -22,6 +22,7 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any, NamedTuple
 
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.io.files import FilesError, file_system, is_url
 from exif_jax.reading.exif import checked, from_exiftool
 from exif_jax.reading.exif_readers import from_exifread, from_flickr, from_released
@@ -31,7 +32,7 @@ MAX_JSON_BYTES = 4 * 2**20
 MANIFEST = "manifest.jsonl"
 
 
-class SourceError(Exception):
+class SourceError(ExifJaxError):
     """A source that cannot be read at all; the message names it, the cause and the cure."""
 
 

@@ -17,13 +17,14 @@ from exif_jax.cli import command
 from exif_jax.data.records import RecordError, RecordReader, decode_record
 from exif_jax.data.tokenizer import PAD_ID, UNK_ID, Tokenizer
 from exif_jax.io.atomic import write_bytes
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.io.files import is_url
 from exif_jax.reading.exif import to_text
 
 PRINTABLE = "".join(map(chr, range(33, 127)))
 
 
-class TrainingError(Exception):
+class TrainingError(ExifJaxError):
     """The texts do not give a tokenizer; the message says why."""
 
 

@@ -22,10 +22,11 @@ from data_prep.sources import Chunk, count_files, read_chunk
 from data_prep.stages import PhotoResult, Settings, process_photo
 from exif_jax.data.records import RECORD_VERSION, write_shard
 from exif_jax.io.atomic import write_bytes
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.io.files import exists, join, read_file
 
 
-class WorkError(Exception):
+class WorkError(ExifJaxError):
     """The work cannot go on; the message says why and what to do."""
 
 

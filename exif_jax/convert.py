@@ -18,6 +18,7 @@ import numpy as np
 from exif_jax.cli import command
 from exif_jax.data.tokenizer import TokenizerError
 from exif_jax.data.wordpiece import WordPiece
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.models.distilbert import DistilBertConfig
 from exif_jax.models.dual_encoder import DualEncoderConfig
 from exif_jax.models.resnet import ResNetConfig
@@ -33,7 +34,7 @@ LEFTOVERS = (
 DEFAULT_LOG_SCALE = math.log(100.0)
 
 
-class ConvertError(Exception):
+class ConvertError(ExifJaxError):
     """A file that holds none of the known models; the message names what is wrong."""
 
 

@@ -29,6 +29,7 @@ from exif_jax.forensics import affinity, clustering, localization
 from exif_jax.forensics.calibration import survival_function
 from exif_jax.forensics.localization import Settings
 from exif_jax.io.atomic import write_bytes
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.io.text import printable
 from exif_jax.models.dual_encoder import embed_images
 from exif_jax.reading.pixels import gradient_energy
@@ -42,7 +43,7 @@ _AT_ONCE = 32  # patches; as many as a CPU's cache likes
 _TABLE = np.linspace(-16.0, 16.0, 4097)  # of logit(score) less what content explains
 
 
-class ExportError(Exception):
+class ExportError(ExifJaxError):
     """It cannot be exported; the message says why and what to do."""
 
 

@@ -13,6 +13,8 @@ import urllib.parse
 
 import aiohttp
 
+from exif_jax.io.errors import ExifJaxError
+
 _REDIRECTS = 3
 _GONE = (401, 402, 403, 404, 410, 451)
 MAGIC = (
@@ -55,7 +57,7 @@ class FetchSettings:
     private: bool = False
 
 
-class Again(Exception):
+class Again(ExifJaxError):
     """This try failed and another may not; `wait` seconds where the host named them."""
 
     def __init__(self, why: str, wait: float | None = None):
@@ -63,7 +65,7 @@ class Again(Exception):
         super().__init__(why)
 
 
-class Ended(Exception):
+class Ended(ExifJaxError):
     """No other try will change this outcome."""
 
     def __init__(self, status: str, why: str):

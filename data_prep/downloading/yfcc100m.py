@@ -20,12 +20,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
+from exif_jax.io.errors import ExifJaxError
+
 # Lines that the files may be apart where one of them lacks some.
 WINDOW = 10_000
 _MAX_LINE = 1 << 20
 
 
-class MetadataError(Exception):
+class MetadataError(ExifJaxError):
     """A metadata file that cannot be read; the message names it, the line and the cause."""
 
 

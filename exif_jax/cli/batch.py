@@ -21,6 +21,7 @@ from typing import Any
 from tqdm import tqdm
 
 from exif_jax.io.atomic import write_bytes
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.io.text import printable
 from exif_jax.reading.photo import EXTENSIONS, Photo, PhotoError, read_photo
 from exif_jax.reports import outputs
@@ -30,7 +31,7 @@ JOURNAL = "results.jsonl"
 Facts = dict[str, Any]
 
 
-class PhotoFailed(Exception):
+class PhotoFailed(ExifJaxError):
     """A photo that cannot be analysed; the message says why and what to do."""
 
 

@@ -8,10 +8,11 @@ from ml_collections import ConfigDict
 
 from exif_jax.data.records import RecordReader
 from exif_jax.data.tokenizer import Tokenizer
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.io.files import FilesError, exists, join, read_file
 
 
-class DataError(Exception):
+class DataError(ExifJaxError):
     """The records cannot feed this training; the message says what is missing and how to get it."""
 
 

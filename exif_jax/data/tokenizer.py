@@ -9,13 +9,14 @@ import os
 import numpy as np
 import sentencepiece
 
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.io.files import read_file
 
 PAD_ID = 0
 UNK_ID = 1
 
 
-class TokenizerError(Exception):
+class TokenizerError(ExifJaxError):
     """Bytes or a file that are no tokenizer of this project."""
 
 

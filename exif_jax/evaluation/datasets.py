@@ -12,10 +12,11 @@ from typing import Literal
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.reading.photo import EXTENSIONS
 
 
-class DatasetError(Exception):
+class DatasetError(ExifJaxError):
     """A dataset or one of its files cannot be used; the message names it and says why."""
 
 

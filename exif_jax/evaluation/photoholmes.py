@@ -21,11 +21,12 @@ import numpy as np
 from exif_jax.api import resolve_model
 from exif_jax.evaluation.runner import Detector, Prediction
 from exif_jax.forensics.localization import LocalizeError, Settings, localize
+from exif_jax.io.errors import ExifJaxError
 
 _INSTALL = "pip install git+https://github.com/photoholmes/photoholmes"
 
 
-class PhotoHolmesError(Exception):
+class PhotoHolmesError(ExifJaxError):
     """PhotoHolmes or a method of it cannot be used; the message says why."""
 
 

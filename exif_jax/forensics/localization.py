@@ -16,6 +16,7 @@ import numpy as np
 from exif_jax.forensics import affinity, clustering
 from exif_jax.forensics.affinity import Encoder, Grid, Share
 from exif_jax.forensics.calibration import score_band, score_p_value
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.reading.pixels import BLOCK, gradient_energy
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _OVERLAP = 2
 _FLAT_STD = 0.5
 
 
-class LocalizeError(ValueError):
+class LocalizeError(ExifJaxError, ValueError):
     """A photo cannot be localised; the message says why and what to do."""
 
 

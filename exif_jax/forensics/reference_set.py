@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from exif_jax.io.errors import ExifJaxError
+
 # Tags whose numbers count by size: the row they are rounded to holds the first number, and its
 # steps are powers of two to the second.
 _ROWS = {
@@ -41,7 +43,7 @@ _ROWS = {
 _DOUBT = 0.1
 
 
-class ReferenceSetError(ValueError):
+class ReferenceSetError(ExifJaxError, ValueError):
     """The description of a bank is not one that this version can read."""
 
 

@@ -18,6 +18,7 @@ from exif_jax.forensics import reference_set as banks
 from exif_jax.forensics.calibration import agreement_band, agreement_p_value
 from exif_jax.forensics.embed import embed_exif
 from exif_jax.forensics.localization import localize
+from exif_jax.io.errors import ExifJaxError
 
 if TYPE_CHECKING:
     from exif_jax.weights.release_file import Model
@@ -28,7 +29,7 @@ NO_EXIF = "the file says nothing of the camera, so there is nothing to verify"
 FLAT = "the photo is flat: it shows no texture, so its pixels say nothing of the camera"
 
 
-class VerifyError(ValueError):
+class VerifyError(ExifJaxError, ValueError):
     """Pixels and EXIF cannot be compared; the message says why and what to do."""
 
 

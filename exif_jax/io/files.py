@@ -9,8 +9,10 @@ import os
 import shutil
 from typing import Any
 
+from exif_jax.io.errors import ExifJaxError
 
-class FilesError(Exception):
+
+class FilesError(ExifJaxError):
     """A URL that no installed file system knows; the message says what to install."""
 
 

@@ -12,6 +12,7 @@ import google_crc32c
 import numpy as np
 
 from exif_jax.io.atomic import replacing
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.io.files import read_range, size_of
 
 _LENGTH = struct.Struct("<Q")
@@ -19,7 +20,7 @@ _CRC = struct.Struct("<I")
 _HEADER_BYTES = _LENGTH.size + _CRC.size
 
 
-class RecordError(Exception):
+class RecordError(ExifJaxError):
     """A record, shard or index that is missing, damaged or of another version."""
 
 

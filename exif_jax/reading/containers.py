@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from PIL.TiffImagePlugin import IFDRational
 
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.reading import exif as exif_tags
 
 CURE_COPY = "Get an intact copy of the file"
@@ -25,7 +26,7 @@ _MAX_ENTRIES = 1000  # of one TIFF directory
 _MAX_BOXES = 1000  # of a HEIF file, at the top; cameras write about five
 
 
-class Refusal(Exception):
+class Refusal(ExifJaxError):
     """Cause and cure of a PhotoError, raised where the file's name is not known."""
 
 

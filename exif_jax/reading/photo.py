@@ -34,6 +34,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFile
 
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.reading.containers import (
     CURE_COPY,
     Refusal,
@@ -55,7 +56,7 @@ _NO_MEMORY = ("too large for the memory", "Lower max_pixels or crop it")
 _CURE_FORMAT = "Use a JPEG, PNG, TIFF or WebP file"
 
 
-class PhotoError(Exception):
+class PhotoError(ExifJaxError):
     """A photo that is not read; ``str()`` names the file, the cause and the cure."""
 
     def __init__(self, name: str, cause: str, cure: str):

@@ -13,8 +13,10 @@ import jax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
+from exif_jax.io.errors import ExifJaxError
 
-class CheckpointError(Exception):
+
+class CheckpointError(ExifJaxError):
     """A checkpoint could not be written or read; the message says where, why and what to do."""
 
 

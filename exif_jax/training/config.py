@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from exif_jax.data.dataset import patches_per_photo
 from exif_jax.io.atomic import write_bytes
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.models import dual_encoder
 from exif_jax.models.config import config_from_dict
 from exif_jax.models.resnet import ResNetConfig
@@ -22,7 +23,7 @@ from exif_jax.weights import release_file
 LOSSES = ("infonce", "sigmoid")
 
 
-class TrainError(Exception):
+class TrainError(ExifJaxError):
     """The run cannot start or go on; the message says why and what to do."""
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.training.sharding import replicated
 
 JOIN_SECONDS = 300
@@ -26,7 +27,7 @@ FILE_SECONDS = 30
 HEARTBEAT_SECONDS = 60  # a process that is silent for so long has died: the others end, saying so
 
 
-class DistributedError(Exception):
+class DistributedError(ExifJaxError):
     """The processes did not find each other; the message says what to check."""
 
 
@@ -102,7 +103,7 @@ def gather_to_host(mesh: Mesh, tree: Any) -> Any:
     return jax.device_get(jax.jit(lambda x: x, out_shardings=replicated(mesh))(tree))
 
 
-class Preempted(Exception):
+class Preempted(ExifJaxError):
     """The machine is taken away; everything is saved up to the step in the message."""
 
 

@@ -8,6 +8,7 @@ import pathlib
 
 import numpy as np
 
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.models.distilbert import DistilBertConfig
 from exif_jax.models.dual_encoder import DualEncoderConfig, Params, param_shapes
 from exif_jax.models.resnet import ResNetConfig
@@ -16,7 +17,7 @@ from exif_jax.weights import release_file, torch_names
 from exif_jax.weights.torch_file import read_torch
 
 
-class PretrainedError(Exception):
+class PretrainedError(ExifJaxError):
     """A file that is no start for the image encoder; the message names it and the cause."""
 
 

@@ -11,9 +11,10 @@ import numpy as np
 from PIL import Image
 
 from exif_jax.io.atomic import write_bytes
+from exif_jax.io.errors import ExifJaxError
 
 
-class MetricsError(Exception):
+class MetricsError(ExifJaxError):
     """What was asked for is not installed; the message says what to install."""
 
 

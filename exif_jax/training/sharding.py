@@ -25,11 +25,13 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from exif_jax.io.errors import ExifJaxError
+
 # Below this many elements a parameter costs more to gather than it saves in memory.
 MIN_SHARDED_SIZE = 2**16
 
 
-class MeshError(ValueError):
+class MeshError(ExifJaxError):
     """The mesh or the batch does not fit the devices that are there."""
 
 

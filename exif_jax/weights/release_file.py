@@ -23,6 +23,7 @@ import safetensors.numpy
 from exif_jax.data.tokenizer import Tokenizer
 from exif_jax.data.wordpiece import WordPiece
 from exif_jax.io.atomic import write_bytes
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.models.config import config_from_dict, config_to_dict
 from exif_jax.models.dual_encoder import BATCH_STATS, DualEncoderConfig, Params, param_shapes
 
@@ -33,7 +34,7 @@ DTYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.f
 _STORED = {"F16": np.float16, "BF16": ml_dtypes.bfloat16, "F32": np.float32}
 
 
-class ReleaseError(Exception):
+class ReleaseError(ExifJaxError):
     """The file is no release file, or one that this version cannot read."""
 
 

@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from exif_jax.io.errors import ExifJaxError
+
 MAX_PICKLE_BYTES = 64 * 2**20
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
@@ -39,7 +41,7 @@ _STORAGES = {
 }
 
 
-class TorchFileError(Exception):
+class TorchFileError(ExifJaxError):
     """The file is no PyTorch checkpoint, or one that this reader refuses."""
 
 
