@@ -1,4 +1,4 @@
-"""Every exception of the project is an ExifJaxError, so that a command can catch them by one name."""
+"""Every exception of the project is an ExifJaxError: a command catches them by one name."""
 
 import ast
 import builtins
