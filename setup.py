@@ -76,14 +76,14 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "exif-average=exif_jax.average:main",
-            "exif-localize=exif_jax.localize:main",
-            "exif-calibrate=exif_jax.calibrate:main",
-            "exif-convert=exif_jax.convert:main",
-            "exif-evaluate=exif_jax.evaluate:main",
-            "exif-export=exif_jax.export:main",
+            "exif-average=exif_jax.average:run",
+            "exif-localize=exif_jax.localize:run",
+            "exif-calibrate=exif_jax.calibrate:run",
+            "exif-convert=exif_jax.convert:run",
+            "exif-evaluate=exif_jax.evaluate:run",
+            "exif-export=exif_jax.export:run",
             "exif-train=exif_jax.train:run",
-            "exif-verify=exif_jax.verify:main",
+            "exif-verify=exif_jax.verify:run",
         ]
     },
 )

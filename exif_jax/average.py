@@ -77,5 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def run() -> None:
+    """The console script."""
+    command.run(main)
+
+
 if __name__ == "__main__":
-    command.leave(main())
+    run()

@@ -14,15 +14,9 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
-
-import apache_beam as beam
-from apache_beam.io import fileio
-from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from exif_jax.api import resolve_model
 from exif_jax.cli import batch, command, photo_command
@@ -31,6 +25,12 @@ from exif_jax.io.text import printable
 from exif_jax.localize import localize_to
 from exif_jax.reading.photo import EXTENSIONS, PhotoError, read_photo
 from exif_jax.reports import outputs
+
+with command.imports(__name__, "beam"):
+    import apache_beam as beam
+    from apache_beam.io import fileio
+    from apache_beam.io.filesystems import FileSystems
+    from apache_beam.options.pipeline_options import PipelineOptions
 
 MAX_BYTES = 512 * 2**20
 
@@ -159,4 +159,4 @@ def is_photo(path: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main, quick=False)

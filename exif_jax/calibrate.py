@@ -15,11 +15,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
 from exif_jax.cli import command
-from exif_jax.data import records
 from exif_jax.forensics import reference_set as banks
 from exif_jax.forensics import verification
 from exif_jax.forensics.calibration import fit_score_calibration, null_distribution
@@ -27,6 +25,11 @@ from exif_jax.forensics.embed import embed_exif
 from exif_jax.forensics.localization import Settings, localize
 from exif_jax.reading.exif import select_tags
 from exif_jax.weights.release_file import Model, ReleaseError, load_model, save_model
+
+with command.imports(__name__, "data,eval"):
+    from sklearn.metrics import roc_auc_score
+
+    from exif_jax.data import records
 
 _STRIDE = 32  # pixels between patches, about that of the default grid on a photo of a megapixel
 _MOST_REGIONS = 3
@@ -224,5 +227,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def run() -> None:
+    """The console script."""
+    command.run(main)
+
+
 if __name__ == "__main__":
-    command.leave(main())
+    run()

@@ -170,5 +170,10 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def run() -> None:
+    """The console script."""
+    command.run(main)
+
+
 if __name__ == "__main__":
-    command.leave(main())
+    run()

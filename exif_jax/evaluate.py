@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from exif_jax.cli import command
 from exif_jax.evaluation import photoholmes, runner, tables
-from exif_jax.evaluation.baselines import BASELINES
 from exif_jax.evaluation.datasets import DatasetError, Sample, read_folder, read_mask
 from exif_jax.evaluation.public_datasets import DATASETS, read_public
 from exif_jax.evaluation.runner import Detector, Row
@@ -27,6 +26,9 @@ from exif_jax.io.text import json_bytes, printable
 from exif_jax.reading.photo import read_photo
 from exif_jax.reports import outputs
 from exif_jax.reports.render import png_bytes
+
+with command.imports(__name__, "eval"):
+    from exif_jax.evaluation.baselines import BASELINES
 
 RESULTS = "evaluation.json"
 ROWS = "rows.jsonl"
@@ -246,5 +248,10 @@ def _wrapped(names: Iterable[str]) -> str:
     return textwrap.indent(textwrap.fill(", ".join(names), 82, break_on_hyphens=False), "  ")
 
 
+def run() -> None:
+    """The console script."""
+    command.run(main)
+
+
 if __name__ == "__main__":
-    command.leave(main())
+    run()

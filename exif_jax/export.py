@@ -229,5 +229,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def run() -> None:
+    """The console script."""
+    command.run(main)
+
+
 if __name__ == "__main__":
-    command.leave(main())
+    run()

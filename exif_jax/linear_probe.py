@@ -201,4 +201,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    command.leave(main())
+    command.run(main)

@@ -136,5 +136,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def run() -> None:
+    """The console script."""
+    command.run(main, results_are_printed=False)
+
+
 if __name__ == "__main__":
-    command.leave(main())
+    run()

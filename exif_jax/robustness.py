@@ -17,7 +17,6 @@ from PIL import Image, ImageFilter
 from tqdm import tqdm
 
 from exif_jax.cli import command
-from exif_jax.evaluate import NAMES, ROWS, read_dataset
 from exif_jax.evaluation import runner, tables
 from exif_jax.evaluation.datasets import DatasetError
 from exif_jax.evaluation.runner import Change, Row
@@ -26,6 +25,9 @@ from exif_jax.io.atomic import write_bytes
 from exif_jax.io.text import json_bytes, printable
 from exif_jax.reading.pixels import Jpeg, compress
 from exif_jax.reports import outputs
+
+with command.imports(__name__, "eval"):
+    from exif_jax.evaluate import NAMES, ROWS, read_dataset
 
 
 class Distortion(NamedTuple):
@@ -249,4 +251,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    command.leave(main())
+    command.run(main)

@@ -13,13 +13,15 @@ import numpy as np
 from tqdm import tqdm
 
 from exif_jax.cli import command
-from exif_jax.data import records
 from exif_jax.evaluation.retrieval import retrieval_metrics, tag_metrics, tag_questions
 from exif_jax.forensics.embed import embed_exif, embed_tiles
 from exif_jax.io.atomic import write_bytes
 from exif_jax.io.text import json_bytes, printable
 from exif_jax.reading.exif import select_tags
 from exif_jax.weights.release_file import PRETRAINED, Model, ReleaseError, load_model
+
+with command.imports(__name__, "data"):
+    from exif_jax.data import records
 
 PER_TAG = ("tag_accuracy", "tag_chance", "tag_retrieval", "tag_prevalence")
 
@@ -87,4 +89,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    command.leave(main())
+    command.run(main)

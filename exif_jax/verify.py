@@ -82,5 +82,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return photo_command.run(args, work, settings, "verify.json")
 
 
+def run() -> None:
+    """The console script."""
+    command.run(main, results_are_printed=False)
+
+
 if __name__ == "__main__":
-    command.leave(main())
+    run()
