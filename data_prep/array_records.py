@@ -12,15 +12,16 @@ from pathlib import Path
 from array_record.python.array_record_module import ArrayRecordWriter
 from tqdm import tqdm
 
-from data_prep.tfds_files import write_tfds_files
+from data_prep.records.tfds_files import write_tfds_files
 from exif_jax.cli import command
 from exif_jax.data.records import SPLITS, RecordError, RecordReader, read_index
-from exif_jax.io.files import read_range
+from exif_jax.io.atomic import write_bytes
+from exif_jax.io.files import read_file
 from exif_jax.io.tfrecord import read_payload
 
 
 def convert(records: str, output: str) -> dict[str, list[int]]:
-    """Writes an ArrayRecord shard for each TFRecord shard, and the files tensorflow-datasets reads.
+    """Writes an ArrayRecord shard for each TFRecord shard, and what tensorflow-datasets reads.
 
     Args:
       records: A folder of records.
@@ -30,8 +31,8 @@ def convert(records: str, output: str) -> dict[str, list[int]]:
       Split -> records of each shard.
 
     Raises:
-      RecordError: A shard is missing or damaged.
-      OSError: A shard cannot be written.
+      RecordError: If a shard is missing or damaged.
+      OSError: If a shard cannot be written.
     """
     os.makedirs(output, exist_ok=True)
     lengths: dict[str, list[int]] = {}
@@ -47,18 +48,17 @@ def convert(records: str, output: str) -> dict[str, list[int]]:
         for path in tqdm(paths, unit="shard", desc=split):
             spans = read_index(path)[:, :2].tolist()
             name = f"{Path(path).stem}.array_record"
-            _write(Path(output) / name, path, spans)
+            _write_shard(Path(output) / name, path, spans)
             lengths[split].append(len(spans))
             num_bytes[split] += sum(length for _, length in spans)
     for name in ("tag_counts.json", "tokenizer.model", "statistics.json", "statistics.html"):
         if os.path.exists(os.path.join(records, name)):
-            size = os.path.getsize(os.path.join(records, name))
-            Path(output, name).write_bytes(read_range(os.path.join(records, name), 0, size))
+            write_bytes(Path(output, name), read_file(os.path.join(records, name)))
     write_tfds_files(output, lengths, num_bytes, "array_record")
     return lengths
 
 
-def _write(target: Path, path: str, spans: list[list[int]]) -> None:
+def _write_shard(target: Path, path: str, spans: list[list[int]]) -> None:
     aside = target.with_name(f".{target.name}.tmp")
     # One record a group: whoever reads at random decodes no neighbours.
     writer = ArrayRecordWriter(str(aside), "group_size:1")
@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
         "exit codes: 0 done, 1 the records or the output cannot be used, 2 wrong usage. "
         + command.QUIET,
     )
-    parser.add_argument("--records", required=True, help="folder of TFRecord shards")
+    parser.add_argument("--records", required=True, help="folder of data_prep.photos")
     parser.add_argument("--output", required=True, help="another folder; made if missing")
     args = parser.parse_args(argv)
     if os.path.abspath(args.records) == os.path.abspath(args.output):

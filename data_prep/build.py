@@ -1,10 +1,10 @@
-"""Photos -> records with Apache Beam: `python -m data_prep.build --source S --output O`.
+"""Photos -> records with Apache Beam: `python -m data_prep.build --input S --output O`.
 
 The stages are those of `data_prep.photos` and so are the bytes, on any runner and any number of
-workers; `beam_stages.py` has the pipeline. A run that was stopped goes on: chunks of photos that
-are in `OUTPUT/.work` are not made again.
+workers; `records/beam_pipeline.py` has the pipeline. A run that was stopped goes on: chunks of
+photos that are in `OUTPUT/.work` are not made again.
 
-Source and output must be seen by all workers: a folder on this machine for the DirectRunner, a
+Input and output must be seen by all workers: a folder on this machine for the DirectRunner, a
 shared one or a bucket for clusters.
 """
 
@@ -22,21 +22,22 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from tqdm import tqdm
 
-from data_prep.beam_stages import build
-from data_prep.merge import Counts, finish, list_shards
-from data_prep.output_folder import describe_run, locked, open_output, work_folder
-from data_prep.photos import (
-    SOURCE_HELP,
-    add_settings,
-    check_settings,
-    guarded,
-    settings_of,
-    tell,
+from data_prep.options import (
+    INPUT_HELP,
+    add_prep_options,
+    check_prep_options,
+    print_summary,
+    run_and_explain,
+    settings_from_args,
 )
-from data_prep.sources import list_chunks
-from data_prep.stages import Settings
+from data_prep.processing.settings import PrepSettings
+from data_prep.records.beam_pipeline import add_stages
+from data_prep.records.counts import Counts, count_photos
+from data_prep.records.metadata import write_metadata
+from data_prep.records.output_folder import describe_run, held, prepare_output, work_folder
+from data_prep.records.shards import list_shards
+from data_prep.sources.listing import list_chunks
 from exif_jax.cli import command
-from exif_jax.data.records import SPLITS
 from exif_jax.io.atomic import replacing
 from exif_jax.io.files import join, list_names, read_file, remove
 
@@ -62,8 +63,8 @@ All other flags go to Beam: --runner (default: DirectRunner, on this machine), -
 --temp_location, --flink_master, ... data_prep/README.md has whole commands for clusters.
 
 examples:
-  python -m data_prep.build --source photos --output records --workers 8
-  python -m data_prep.build --source gs://bucket/photos --output gs://bucket/records \\
+  python -m data_prep.build --input photos --output records --workers 8
+  python -m data_prep.build --input gs://bucket/photos --output gs://bucket/records \\
       --runner DataflowRunner --project P --region R --temp_location gs://bucket/tmp
 
 exit codes: 0 records are there, rejected files are listed in rejects.jsonl;
@@ -73,7 +74,7 @@ A stopped run goes on where it was when the same command is given again.
 """
 
 
-def _options(rest: list[str], workers: int) -> PipelineOptions:
+def _beam_options(rest: list[str], workers: int) -> PipelineOptions:
     """Beam's flags; several processes of this machine where they name no runner."""
     if not any(flag.startswith("--runner") for flag in rest):
         rest = ["--runner=DirectRunner", *rest]
@@ -119,7 +120,7 @@ def main(argv: list[str] | None = None) -> int:
         "Makes TFRecord shards for training from camera photos, with Apache Beam.",
         _EXAMPLES,
     )
-    parser.add_argument("--source", required=True, help=SOURCE_HELP)
+    parser.add_argument("--input", required=True, help=INPUT_HELP)
     parser.add_argument("--output", required=True, help="folder or URL; made if missing")
     parser.add_argument(
         "--workers",
@@ -127,13 +128,16 @@ def main(argv: list[str] | None = None) -> int:
         default=os.cpu_count() or 1,
         help="processes of this machine, without --runner (default: all cores)",
     )
-    add_settings(parser)
+    add_prep_options(parser)
     args, rest = parser.parse_known_args(argv)
-    check_settings(parser, args)
+    if args.workers < 1:
+        parser.error("--workers must be at least 1")
+    check_prep_options(parser, args)
     logging.getLogger("apache_beam").setLevel(logging.ERROR)  # its warnings bury our own
     try:
-        return guarded(
-            lambda: _run(args, settings_of(args), _options(rest, args.workers)), args.output
+        return run_and_explain(
+            lambda: _run(args, settings_from_args(args), _beam_options(rest, args.workers)),
+            args.output,
         )
     except Exception as error:  # a runner's errors are its own; the last lines say most
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -141,12 +145,12 @@ def main(argv: list[str] | None = None) -> int:
         return command.fail(f"{lines[-1] if lines else repr(error)}\n{kept}")
 
 
-def _run(args: argparse.Namespace, settings: Settings, options: PipelineOptions) -> int:
-    chunks, _ = list_chunks(args.source)
+def _run(args: argparse.Namespace, settings: PrepSettings, options: PipelineOptions) -> int:
+    chunks, _ = list_chunks(args.input)
     run = describe_run(chunks, settings)
     output = args.output
-    with locked(output):
-        if open_output(output, run, args.overwrite):
+    with held(output):
+        if prepare_output(output, run, args.overwrite):
             print(f"{output}: complete already, made by this command of these photos")
             return 0
         for path in list_shards(output):
@@ -156,13 +160,14 @@ def _run(args: argparse.Namespace, settings: Settings, options: PipelineOptions)
             if name.startswith(("rejects-", "counts")):
                 remove(join(work, name))
         with _Progress(work, len(chunks)), beam.Pipeline(options=options) as pipeline:
-            build(pipeline, chunks, output, settings)
+            add_stages(pipeline, chunks, output, settings)
         counts = _read_counts(work)
         _join_rejects(output)
-        usable = any(counts["photos", split] for split in SPLITS)
-        facts = finish(output, counts, run, settings) if usable else None
+        statistics = None
+        if count_photos(counts):
+            statistics = write_metadata(output, counts, run, settings)
         remove(work)
-    return tell(output, facts, counts, settings)
+    return print_summary(output, statistics, counts, settings)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from data_prep import photos, tfds_files
+from data_prep import photos
+from data_prep.records import tfds_files
 from exif_jax.data.records import RecordReader, decode_record
 
 
@@ -29,14 +30,14 @@ class WebpImage(tfds.features.Image):
     """A lossless WebP as pixels, uint8 [h, w, 3]; the library's own class knows no WebP."""
 
     def decode_example(self, example: Any) -> Any:
-        """In a graph of TensorFlow: a scalar string to uint8 [h, w, 3]."""
+        """Decodes a scalar string to uint8 [h, w, 3], in a graph of TensorFlow."""
         tf = tfds.core.utils.lazy_imports_utils.tensorflow
         image = tf.io.decode_image(example, channels=3, expand_animations=False)
         image.set_shape(self.shape)
         return image
 
     def decode_example_np(self, example: bytes) -> np.ndarray:
-        """The same without TensorFlow."""
+        """Decodes the bytes of a file to uint8 [h, w, 3], without TensorFlow."""
         with Image.open(io.BytesIO(example), formats=["WEBP"]) as image:
             return np.array(image.convert("RGB"))
 

@@ -14,7 +14,7 @@ import sentencepiece
 from tqdm import tqdm
 
 from exif_jax.cli import command
-from exif_jax.data.records import RecordError, RecordReader, decode_record
+from exif_jax.data.records import RecordReader, decode_record
 from exif_jax.data.tokenizer import PAD_ID, UNK_ID, Tokenizer
 from exif_jax.io.atomic import write_bytes
 from exif_jax.io.errors import ExifJaxError
@@ -53,7 +53,7 @@ def collect_texts(reader: RecordReader) -> tuple[list[str], Counter[str]]:
     return sorted(texts), tags
 
 
-def common_tags(tags: Mapping[str, int], most: int) -> list[str]:
+def common_tags(tags: Mapping[str, int], max_tags: int) -> list[str]:
     """Returns the tags that are worth a piece each: the most frequent that three photos share.
 
     Such a piece has one embedding that says all of "Make: Canon", so that a text encoder begins
@@ -61,16 +61,16 @@ def common_tags(tags: Mapping[str, int], most: int) -> list[str]:
     not 139 (the median over 496 photos of 101 cameras).
     """
     frequent = sorted(((-n, tag) for tag, n in tags.items() if n >= 3))
-    return sorted(tag for _, tag in frequent[:most])
+    return sorted(tag for _, tag in frequent[:max_tags])
 
 
-def train_tokenizer(texts: list[str], vocab_size: int, whole: Iterable[str] = ()) -> bytes:
+def train_tokenizer(texts: list[str], vocab_size: int, whole_tags: Iterable[str] = ()) -> bytes:
     """Trains a sentencepiece unigram model.
 
     Args:
       texts: Printable ASCII; equal texts in equal order give equal bytes.
       vocab_size: Most pieces; few texts give fewer.
-      whole: Tags that become one piece each wherever another tag follows.
+      whole_tags: Tags that become one piece each wherever another tag follows.
 
     Returns:
       The serialised model, as `exif_jax.data.tokenizer.Tokenizer` takes it.
@@ -83,7 +83,7 @@ def train_tokenizer(texts: list[str], vocab_size: int, whole: Iterable[str] = ()
     stream = io.BytesIO()
     # The comma ends the value: without it "ISO: 100" would be found in "ISO: 1000". sentencepiece
     # writes a space as U+2581 and puts one before the text.
-    symbols = [f" {tag},".replace(" ", "\u2581") for tag in whole]
+    symbols = [f" {tag},".replace(" ", "\u2581") for tag in whole_tags]
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(texts),
@@ -144,10 +144,10 @@ def main(argv: list[str] | None = None) -> int:
     output = args.output or Path(args.records, "tokenizer.model")
     try:
         texts, tags = collect_texts(RecordReader(args.records, "train"))
-        whole = common_tags(tags, args.vocab_size // 2)
-        model = train_tokenizer(texts, args.vocab_size, whole)
+        whole_tags = common_tags(tags, args.vocab_size // 2)
+        model = train_tokenizer(texts, args.vocab_size, whole_tags)
         write_bytes(output, model)
-    except (RecordError, TrainingError) as error:
+    except ExifJaxError as error:
         return command.fail(error)
     except OSError as error:
         return command.fail(f"{output}: {error.strerror}; give an --output that can be written to")

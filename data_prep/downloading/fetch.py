@@ -31,17 +31,17 @@ class FetchSettings:
     """How photos are fetched.
 
     Attributes:
-      agent: who asks: name, version and a contact, as sites' rules want it.
-      per_host: requests to one host at a time.
-      interval: seconds between two requests to one host, at least.
-      attempts: tries of one photo before it counts as failed.
-      backoff: seconds before the second try; doubled each time, and shortened by up to half.
-      longest_wait: seconds that a host's Retry-After may ask for; asked for more, it is left.
-      stall: seconds without a byte after which a connection is given up.
-      max_bytes: of one photo.
-      min_free: bytes that stay free on the disk.
-      licences: words of which a licence must hold one; () takes all.
-      private: whether addresses inside the own network may be asked.
+      agent: Names who asks: program, version and a contact, as sites' rules want it.
+      per_host: Most requests to one host at a time.
+      interval: Seconds between two requests to one host, at least.
+      attempts: Attempts at one photo before it counts as failed.
+      backoff: Seconds before the second attempt; doubled each time, and shortened by up to half.
+      longest_wait: Seconds that a host's Retry-After may ask for; asked for more, it is left.
+      stall: Seconds without a byte after which a connection is given up.
+      max_bytes: The most that one photo may have.
+      min_free: Bytes that stay free on the disk.
+      licences: Words of which a licence must hold one; () takes all.
+      private: Whether addresses inside the own network may be asked.
     """
 
     agent: str = "exif-jax-download/0.1 (research; no contact given)"
@@ -57,16 +57,16 @@ class FetchSettings:
     private: bool = False
 
 
-class Again(ExifJaxError):
-    """This try failed and another may not; `wait` seconds where the host named them."""
+class RetryableError(ExifJaxError):
+    """An attempt failed and another may not; `wait` in seconds where the host named them."""
 
     def __init__(self, why: str, wait: float | None = None):
         self.why, self.wait = why, wait
         super().__init__(why)
 
 
-class Ended(ExifJaxError):
-    """No other try will change this outcome."""
+class FinalOutcome(ExifJaxError):
+    """The outcome of a photo that no other attempt will change."""
 
     def __init__(self, status: str, why: str):
         self.status, self.why = status, why
@@ -74,7 +74,7 @@ class Ended(ExifJaxError):
 
 
 class Host:
-    """One host's turn: so many requests at a time, so far apart, none while it asks for rest."""
+    """Keeps requests to one host few and far apart, and waits as long as the host asks."""
 
     def __init__(self, settings: FetchSettings):
         self.slots = asyncio.Semaphore(settings.per_host)
@@ -90,17 +90,21 @@ class Host:
             await asyncio.sleep(start - now)
 
     def rest(self, seconds: float) -> None:
-        """No request goes out for so long."""
+        """Lets no request go out for some seconds."""
         self.next_time = max(self.next_time, time.monotonic() + seconds)
 
 
 async def fetch(
     session: aiohttp.ClientSession, url: str, settings: FetchSettings, host: Host
 ) -> tuple[bytes, str]:
-    """The bytes of a photo and their suffix, like ".jpg".
+    """Fetches one photo.
+
+    Returns:
+      Its bytes and their suffix, like ".jpg".
 
     Raises:
-      Again, Ended: see there.
+      RetryableError: If another attempt may have another outcome.
+      FinalOutcome: If none will.
     """
     first = url
     try:
@@ -110,40 +114,40 @@ async def fetch(
                 if response.status in (301, 302, 303, 307, 308):
                     url = urllib.parse.urljoin(url, response.headers.get("Location", ""))
                     if _PLACEHOLDER.search(url) and not _PLACEHOLDER.search(first):
-                        raise Ended("placeholder", f"led to {url[:80]}")
+                        raise FinalOutcome("placeholder", f"led to {url[:80]}")
                     continue
                 data = await _body(response, settings, host)
                 suffix = next((s for magic, s in MAGIC if data.startswith(magic)), None)
                 if suffix is None:
-                    raise Ended("no photo", f"begins with {data[:12]!r}")
+                    raise FinalOutcome("no photo", f"begins with {data[:12]!r}")
                 if suffix == ".jpg" and b"\xff\xd9" not in data[-4096:]:
-                    raise Again("the JPEG is cut short")
+                    raise RetryableError("the JPEG is cut short")
                 return data, suffix
     except ValueError as e:  # of an address, by urllib, the host's encoding or aiohttp
-        raise Ended("refused", "no valid address") from e
+        raise FinalOutcome("refused", "no valid address") from e
     except (aiohttp.ClientError, TimeoutError, ConnectionError) as e:
-        raise Again(f"{type(e).__name__}: {e}"[:200]) from e
-    raise Ended("refused", "too many redirects")
+        raise RetryableError(f"{type(e).__name__}: {e}"[:200]) from e
+    raise FinalOutcome("refused", "too many redirects")
 
 
 async def _body(response: aiohttp.ClientResponse, settings: FetchSettings, host: Host) -> bytes:
     if response.status in _GONE:
-        raise Ended("gone", f"status {response.status}")
+        raise FinalOutcome("gone", f"status {response.status}")
     if response.status == 429 or response.status >= 500:
         wait = _retry_after(response.headers.get("Retry-After"))
         if wait:
             host.rest(min(wait, settings.longest_wait))
-        raise Again(f"status {response.status}", wait)
+        raise RetryableError(f"status {response.status}", wait)
     if response.status != 200:
-        raise Ended("refused", f"status {response.status}")
+        raise FinalOutcome("refused", f"status {response.status}")
     length = response.headers.get("Content-Length", "")
     if length.isdigit() and int(length) > settings.max_bytes:
-        raise Ended("too large", f"{int(length):,} bytes")
+        raise FinalOutcome("too large", f"{int(length):,} bytes")
     data = bytearray()
     async for part in response.content.iter_chunked(1 << 16):
         data += part
         if len(data) > settings.max_bytes:
-            raise Ended("too large", f"more than {settings.max_bytes:,} bytes")
+            raise FinalOutcome("too large", f"more than {settings.max_bytes:,} bytes")
     return bytes(data)
 
 
@@ -156,19 +160,19 @@ def host_name(url: str) -> str:
 
 
 def check_address(url: str, settings: FetchSettings) -> None:
-    """Raises Ended for what is no web address, or an IP address inside the own network.
+    """Raises FinalOutcome for what is no web address, or an IP address inside the own network.
 
     Names are `PublicResolver`'s part. ValueError for what breaks the rules of addresses.
     """
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise Ended("refused", "no web address")
+        raise FinalOutcome("refused", "no web address")
     try:
         inside = not is_public_address(parts.hostname)
     except ValueError:
         return  # a name
     if inside and not settings.private:
-        raise Ended("refused", _INSIDE)
+        raise FinalOutcome("refused", _INSIDE)
 
 
 def _retry_after(text: str | None) -> float | None:
@@ -192,14 +196,14 @@ def is_public_address(text: str) -> bool:
 
 
 class PublicResolver(aiohttp.ThreadedResolver):
-    """Names to addresses, of which none may lie inside the own network; raises Ended.
+    """Names to addresses, of which none may lie inside the own network; raises FinalOutcome.
 
     The connection goes to the addresses that are looked at here: a name that first led outside
     and now leads inside is found out.
     """
 
     async def resolve(self, host, port=0, family=socket.AF_INET):
-        found = await super().resolve(host, port, family)
-        if not all(is_public_address(entry["host"]) for entry in found):
-            raise Ended("refused", _INSIDE)
-        return found
+        addresses = await super().resolve(host, port, family)
+        if not all(is_public_address(entry["host"]) for entry in addresses):
+            raise FinalOutcome("refused", _INSIDE)
+        return addresses

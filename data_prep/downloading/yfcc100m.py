@@ -35,12 +35,12 @@ class Item(NamedTuple):
     """A photo to fetch.
 
     Attributes:
-      id: the photo's number, digits.
-      url: of the original where its secret is known, of the 500-pixel copy otherwise.
-      original: whether it is the original's; camera traces survive in no other.
-      licence: its name as the file has it, such as "Attribution License".
+      id: The photo's number, digits.
+      url: Of the original where its secret is known, of the 500-pixel copy otherwise.
+      original: Whether it is the original's; camera traces survive in no other.
+      licence: Its name as the file has it, such as "Attribution License".
       owner: 16 hex digits that stand for the photographer, for caps; never the name.
-      exif: the items of `yfcc100m_exif`, "" where there are none.
+      exif: The tags as `yfcc100m_exif` has them, "" where there are none.
     """
 
     id: str
@@ -55,7 +55,7 @@ def open_lines(path: str | os.PathLike) -> Iterator[str]:
     """The lines of a text file, packed or not.
 
     Raises:
-      MetadataError: it cannot be read, is damaged or holds a line of more than a megabyte.
+      MetadataError: It cannot be read, is damaged or holds a line of more than a megabyte.
     """
     number = 0
     try:
@@ -123,55 +123,55 @@ def read_items(
     Args:
       dataset: `yfcc100m_dataset`, of either release.
       exif: `yfcc100m_exif`; without it no photo has EXIF.
-      rejects: counts the lines left out, by reason; also photos whose EXIF line is not there.
+      rejects: Counts the lines left out, by reason; also photos whose EXIF line is not there.
 
     Raises:
-      MetadataError: a file cannot be read, or the first line shows it is another kind of file.
+      MetadataError: A file cannot be read, or the first line shows it is another kind of file.
     """
     rejects = rejects if rejects is not None else collections.Counter()
-    found_any = False
-    lines = _Exif(exif) if exif else None
+    has_photos = False
+    exif_lines = _ExifLines(exif) if exif else None
     for number, line in enumerate(open_lines(dataset), 1):
         item = parse_line(line)
         if isinstance(item, str):
             rejects[item] += 1
-            if number == 1000 and not found_any:
+            if number == 1000 and not has_photos:
                 raise MetadataError(f"{dataset}: no photo in its first {number} lines: {item}")
             continue
-        found_any = True
-        if lines:
-            found = lines.of(item.id)
-            if found is None:
+        has_photos = True
+        if exif_lines:
+            tags = exif_lines.find(item.id)
+            if tags is None:
                 rejects["no EXIF line"] += 1
-            item = item._replace(exif=found or "")
+            item = item._replace(exif=tags or "")
         yield item
 
 
-class _Exif:
+class _ExifLines:
     """The lines of `yfcc100m_exif`, asked for in nearly their own order."""
 
     def __init__(self, path: str | os.PathLike):
         self._lines = enumerate(open_lines(path))
-        # Lines that were met while another was looked for: items and the line's number.
+        # Lines that were met while another was looked for: tags and the line's number.
         self._ahead: collections.OrderedDict[str, tuple[str, int]] = collections.OrderedDict()
 
-    def of(self, number: str) -> str | None:
-        """The items of a photo, None where no line within WINDOW is its own."""
-        items, place = self._ahead.pop(number, (None, -1))
-        while items is None and len(self._ahead) < WINDOW:
-            place, line = next(self._lines, (-1, None))
+    def find(self, photo_id: str) -> str | None:
+        """The tags of a photo, None where no line within WINDOW is its own."""
+        tags, line_number = self._ahead.pop(photo_id, (None, -1))
+        while tags is None and len(self._ahead) < WINDOW:
+            line_number, line = next(self._lines, (-1, None))
             if line is None:
                 return None
             key, _, rest = line.partition("\t")
-            if key == number:
-                items = rest
+            if key == photo_id:
+                tags = rest
             else:
-                self._ahead[key] = rest, place
-        # Lines far before the one just found belong to photos that the other file lacks.
-        while (
-            items is not None
-            and self._ahead
-            and next(iter(self._ahead.values()))[1] < place - WINDOW // 10
-        ):
-            self._ahead.popitem(last=False)
-        return items
+                self._ahead[key] = rest, line_number
+        if tags is not None:
+            # Lines far before this one belong to photos that the other file lacks.
+            while self._ahead and self._oldest_line() < line_number - WINDOW // 10:
+                self._ahead.popitem(last=False)
+        return tags
+
+    def _oldest_line(self) -> int:
+        return next(iter(self._ahead.values()))[1]

@@ -8,7 +8,8 @@ from fractions import Fraction
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from data_prep.simulation.cameras import CAMERAS, Camera
+from data_prep.simulation.camera import Camera
+from data_prep.simulation.cameras import CAMERAS
 from data_prep.simulation.exposure import ShotSettings, widest_aperture
 from data_prep.simulation.scenes import scene
 from data_prep.simulation.shooting import encode_jpeg, shoot
@@ -23,7 +24,7 @@ _ROWS = (
 
 
 def _settings(camera: Camera) -> ShotSettings:
-    """The same situation for all: wide open, widest, ISO of about 400, daylight."""
+    """The same settings for all cameras: wide open, widest, ISO of about 400, daylight."""
     focal = camera.lens.focal[0]
     return ShotSettings(
         iso=max(400, camera.iso[0]),
@@ -58,8 +59,8 @@ def _fine_structure(pixels):
     return np.clip(128 + 6 * (wide[1:-1, 1:-1] - mean), 0, 255).astype(np.uint8)
 
 
-def chart(seed: int = 0) -> bytes:
-    """The chart as a PNG file of under 600 kB."""
+def draw_chart(seed: int = 0) -> bytes:
+    """Draws the chart; returns a PNG file of under 600 kB."""
     view = scene(np.random.default_rng([seed, 2]), _SIDE)
     top = 58
     width = _LEFT + 8 * (_CELL + _GAP)

@@ -22,18 +22,18 @@ def demosaic(mosaic, phase: tuple[int, int], method: str):
     """Fill in the two colours that each pixel did not measure.
 
     Args:
-        mosaic: float32 [H, W], white balanced, H and W even and at least 4.
-        phase: (row, column) of the red filter.
-        method: "bilinear"; "linear5" (the 5x5 gradient-corrected linear filters of Malvar, He and
-            Cutler, ICASSP 2004); "directed" (green along the edge, then colour differences, after
-            Hamilton and Adams, US patent 5,629,734); "hue" (bilinear green, then constant colour
-            ratio, after Cok, US patent 4,642,678).
+      mosaic: float32 [H, W], white balanced, H and W even and at least 4.
+      phase: (row, column) of the red filter.
+      method: "bilinear"; "linear5" (the 5x5 gradient-corrected linear filters of Malvar, He and
+        Cutler, ICASSP 2004); "directed" (green along the edge, then colour differences, after
+        Hamilton and Adams, US patent 5,629,734); "hue" (bilinear green, then constant colour
+        ratio, after Cok, US patent 4,642,678).
 
     Returns:
-        float32 [3, H, W].
+      float32 [3, H, W].
 
     Raises:
-        ValueError: unknown method.
+      ValueError: Unknown method.
     """
     if method not in ("bilinear", "linear5", "directed", "hue"):
         raise ValueError(f"unknown demosaicing method {method!r}")

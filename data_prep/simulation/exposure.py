@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from data_prep.simulation.cameras import Camera
+from data_prep.simulation.camera import Camera
 
 Light = Literal["daylight", "cloudy", "shade", "fluorescent", "tungsten", "flash"]
 Level = Literal[-1, 0, 1]
@@ -52,20 +52,20 @@ class ShotSettings:
     """How one photo is taken.
 
     Attributes:
-        iso: sensitivity.
-        exposure_time: seconds.
-        f_number: aperture.
-        focal_length: mm.
-        brightness: of the scene, exposure value at ISO 100.
-        exposure_bias: stops asked for by the photographer.
-        program: EXIF ExposureProgram (2 normal, 3 aperture priority, 4 shutter priority).
-        metering: which part of the picture decides the exposure.
-        light: what lights the scene.
-        preset_balance: white balance set to `light` by hand instead of automatic.
-        flash: fired.
-        scene_type: of the mode dial.
-        contrast, saturation, sharpness: -1 low, 0 normal, 1 high.
-        fine: JPEG quality "fine", else "normal".
+      iso: Sensitivity.
+      exposure_time: Seconds.
+      f_number: Aperture.
+      focal_length: Mm.
+      brightness: Of the scene, exposure value at ISO 100.
+      exposure_bias: Stops asked for by the photographer.
+      program: EXIF ExposureProgram (2 normal, 3 aperture priority, 4 shutter priority).
+      metering: Which part of the picture decides the exposure.
+      light: What lights the scene.
+      preset_balance: White balance set to `light` by hand instead of automatic.
+      flash: Fired.
+      scene_type: Of the mode dial.
+      contrast, saturation, sharpness: -1 low, 0 normal, 1 high.
+      fine: JPEG quality "fine", else "normal".
     """
 
     iso: int

@@ -19,11 +19,11 @@ def blur(plane, sigma: float):
     """Gaussian blur of one plane, edges replicated.
 
     Args:
-        plane: float32 [H, W].
-        sigma: standard deviation in pixels; below 0.15 the plane is returned as it is.
+      plane: float32 [H, W].
+      sigma: Standard deviation in pixels; below 0.15 the plane is returned as it is.
 
     Returns:
-        float32 [H, W].
+      float32 [H, W].
     """
     if sigma < 0.15:
         return plane
@@ -50,7 +50,7 @@ def radial_coordinates(height: int, width: int):
     """Distance of pixel centres from the image centre, half the diagonal being 1.
 
     Returns:
-        (y float32 [H, 1], x float32 [1, W]); r^2 = y^2 + x^2.
+      (y float32 [H, 1], x float32 [1, W]); r^2 = y^2 + x^2.
     """
     half = 0.5 * np.hypot(height, width)
     y = ((np.arange(height) - (height - 1) / 2) / half).astype(np.float32)
@@ -64,15 +64,15 @@ def expose(planes, phase: tuple[int, int], distortion: float, aberration: tuple[
     Only the colour a filter lets through is interpolated, so this costs one plane, not three.
 
     Args:
-        planes: float32 [3, H, W], H and W even.
-        phase: (row, column) of the red filter in the 2x2 mosaic.
-        distortion: radial distortion at the corner, as a share of the half diagonal; positive is
-            barrel (straight lines bow outwards), negative pincushion.
-        aberration: lateral chromatic aberration of red and blue against green at the corner, in
-            pixels.
+      planes: float32 [3, H, W], H and W even.
+      phase: (row, column) of the red filter in the 2x2 mosaic.
+      distortion: Radial distortion at the corner, as a share of the half diagonal; positive is
+        barrel (straight lines bow outwards), negative pincushion.
+      aberration: Lateral chromatic aberration of red and blue against green at the corner, in
+        pixels.
 
     Returns:
-        float32 [H, W], the mosaic.
+      float32 [H, W], the mosaic.
     """
     _, height, width = planes.shape
     y_all, x_all = radial_coordinates(height, width)
@@ -131,15 +131,15 @@ def sensor(mosaic, gain: float, full_well: float, read_noise: float, bits: int, 
     ``electrons = full_well / gain`` is what a full pixel holds at this ISO.
 
     Args:
-        mosaic: float32 [H, W] in units of saturation.
-        gain: ISO over base ISO, >= 1.
-        full_well: electrons of a full pixel at base ISO.
-        read_noise: electrons, standard deviation.
-        bits: of the converter.
-        rng: numpy Generator.
+      mosaic: float32 [H, W] in units of saturation.
+      gain: ISO over base ISO, >= 1.
+      full_well: Electrons of a full pixel at base ISO.
+      read_noise: Electrons, standard deviation.
+      bits: Of the converter.
+      rng: Numpy Generator.
 
     Returns:
-        float32 [H, W] in [0, 1].
+      float32 [H, W] in [0, 1].
     """
     electrons = full_well / gain
     std = mosaic * np.float32(1 / electrons)
@@ -177,12 +177,12 @@ def tone_table(gamma: float, contrast: float, black: float):
     """Linear light to display value, as a table.
 
     Args:
-        gamma: of the power law that follows a short linear toe (sRGB is about 2.2).
-        contrast: share of an S-curve about middle grey, -0.5 to 1.
-        black: value of black, 0 to 10.
+      gamma: Of the power law that follows a short linear toe (sRGB is about 2.2).
+      contrast: Share of an S-curve about middle grey, -0.5 to 1.
+      black: Value of black, 0 to 10.
 
     Returns:
-        float32 [16384], 0 to 255, rising.
+      float32 [16384], 0 to 255, rising.
     """
     light = np.linspace(0, 1, _TONE_LEVELS)
     toe = 0.004
@@ -224,17 +224,17 @@ def smooth_luma(luma, method: str, threshold: float):
     """What to add to every colour to denoise the luma.
 
     Args:
-        luma: float32 [H, W], 0 to 255.
-        method: "edge" (average with the four neighbours that differ by less than about
-            `threshold`), "coring" (fine detail smaller than `threshold` removed) or "median" (of
-            the pixel and its four neighbours, moving by at most `threshold`).
-        threshold: in 8-bit levels; 0 does nothing.
+      luma: float32 [H, W], 0 to 255.
+      method: "edge" (average with the four neighbours that differ by less than about
+        `threshold`), "coring" (fine detail smaller than `threshold` removed) or "median" (of
+        the pixel and its four neighbours, moving by at most `threshold`).
+      threshold: In 8-bit levels; 0 does nothing.
 
     Returns:
-        float32 [H, W].
+      float32 [H, W].
 
     Raises:
-        ValueError: unknown method.
+      ValueError: Unknown method.
     """
     limit = np.float32(threshold)
     if method == "coring":
@@ -264,14 +264,14 @@ def sharpen_luma(luma, radius: float, amount: float, core: float, limit: float):
     """What to add to every colour to sharpen: an unsharp mask.
 
     Args:
-        luma: float32 [H, W], 0 to 255.
-        radius: standard deviation of the mask's blur in pixels.
-        amount: share of the difference that is added.
-        core: levels of difference that are left alone (so that noise is not sharpened).
-        limit: the most that is added or taken, in levels (bounds the halo).
+      luma: float32 [H, W], 0 to 255.
+      radius: Standard deviation of the mask's blur in pixels.
+      amount: Share of the difference that is added.
+      core: Levels of difference that are left alone (so that noise is not sharpened).
+      limit: The most that is added or taken, in levels (bounds the halo).
 
     Returns:
-        float32 [H, W].
+      float32 [H, W].
     """
     detail = luma - blur(luma, radius)
     detail -= np.clip(detail, -np.float32(core), np.float32(core))

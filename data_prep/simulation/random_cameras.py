@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_prep.simulation.cameras import CAMERAS, Camera, Lens, Make, TableShape, colour_matrix
+from data_prep.simulation.camera import Camera, Lens, Make, TableShape, colour_matrix
+from data_prep.simulation.cameras import CAMERAS
 
 _MODELS = 3  # of a make
 _MAKE, _CAMERA = 77, 78  # streams of random numbers

@@ -72,11 +72,11 @@ def scene(rng: np.random.Generator, size: int):
     """One scene in linear light.
 
     Args:
-        rng: decides everything.
-        size: side in pixels, 16 or more.
+      rng: Decides everything.
+      size: Side in pixels, 16 or more.
 
     Returns:
-        float32 [H, W, 3], a view of planes in memory, > 0, mean of about 0.2, white light.
+      float32 [H, W, 3], a view of planes in memory, > 0, mean of about 0.2, white light.
     """
     labels, count = _draw_leaves(rng, size)
     leaves = count + 1
@@ -111,13 +111,13 @@ def collage(picture: Callable[[int], Image.Image], count: int, rng: np.random.Ge
     """One scene of parts of two to five photographs, chosen by chance, in linear light.
 
     Args:
-        picture: (number) -> PIL image, RGB.
-        count: of the pictures, 1 or more.
-        rng: decides everything.
-        size: side in pixels, 16 or more.
+      picture: (number) -> PIL image, RGB.
+      count: Of the pictures, 1 or more.
+      rng: Decides everything.
+      size: Side in pixels, 16 or more.
 
     Returns:
-        float32 [H, W, 3], a view of planes in memory, > 0, mean of about 0.2.
+      float32 [H, W, 3], a view of planes in memory, > 0, mean of about 0.2.
     """
     pictures = [
         _shrunk(picture(int(rng.integers(count))), rng, size) for _ in range(rng.integers(2, 6))

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import IFDRational
 
 from data_prep.simulation import imaging
-from data_prep.simulation.cameras import Camera, quantisation_tables
+from data_prep.simulation.camera import Camera, quantisation_tables
 from data_prep.simulation.demosaic import demosaic
 from data_prep.simulation.exposure import (
     LIGHTS,
@@ -112,13 +112,13 @@ def shoot(camera: Camera, scene, settings: ShotSettings, rng: np.random.Generato
     """Photograph a scene.
 
     Args:
-        camera: one of `CAMERAS`.
-        scene: float32 [H, W, 3] linear light, H and W even and at least 32.
-        settings: as from `choose_settings`.
-        rng: decides the noise.
+      camera: One of `CAMERAS`.
+      scene: float32 [H, W, 3] linear light, H and W even and at least 32.
+      settings: As from `choose_settings`.
+      rng: Decides the noise.
 
     Returns:
-        (uint8 [H, W, 3], PIL Exif that says how it was taken).
+      (uint8 [H, W, 3], PIL Exif that says how it was taken).
     """
     planes = np.ascontiguousarray(np.moveaxis(scene, -1, 0))
     pixels = _develop(camera, _raw(camera, planes, settings, rng), settings)

@@ -59,15 +59,14 @@ def made(root, tmp_path_factory) -> Path:
 
 
 def command(root: Path, output: Path | str, *more: str) -> list[str]:
-    return ["--source", str(root), "--output", str(output), *OPTIONS, *CAPS, *more]
+    return ["--input", str(root), "--output", str(output), *OPTIONS, *CAPS, *more]
 
 
 @pytest.mark.parametrize("workers", ["1", "3"])
 def test_the_bytes_are_those_of_the_plain_driver(root, made, tmp_path, workers):
     assert build.main(command(root, tmp_path / "out", "--workers", workers)) == 0
     assert contents(tmp_path / "out") == contents(made)
-    found = set(rejects(made).values())
-    assert found == {
+    assert set(rejects(made).values()) == {
         *("duplicate", "near duplicate", "two cameras", "unreadable", "no EXIF"),
         *("camera cap", "photographer cap"),
     }
@@ -88,7 +87,7 @@ def test_from_a_bucket_to_a_bucket(root, made, tmp_path):
             bucket.pipe(name, path.read_bytes())
     url = f"memory://{tmp_path.name}"
     line = command(Path("x"), f"{url}/out", "--workers", "1")
-    line[line.index("--source") + 1] = f"{url}/in"
+    line[line.index("--input") + 1] = f"{url}/in"
     assert build.main(line) == 0
     found = {name: read_file(f"{url}/out/{name}") for name in list_names(f"{url}/out")}
     assert found == contents(made)
@@ -106,7 +105,7 @@ def test_tar_shards_are_sources_of_both_drivers(root, tmp_path):
                 archive.add(path, f"{path.stem}.jpg")
     line = [*OPTIONS, "--workers", "1", "--output"]
     pattern = str(tmp_path / "*.tar")
-    assert build.main(["--source", pattern, *line, str(tmp_path / "beam")]) == 0
+    assert build.main(["--input", pattern, *line, str(tmp_path / "beam")]) == 0
     assert photos.main(["--input", pattern, *line, str(tmp_path / "plain")]) == 0
     assert contents(tmp_path / "beam") == contents(tmp_path / "plain")
     records = [r for split in all_records(tmp_path / "beam").values() for r in split]
@@ -151,11 +150,11 @@ def test_twenty_kills_at_random_moments_then_the_same_command(root, made, tmp_pa
 
 def test_chunks_that_are_there_are_not_made_again(root, made, tmp_path, monkeypatch):
     output = tmp_path / "out"
-    monkeypatch.setattr("data_prep.build.finish", None)
+    monkeypatch.setattr("data_prep.build.write_metadata", None)
     assert build.main(command(root, output, "--workers", "1")) == 1
     assert list((output / ".work").glob("*.tfrecord"))
     monkeypatch.undo()
-    monkeypatch.setattr("data_prep.work.process_photo", None)
+    monkeypatch.setattr("data_prep.records.chunks.process_photo", None)
     assert build.main(command(root, output, "--workers", "1")) == 0
     assert contents(output) == contents(made)
 
@@ -189,7 +188,7 @@ def test_a_disk_that_is_full_is_named(root, made, tmp_path, capsys):
     with tmpfs(tmp_path / "disk", "size=1m"):
         output = tmp_path / "disk" / "out"
         assert build.main(command(root, output, "--workers", "1")) == 1
-        told = capsys.readouterr().err
-        assert "No space left on device" in told and "go on" in told
+        message = capsys.readouterr().err
+        assert "No space left on device" in message and "go on" in message
         assert not (output / "dataset_info.json").exists()
         shutil.rmtree(output)

@@ -17,8 +17,9 @@ import pytest
 from photo_server import Server, make_jpeg
 
 from data_prep import download
-from data_prep.downloading import fetch
+from data_prep.downloading import downloader, fetch
 from data_prep.downloading.fetch import FetchSettings
+from data_prep.downloading.manifest import MANIFEST, photo_path
 
 QUICK = FetchSettings(
     per_host=32, interval=0, attempts=4, backoff=0.02, stall=0.5, max_bytes=1 << 20, min_free=0,
@@ -47,12 +48,12 @@ def listed(server, shares: dict[str, int]) -> list[dict]:
 
 
 def run(items, out, settings=QUICK):
-    return asyncio.run(download.download(items, out, settings))
+    return asyncio.run(downloader.download(items, out, settings))
 
 
 def read_manifest(out: pathlib.Path) -> dict[str, dict]:
     """The last line about each photo; a running process may be writing the last one."""
-    path = out / download.MANIFEST
+    path = out / MANIFEST
     rows = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     lines = [json.loads(row) for row in rows if row.endswith(b"\n")]
     return {line["id"]: line for line in lines}
@@ -173,7 +174,7 @@ def test_a_killed_run_goes_on_and_fetches_nothing_twice(server, tmp_path):
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     # A line without its end, as a kill in the middle of a write would leave it.
-    with open(out / download.MANIFEST, "ab") as file:
+    with open(out / MANIFEST, "ab") as file:
         file.write(b'{"id": "7", "sta')
     done = subprocess.run(argv, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -191,7 +192,7 @@ def test_a_killed_run_goes_on_and_fetches_nothing_twice(server, tmp_path):
 
 
 def test_a_file_in_place_without_its_line_is_taken(server, tmp_path):
-    path = download.place(tmp_path, "5", ".jpg")
+    path = photo_path(tmp_path, "5", ".jpg")
     path.parent.mkdir(parents=True)
     path.write_bytes(make_jpeg(5))
     assert run([{"id": "5", "url": server.url("ok", 5)}], tmp_path) == {"done": 1}

@@ -15,8 +15,8 @@ import pytest
 from photo_folders import SECRETS, all_records, command, contents, make_folder, rejects, save_photo
 
 from data_prep.photos import main
-from data_prep.sources import list_chunks
-from data_prep.stages import GRID
+from data_prep.processing.regions import GRID
+from data_prep.sources.listing import list_chunks
 from data_prep.train_tokenizer import main as train_tokenizer
 from exif_jax.data.records import decode_image
 from exif_jax.reading.photo import EXTENSIONS, read_photo
@@ -194,13 +194,17 @@ def test_bad_files_are_counted_and_listed_and_the_good_ones_kept(tmp_path, capsy
     assert rejects(tmp_path / "out") == expected
     info = json.loads((tmp_path / "out" / "statistics.json").read_text())
     assert info["rejects"]["unreadable"] == 5 and info["rejects"]["duplicate"] == 1
-    said = capsys.readouterr()
-    assert "unreadable" in said.out and "duplicate" in said.out
+    printed = capsys.readouterr()
+    assert "unreadable" in printed.out and "duplicate" in printed.out
     records = [r for split in all_records(tmp_path / "out").values() for r in split]
     makes = {r.exif["Make"] for r in records}
     assert any("<script>" in make for make in makes)
     assert any("\\xff" in record.source for record in records)
-    for text in (said.out, said.err.replace("\r", ""), *(json.dumps(r.exif) for r in records)):
+    for text in (
+        printed.out,
+        printed.err.replace("\r", ""),
+        *(json.dumps(r.exif) for r in records),
+    ):
         assert not set(text) & {"\x1b", "\x07", "\u202e"}
     for name in ("statistics.json", "statistics.html", "rejects.jsonl", "tag_counts.json"):
         assert b"\x1b" not in (tmp_path / "out" / name).read_bytes()
@@ -305,16 +309,16 @@ def test_listing_is_sorted_and_takes_any_case(root):
 def test_photos_without_exif_take_what_the_manifest_has(tmp_path):
     """The folder of the downloader as input: hosts often strip what the photo said."""
     photos, records = tmp_path / "photos", tmp_path / "records"
-    told = {"Make": "Canon", "Model": "EOS 5D", "F Number": "f/2.8", "ISO": "400", "Flash": "Fired"}
+    tags = {"Make": "Canon", "Model": "EOS 5D", "F Number": "f/2.8", "ISO": "400", "Flash": "Fired"}
     rows = []
     for i in range(3):
         save_photo(photos / "ab" / f"{i}.jpg", seed=i, make="Kept", exif=i == 2)
-        exif = told | {"GPS Latitude": "52", "Artist": "me", "Software": "a,b\n"}
+        exif = tags | {"GPS Latitude": "52", "Artist": "me", "Software": "a,b\n"}
         rows.append({"id": str(i), "file": f"ab/{i}.jpg", "exif": exif, "status": "done"})
     lines = "".join(json.dumps(row) + "\n" for row in [*rows, {"id": "9", "status": "gone"}])
     (photos / "manifest.jsonl").write_text(lines)
     assert main(command(photos, records)) == 0
-    found = {r.source: r.exif for split in all_records(records).values() for r in split}
-    assert found["ab/0.jpg"] == found["ab/1.jpg"] == told
-    assert found["ab/2.jpg"]["Make"] == "Kept"
+    exif_of = {r.source: r.exif for split in all_records(records).values() for r in split}
+    assert exif_of["ab/0.jpg"] == exif_of["ab/1.jpg"] == tags
+    assert exif_of["ab/2.jpg"]["Make"] == "Kept"
     assert not any(b"Latitude" in data for data in contents(records).values())

@@ -1,7 +1,6 @@
 """data_prep.photos: runs that are killed, that find no room, and runs after them."""
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -16,6 +15,7 @@ from small_disk import read_only, tmpfs
 
 from data_prep import photos
 from data_prep.photos import main
+from exif_jax.io import locks
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -71,11 +71,10 @@ def test_damaged_records_do_not_pass_for_complete(root, tmp_path, capsys):
 
 def test_two_runs_at_once_are_kept_apart(root, tmp_path, capsys):
     (tmp_path / "out").mkdir()
-    descriptor = os.open(tmp_path / "out", os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    assert main(command(root, tmp_path / "out")) == 2
-    assert "another run is writing here" in capsys.readouterr().err
-    os.close(descriptor)
+    with locks.hold(tmp_path / "out"):
+        assert main(command(root, tmp_path / "out")) == 1
+        message = capsys.readouterr().err
+        assert f"held by process {os.getpid()}" in message and message.count("\n") == 1
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -122,19 +121,19 @@ def test_finished_chunks_are_not_done_again(root, made, tmp_path, monkeypatch):
     process = run_python(_KILLED, "8", *command(root, output))
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
-    monkeypatch.setattr("data_prep.work.process_photo", None)
+    monkeypatch.setattr("data_prep.records.chunks.process_photo", None)
     assert main(command(root, output)) == 0
     assert contents(output) == contents(made)
 
 
 _KILLED_WITH_WORKERS = """
 import os, signal, sys
-import data_prep.work
+from data_prep.records import chunks
 from data_prep.photos import main
-class Bar(data_prep.work.tqdm):
+class Bar(chunks.tqdm):
     def update(self, n=1):
         os.kill(os.getpid(), signal.SIGKILL)
-data_prep.work.tqdm = Bar
+chunks.tqdm = Bar
 main(sys.argv[1:])
 """
 

@@ -9,6 +9,8 @@ from PIL import ExifTags, Image
 from small_disk import read_only
 
 from data_prep import photos, simulate
+from data_prep.simulation import splices
+from data_prep.simulation.photo_files import Job, make_photo
 from exif_jax.data.records import (
     Record,
     encode_image,
@@ -58,8 +60,8 @@ def test_splices_have_their_layout_and_change_nothing_outside_the_mask(tmp_path)
         with Image.open(tmp_path / row["mask"]) as image:
             mask = np.asarray(image)
         assert set(np.unique(mask)) == {0, 255}
-        assert 0.08 <= row["share"] <= 0.30
-        assert row["share"] == pytest.approx((mask == 255).mean())
+        assert 0.08 <= row["tampered_fraction"] <= 0.30
+        assert row["tampered_fraction"] == pytest.approx((mask == 255).mean())
         with Image.open(tmp_path / row["image"]) as image:
             spliced = np.asarray(image)
             assert image.getexif()[ExifTags.Base.Model] == row["host_model"]
@@ -68,7 +70,7 @@ def test_splices_have_their_layout_and_change_nothing_outside_the_mask(tmp_path)
         assert spliced.shape == pristine.shape == (128, 128, 3)
         inside = np.abs(spliced.astype(int) - pristine)[mask == 255]
         assert inside.mean() > 5
-        if row["save"] == "png":
+        if row["saved_as"] == "png":
             lossless += 1
             np.testing.assert_array_equal(spliced[mask == 0], pristine[mask == 0])
     assert 0 < lossless < 12
@@ -115,20 +117,22 @@ def test_scenes_without_records_are_refused(tmp_path, capsys):
 
 
 def test_splices_and_photos_of_one_seed_show_different_scenes(tmp_path):
-    job = simulate.Job(tmp_path, 0, 0, 64, 24)
-    simulate.prepare(tmp_path, ("images", "masks", "pristine"))
-    simulate.make_photo(job)
-    row = simulate.make_splice(job)
+    job = Job(tmp_path, seed=0, index=0, size=64, cameras=24)
+    for name in splices.FOLDERS:
+        (tmp_path / name).mkdir()
+    make_photo(job)
+    row = splices.make_splice(job)
     with Image.open(tmp_path / "sim000000.jpg") as a, Image.open(tmp_path / row["pristine"]) as b:
         first, second = (np.asarray(i.convert("L"), float).ravel() for i in (a, b))
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.5
 
 
-@pytest.mark.parametrize("share", [0.09, 0.2, 0.29])
-def test_blobs_cover_what_is_asked(share):
+@pytest.mark.parametrize("fraction", [0.09, 0.2, 0.29])
+def test_blobs_cover_what_is_asked(fraction):
+    low, high = splices.TAMPERED_FRACTION
     for seed in range(40):
-        mask = np.asarray(simulate.blob(np.random.default_rng(seed), 128, share))
-        assert simulate.SHARE[0] <= (mask > 0).mean() <= simulate.SHARE[1]
+        mask = np.asarray(splices.random_blob(np.random.default_rng(seed), 128, fraction))
+        assert low <= (mask > 0).mean() <= high
 
 
 def test_output_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path, capsys):

@@ -10,7 +10,7 @@ import pytest
 from photo_server import make_jpeg
 
 from data_prep.downloading import fetch
-from data_prep.downloading.fetch import Again, Ended, FetchSettings, Host
+from data_prep.downloading.fetch import FetchSettings, FinalOutcome, Host, RetryableError
 
 JPEG = make_jpeg(0)
 QUICK = FetchSettings(interval=0, private=True, max_bytes=len(JPEG))
@@ -41,12 +41,12 @@ class Session:
 
 
 def ask(session, url: str = PAGE, **changes):
-    """The photo and its suffix, or the Again or Ended in their place; and the host afterwards."""
+    """The photo and its suffix, or what was raised in their place; and the host afterwards."""
     settings = dataclasses.replace(QUICK, **changes)
     host = Host(settings)
     try:
         return asyncio.run(fetch.fetch(session, url, settings, host)), host
-    except (Again, Ended) as outcome:
+    except (RetryableError, FinalOutcome) as outcome:
         return outcome, host
 
 
@@ -74,7 +74,7 @@ def moved(*places: str) -> list[tuple]:
 @pytest.mark.parametrize("error", [aiohttp.ClientPayloadError, TimeoutError, ConnectionError])
 def test_a_connection_that_fails_is_tried_again(error):
     again, _ = ask(Session(error("why")))
-    assert isinstance(again, Again) and again.why == f"{error.__name__}: why"
+    assert isinstance(again, RetryableError) and again.why == f"{error.__name__}: why"
     assert ask(Session(aiohttp.InvalidURL("x")))[0].why == "no valid address"
 
 
@@ -167,7 +167,7 @@ def test_a_name_that_leads_inside_is_found_out(name):
         finally:
             await resolver.close()
 
-    with pytest.raises(Ended, match="inside the own network"):
+    with pytest.raises(FinalOutcome, match="inside the own network"):
         asyncio.run(lead(name))
 
 

@@ -80,10 +80,10 @@ def test_memory_does_not_grow_with_the_files(tmp_path, monkeypatch):
     # Every second photo has no line, which is the worst for the lines that wait.
     exif = packed(tmp_path / "e", "".join(f"{n}\t{EXIF}\n" for n in range(0, count, 2)))
     tracemalloc.start()
-    found = [bool(item.exif) for item in read_items(dataset, exif)]
+    has_exif = [bool(item.exif) for item in read_items(dataset, exif)]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert found == [n % 2 == 0 for n in range(count)]
+    assert has_exif == [n % 2 == 0 for n in range(count)]
     assert peak < 1 << 20
 
 
@@ -92,8 +92,8 @@ def test_lines_of_photos_that_the_dataset_lacks_do_not_clog(tmp_path, monkeypatc
     kept = [n for n in range(3000) if n % 7]
     dataset = packed(tmp_path / "d", "".join(row(n) + "\n" for n in kept))
     exif = packed(tmp_path / "e", "".join(f"{n}\t{EXIF}\n" for n in range(3000) if n % 11))
-    found = [bool(item.exif) for item in read_items(dataset, exif)]
-    assert found == [n % 11 != 0 for n in kept]
+    has_exif = [bool(item.exif) for item in read_items(dataset, exif)]
+    assert has_exif == [n % 11 != 0 for n in kept]
 
 
 def test_lines_that_are_left_out_are_counted(tmp_path):

@@ -4,7 +4,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from data_prep.simulation.cameras import CAMERAS, Make, quantisation_tables
+from data_prep.simulation.camera import Make, quantisation_tables
+from data_prep.simulation.cameras import CAMERAS
 from data_prep.simulation.exposure import choose_shot_settings, widest_aperture
 
 

@@ -4,7 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from data_prep.simulation.cameras import CAMERAS, quantisation_tables
+from data_prep.simulation.camera import quantisation_tables
+from data_prep.simulation.cameras import CAMERAS
 from data_prep.simulation.exposure import choose_shot_settings
 from data_prep.simulation.random_cameras import random_camera
 from data_prep.simulation.scenes import scene

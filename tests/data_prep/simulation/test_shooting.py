@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from data_prep.simulation.cameras import CAMERAS, quantisation_tables
+from data_prep.simulation.camera import quantisation_tables
+from data_prep.simulation.cameras import CAMERAS
 from data_prep.simulation.exposure import LIGHTS, choose_shot_settings, widest_aperture
 from data_prep.simulation.scenes import scene
 from data_prep.simulation.shooting import encode_jpeg, shoot

@@ -15,22 +15,25 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
+from typing import NamedTuple
 
 from tqdm import tqdm
 
-from data_prep.sources import Chunk, count_files, read_chunk
-from data_prep.stages import PhotoResult, Settings, process_photo
+from data_prep.processing.photo import PhotoResult, process_photo
+from data_prep.processing.settings import PrepSettings
+from data_prep.sources.listing import read_chunk
+from data_prep.sources.raw_photo import Chunk, count_files
 from exif_jax.data.records import RECORD_VERSION, write_shard
 from exif_jax.io.atomic import write_bytes
 from exif_jax.io.errors import ExifJaxError
 from exif_jax.io.files import exists, join, read_file
 
 
-class WorkError(ExifJaxError):
-    """The work cannot go on; the message says why and what to do."""
+class ChunkError(ExifJaxError):
+    """A chunk that cannot be made or read; the message says why and what to do."""
 
 
-def chunk_path(folder: str, chunk: Chunk, settings: Settings) -> str:
+def chunk_path(folder: str, chunk: Chunk, settings: PrepSettings) -> str:
     """Where a chunk's records are kept; the list of its results is named alike, as .json."""
     text = json.dumps([RECORD_VERSION, asdict(settings), repr(chunk)])
     return join(folder, f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.tfrecord")
@@ -41,7 +44,7 @@ def results_path(path: str) -> str:
     return f"{path.removesuffix('.tfrecord')}.json"
 
 
-def process_chunk(path: str, chunk: Chunk, settings: Settings) -> int:
+def process_chunk(path: str, chunk: Chunk, settings: PrepSettings) -> int:
     """Makes a chunk unless it is there; returns the number of its files.
 
     Raises:
@@ -50,24 +53,27 @@ def process_chunk(path: str, chunk: Chunk, settings: Settings) -> int:
     if exists(results_path(path)):
         return len(chunk.files)
     results: list[PhotoResult] = []
-
-    def records() -> Iterator[bytes]:
-        for raw in read_chunk(chunk):
-            result, serialized = process_photo(raw, settings)
-            results.append(result)
-            yield from serialized
-
-    write_shard(path, records())
+    write_shard(path, _process_photos(chunk, settings, results))
     rows = json.dumps([result._asdict() for result in results])
     write_bytes(results_path(path), rows.encode())
     return len(chunk.files)
+
+
+def _process_photos(
+    chunk: Chunk, settings: PrepSettings, results: list[PhotoResult]
+) -> Iterator[bytes]:
+    """The serialised records of a chunk, one photo at a time; `results` grows with them."""
+    for raw in read_chunk(chunk):
+        result, serialized = process_photo(raw, settings)
+        results.append(result)
+        yield from serialized
 
 
 def read_results(path: str) -> list[PhotoResult]:
     """Returns what became of each file of a chunk.
 
     Raises:
-      WorkError: If the chunk's list is damaged.
+      ChunkError: If the chunk's list is damaged.
     """
     try:
         rows = json.loads(read_file(results_path(path)))
@@ -75,22 +81,30 @@ def read_results(path: str) -> list[PhotoResult]:
             raise TypeError("no list")
         return [PhotoResult(**row) for row in rows]
     except (ValueError, TypeError, OSError, RecursionError) as error:
-        raise damaged(path) from error
+        raise damaged_chunk(path) from error
 
 
-def damaged(path: str) -> WorkError:
-    """What to say of a chunk that is not as it was written."""
-    return WorkError(f"{path}: damaged; delete the folder {os.path.dirname(path)} and run again")
+def damaged_chunk(path: str) -> ChunkError:
+    """The error of a chunk that is not as it was written."""
+    return ChunkError(f"{path}: damaged; delete the folder {os.path.dirname(path)} and run again")
+
+
+class _Task(NamedTuple):
+    """The arguments of `process_chunk`."""
+
+    path: str
+    chunk: Chunk
+    settings: PrepSettings
 
 
 def process_chunks(
-    chunks: Sequence[Chunk], settings: Settings, folder: str, workers: int
+    chunks: Sequence[Chunk], settings: PrepSettings, folder: str, workers: int
 ) -> list[str]:
     """Makes all chunks that no earlier run has made.
 
     Args:
       chunks: In order.
-      settings: See `Settings`.
+      settings: See `PrepSettings`.
       folder: Where chunks are kept; exists.
       workers: Processes; 1 stays in this one.
 
@@ -99,39 +113,38 @@ def process_chunks(
 
     Raises:
       OSError: If a chunk cannot be written.
-      WorkError: If a worker process died.
+      ChunkError: If a worker process died.
     """
-    paths = [chunk_path(folder, chunk, settings) for chunk in chunks]
-    todo = [
-        (path, chunk, settings)
-        for path, chunk in zip(paths, chunks, strict=True)
-        if not exists(results_path(path))
-    ]
-    total, left = count_files(chunks), count_files([chunk for _, chunk, _ in todo])
-    unit = "shard" if chunks and chunks[0].tar else "photo"
+    tasks = [_Task(chunk_path(folder, chunk, settings), chunk, settings) for chunk in chunks]
+    missing = [task for task in tasks if not exists(results_path(task.path))]
+    total, left = count_files(chunks), count_files([task.chunk for task in missing])
+    unit = "shard" if chunks and chunks[0].is_tar else "photo"
     with tqdm(total=total, initial=total - left, unit=unit, desc=f"{unit}s") as bar:
-        for count in _run_all(todo, workers):
+        for count in _run_tasks(missing, workers):
             bar.update(count)
-    return paths
+    return [task.path for task in tasks]
 
 
-def _run_all(todo: list[tuple], workers: int) -> Iterator[int]:
-    if workers == 1 or len(todo) <= 1:
-        for task in todo:
-            yield process_chunk(*task)
+def _run_tasks(tasks: Sequence[_Task], workers: int) -> Iterator[int]:
+    """Makes chunks here or in processes; yields the number of files of each."""
+    if workers == 1 or len(tasks) <= 1:
+        for task in tasks:
+            yield process_chunk(task.path, task.chunk, task.settings)
         return
     # spawn: a fork of a process with threads may hang, and behaves the same on every system.
     pool = concurrent.futures.ProcessPoolExecutor(
-        min(workers, len(todo)),
+        min(workers, len(tasks)),
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,
     )
     try:
-        futures = [pool.submit(process_chunk, *task) for task in todo]
+        futures = [
+            pool.submit(process_chunk, task.path, task.chunk, task.settings) for task in tasks
+        ]
         for future in concurrent.futures.as_completed(futures):
             yield future.result()
     except BrokenProcessPool as error:
-        raise WorkError(
+        raise ChunkError(
             "a worker process died, most likely for want of memory: run the same command again "
             "with fewer --workers; finished photos are kept"
         ) from error

@@ -8,7 +8,7 @@ import pytest
 from photo_folders import all_records, command, contents, save_photo
 
 from data_prep.photos import main
-from data_prep.statistics import render_page
+from data_prep.records.statistics_page import render_page
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -49,9 +49,9 @@ class Elements(HTMLParser):
 
 
 def test_the_numbers_are_those_of_the_records(made):
-    facts = json.loads((made / "statistics.json").read_text())
+    statistics = json.loads((made / "statistics.json").read_text())
     for split, records in all_records(made).items():
-        row = facts["splits"][split]
+        row = statistics["splits"][split]
         photos = {record.photo_id: record for record in records}
         assert row["photos"] == len(photos) == sum(c["photos"] for c in row["cameras"])
         assert row["records"] == len(records)
@@ -60,41 +60,47 @@ def test_the_numbers_are_those_of_the_records(made):
         assert row["bytes"] == sum(path.stat().st_size for path in files) - frames
     records = [r for rows in all_records(made).values() for r in rows]
     photos = {record.photo_id: record for record in records}
-    for name, tag in facts["tags"].items():
+    for name, tag in statistics["tags"].items():
         values = [photo.exif[name] for photo in photos.values() if name in photo.exif]
         assert tag["photos"] == len(values) and tag["values"] == len(set(values))
-        for value, number in tag["most frequent"].items():
+        for value, number in tag["most_frequent"].items():
             assert values.count(value) == number
-    assert facts["rejects"] == {"no EXIF": 1}
-    assert facts["licences"] == {"CC <b>BY</b>": 8}
-    assert facts["input"]["files"] == 12
+    assert statistics["rejects"] == {"no EXIF": 1}
+    assert statistics["licences"] == {"CC <b>BY</b>": 8}
+    assert statistics["input"]["files"] == 12
 
 
 def test_the_page_shows_them_and_runs_nothing(made):
     page = (made / "statistics.html").read_text()
-    found = Elements(page)
-    assert found.names <= {
+    elements = Elements(page)
+    assert elements.names <= {
         *("html", "head", "meta", "title", "style", "body", "main", "section", "h1", "h2", "h3"),
         *("p", "dl", "dt", "dd", "div", "table", "tr", "td", "figure", "figcaption", "img"),
     }
-    assert HOSTILE in found.text and '"><img src=x>' in found.text and "CC <b>BY</b>" in found.text
-    sources = [value for name, value in found.attributes if name == "src"]
+    assert (
+        HOSTILE in elements.text
+        and '"><img src=x>' in elements.text
+        and "CC <b>BY</b>" in elements.text
+    )
+    sources = [value for name, value in elements.attributes if name == "src"]
     train = all_records(made)["train"]
     assert len(sources) == min(24, len(train))
     assert all(source.startswith("data:image/webp;base64,") for source in sources)
-    assert not [name for name, _ in found.attributes if name.startswith("on") or name == "href"]
+    assert not [name for name, _ in elements.attributes if name.startswith("on") or name == "href"]
     assert "default-src 'none'" in page
-    assert "no EXIF" in found.text and "Exposure Time" in found.text and "10 " in found.text
-    assert "12" in found.text
+    assert (
+        "no EXIF" in elements.text and "Exposure Time" in elements.text and "10 " in elements.text
+    )
+    assert "12" in elements.text
 
 
 def test_many_cameras_and_values_are_cut_and_said(made):
-    facts = json.loads((made / "statistics.json").read_text())
-    facts["splits"]["train"]["cameras"] = [
+    statistics = json.loads((made / "statistics.json").read_text())
+    statistics["splits"]["train"]["cameras"] = [
         {"make": "M", "model": f"{k:03}", "photos": k} for k in range(1, 101)
     ]
-    facts["tags"]["Model"] |= {"values": 1000}
-    text = Elements(render_page(facts, ["Model"], [])).text
+    statistics["tags"]["Model"] |= {"values": 1000}
+    text = Elements(render_page(statistics, ["Model"], [])).text
     assert "and 60 more, each with fewer photos" in text
     assert "M 100" in text and "M 060" not in text
     assert re.search(r"and 99\d more values", text)

@@ -4,18 +4,18 @@ https://www.tensorflow.org/datasets/external_tfrecord describes them. The fields
 those of `exif_jax.data.records.encode_record`.
 """
 
-import json
 from collections.abc import Mapping
 
 from exif_jax.io.atomic import write_bytes
 from exif_jax.io.files import join
+from exif_jax.io.text import json_bytes
 
 NAME, VERSION = "exif_patches", "1.0.0"
 _FEATURE = "tensorflow_datasets.core.features"
 
 
 def features() -> dict:
-    """features.json: how each field decodes. The image decodes by a class of ours, to pixels."""
+    """The content of features.json: how each field decodes, the image by a class of ours."""
     text = {"pythonClassName": f"{_FEATURE}.text_feature.Text", "text": {}}
     number = {"dtype": "int64", "encoding": "none"}
     pixels = {"dtype": "uint8", "shape": {"dimensions": ["-1", "-1", "3"]}}
@@ -46,7 +46,7 @@ def features() -> dict:
 def dataset_info(
     lengths: Mapping[str, list[int]], num_bytes: Mapping[str, int], file_format: str
 ) -> dict:
-    """dataset_info.json: the splits. Its form is fixed by a protocol of tensorflow-datasets."""
+    """The content of dataset_info.json, in the form that tensorflow-datasets prescribes."""
     return {
         "name": NAME,
         "version": VERSION,
@@ -85,4 +85,4 @@ def write_tfds_files(
         ("features.json", features()),
         ("dataset_info.json", dataset_info(lengths, num_bytes, file_format)),
     ):
-        write_bytes(join(output, name), json.dumps(content, indent=1).encode() + b"\n")
+        write_bytes(join(output, name), json_bytes(content))

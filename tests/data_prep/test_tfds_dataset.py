@@ -8,7 +8,7 @@ import pytest
 from photo_folders import all_records, command, make_folder
 
 from data_prep.photos import main
-from data_prep.tfds_files import features
+from data_prep.records.tfds_files import features
 from exif_jax.data.records import decode_image
 
 pytest.importorskip("tensorflow")
@@ -65,9 +65,9 @@ def test_tfds_load_makes_the_same_records_of_a_folder_of_photos(root, made, tmp_
     assert main(["--input", str(root), "--output", str(tmp_path / "plain"), "--workers", "1"]) == 0
     for split, records in all_records(tmp_path / "plain").items():
         ours = {(record.photo_id, record.region): record for record in records}
-        found = list(tfds.as_numpy(dataset[split]))
-        assert len(found) == len(ours) > 0
-        for example in found:
+        examples = list(tfds.as_numpy(dataset[split]))
+        assert len(examples) == len(ours) > 0
+        for example in examples:
             assert_same(example, ours[example["photo_id"].decode(), tuple(example["region"])])
 
 

@@ -7,20 +7,20 @@ import pathlib
 import pytest
 from photo_folders import save_photo
 
-from data_prep import work
-from data_prep.sources import list_chunks
-from data_prep.stages import Settings
-from data_prep.work import (
-    WorkError,
+from data_prep.processing.settings import PrepSettings
+from data_prep.records import chunks as chunks_module
+from data_prep.records.chunks import (
+    ChunkError,
     chunk_path,
     process_chunk,
     process_chunks,
     read_results,
     results_path,
 )
+from data_prep.sources.listing import list_chunks
 from exif_jax.data.records import read_index
 
-SETTINGS = Settings(region_size=128)
+SETTINGS = PrepSettings(region_size=128)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def snapshot(folder: pathlib.Path) -> dict[str, tuple[bytes, int]]:
 def test_a_chunk_is_named_by_its_files_and_settings(chunks):
     one, other = chunks
     names = [chunk_path("f", one, SETTINGS), chunk_path("f", other, SETTINGS)]
-    names += [chunk_path("f", one, Settings(**changes)) for changes in ({}, {"seed": 1})]
+    names += [chunk_path("f", one, PrepSettings(**changes)) for changes in ({}, {"seed": 1})]
     names.append(chunk_path("f", one._replace(files=one.files[:1]), SETTINGS))
     stamped = (one.files[0]._replace(stamp="later"), *one.files[1:])
     names.append(chunk_path("f", one._replace(files=stamped), SETTINGS))
@@ -65,7 +65,7 @@ def test_a_done_chunk_is_not_made_again(chunks, tmp_path, monkeypatch):
     process_chunks(chunks, SETTINGS, folder, 1)
     after = snapshot(tmp_path / "work")
     assert len(before) == 3 and len(after) == 6 and before.items() <= after.items()
-    monkeypatch.setattr(work, "read_chunk", None)  # any work would fail
+    monkeypatch.setattr(chunks_module, "read_chunk", None)  # any work would fail
     assert process_chunks(chunks, SETTINGS, folder, 1) == [
         chunk_path(folder, chunk, SETTINGS) for chunk in chunks
     ]
@@ -96,7 +96,7 @@ def test_a_damaged_list_is_named_with_its_cure(tmp_path, text):
     path = tmp_path / "a.tfrecord"
     if text is not None:
         (tmp_path / "a.json").write_text(text, errors="surrogateescape")
-    with pytest.raises(WorkError) as caught:
+    with pytest.raises(ChunkError) as caught:
         read_results(str(path))
     assert str(caught.value) == f"{path}: damaged; delete the folder {tmp_path} and run again"
 
@@ -117,6 +117,6 @@ def _die(*_):
 
 
 def test_a_worker_that_dies_is_named_with_its_cure(chunks, tmp_path, monkeypatch):
-    monkeypatch.setattr(work, "process_chunk", _die)
-    with pytest.raises(WorkError, match="run the same command again with fewer --workers"):
+    monkeypatch.setattr(chunks_module, "process_chunk", _die)
+    with pytest.raises(ChunkError, match="run the same command again with fewer --workers"):
         process_chunks(chunks, SETTINGS, str(tmp_path / "work"), 2)

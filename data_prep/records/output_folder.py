@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from data_prep.merge import list_shards, write_json
-from data_prep.sources import Chunk, count_files
-from data_prep.stages import Settings
+from data_prep.processing.settings import PrepSettings
+from data_prep.records.shards import list_shards
+from data_prep.sources.raw_photo import Chunk, count_files
 from exif_jax.data.records import RECORD_VERSION, SPLITS, RecordError, RecordReader
+from exif_jax.io.atomic import write_bytes
 from exif_jax.io.errors import ExifJaxError
 from exif_jax.io.files import exists, is_url, join, make_folder, read_file, remove
+from exif_jax.io.locks import hold
+from exif_jax.io.text import json_bytes
 
 # The information goes first: without it the folder does not pass for complete.
 _FILES = (
@@ -35,12 +36,12 @@ def work_folder(output: str) -> str:
     return join(output, ".work")
 
 
-def describe_run(chunks: Sequence[Chunk], settings: Settings) -> dict[str, Any]:
+def describe_run(chunks: Sequence[Chunk], settings: PrepSettings) -> dict[str, Any]:
     """What a folder of records is made of. Sizes stand for contents: rereading all is slow."""
     digest = hashlib.sha256()
     for chunk in chunks:
         for file in chunk.files:
-            line = [file.file, file.sidecar, file.facts.decode(), file.size]
+            line = [file.file, file.sidecar, file.manifest_row.decode(), file.num_bytes]
             digest.update(json.dumps(line).encode() + b"\n")
     return {
         "version": RECORD_VERSION,
@@ -50,37 +51,26 @@ def describe_run(chunks: Sequence[Chunk], settings: Settings) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def locked(output: str) -> Iterator[None]:
-    """Makes the folder and keeps a second run out of it; the system lifts the lock at the end.
+def held(output: str) -> Iterator[None]:
+    """Makes the folder and keeps a second run out of it.
 
     Buckets know no locks: there nothing keeps two runs apart.
 
     Raises:
-      UsageError: If another run is writing there.
-      OSError: If it cannot be made.
+      FolderHeldError: If another run is writing there; the message says which.
+      OSError: If the folder cannot be made or written to.
     """
     make_folder(output)
-    if is_url(output):
+    with contextlib.nullcontext() if is_url(output) else hold(output):
         yield
-        return
-    descriptor = os.open(output, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise UsageError(
-            f"{output}: another run is writing here; wait for it or stop it"
-        ) from error
-    finally:
-        os.close(descriptor)
 
 
-def open_output(output: str, run: dict[str, Any], overwrite: bool) -> bool:
+def prepare_output(output: str, run: dict[str, Any], overwrite: bool) -> bool:
     """Readies the folder and its `.work`; True if it holds the finished records of this very run.
 
     Args:
       output: The folder, which exists.
-      run: What `describe_run` says.
+      run: What `describe_run` gives.
       overwrite: Records of another run may be removed.
 
     Raises:
@@ -88,23 +78,17 @@ def open_output(output: str, run: dict[str, Any], overwrite: bool) -> bool:
       RecordError: If its records are finished and damaged.
     """
     work = work_folder(output)
-    facts = _load_json(join(output, "statistics.json"))
-    finished = facts is not None and exists(join(output, "dataset_info.json"))
-    started = _load_json(join(work, "run.json"))
-    resumable = started is not None and started == {k: run[k] for k in ("version", "settings")}
-    other = UsageError(
-        f"{output}: holds records of other photos or settings; choose another folder, or replace "
-        "them with --overwrite"
-    )
-    if finished and not overwrite:
-        if not isinstance(facts, dict) or {key: facts.get(key) for key in run} != run:
-            raise other
-        _check_records(output, facts, other)
+    statistics = _load_json(join(output, "statistics.json"))
+    is_finished = statistics is not None and exists(join(output, "dataset_info.json"))
+    if is_finished and not overwrite:
+        _check_same_run(output, statistics, run)
         remove(work)
         return True
-    if not resumable:
+    started = _load_json(join(work, "run.json"))
+    resumable = {key: run[key] for key in ("version", "settings")}
+    if started != resumable:
         if not overwrite and (started is not None or list_shards(output)):
-            raise other
+            raise _other_run(output)
         remove(work)
     if overwrite:
         for name in _FILES:
@@ -112,7 +96,7 @@ def open_output(output: str, run: dict[str, Any], overwrite: bool) -> bool:
         for path in list_shards(output):
             remove(path)
     make_folder(work)
-    write_json(join(work, "run.json"), {key: run[key] for key in ("version", "settings")})
+    write_bytes(join(work, "run.json"), json_bytes(resumable))
     return False
 
 
@@ -124,20 +108,30 @@ def _load_json(path: str) -> Any:
         return None
 
 
-def _check_records(output: str, facts: dict[str, Any], other: UsageError) -> None:
+def _other_run(output: str) -> UsageError:
+    return UsageError(
+        f"{output}: holds records of other photos or settings; choose another folder, or replace "
+        "them with --overwrite"
+    )
+
+
+def _check_same_run(output: str, statistics: Any, run: dict[str, Any]) -> None:
+    """Raises where finished records are of another run, or their shards are damaged."""
+    if not isinstance(statistics, dict) or {key: statistics.get(key) for key in run} != run:
+        raise _other_run(output)
     try:
-        filled = [split for split in SPLITS if facts["splits"][split]["records"]]
+        splits = [split for split in SPLITS if statistics["splits"][split]["records"]]
     except (KeyError, TypeError) as error:
-        raise other from error
+        raise _other_run(output) from error
     try:
-        for split in filled:
+        for split in splits:
             RecordReader(output, split)
     except RecordError as error:
         raise RecordError(f"{error}; --overwrite makes them again") from error
 
 
-def explain(error: OSError, output: str) -> str:
-    """A failed write or read in words, with what to do."""
+def explain_os_error(error: OSError, output: str) -> str:
+    """One line for a failed write or read: what failed, why, and what to do."""
     where = error.filename or output
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return (

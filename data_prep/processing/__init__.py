@@ -1,0 +1,1 @@
+"""One photo to its training records: filters, regions, traces of the camera."""

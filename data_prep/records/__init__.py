@@ -1,0 +1,1 @@
+"""All photos together to a folder of records: selection, split, shards, statistics."""
