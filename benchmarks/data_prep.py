@@ -29,8 +29,10 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from data_prep import photos as plain_driver
-from data_prep.sources import RawPhoto, list_chunks, read_chunk
-from data_prep.stages import Settings, process_photo
+from data_prep.processing.photo import process_photo
+from data_prep.processing.settings import PrepSettings
+from data_prep.sources.listing import list_chunks, read_chunk
+from data_prep.sources.raw_photo import RawPhoto
 from data_prep.train_tokenizer import main as train_tokenizer
 from exif_jax.cli import command
 from exif_jax.data.records import (
@@ -81,11 +83,11 @@ def seconds(run, items) -> float:
 
 def bench_photos(folder: str) -> list[dict]:
     """One core, from bytes to serialised records."""
-    chunks, _ = list_chunks(folder)
+    chunks = list_chunks(folder).chunks
     small = [photo for chunk in chunks[:6] for photo in read_chunk(chunk)]
     rows = []
     for name, photos in (("448 px crops", small), ("12 megapixels", large_photos(folder, 8))):
-        settings = Settings()
+        settings = PrepSettings()
         taken = [process_photo(photo, settings)[0].num_records for photo in photos]
         regions = [
             decode_image(decode_record(r))
@@ -138,16 +140,14 @@ def bench_pipeline(records: str, config_path: str, batches: int) -> list[dict]:
         floor = min(_timed(lambda: list(pool.map(decode_image, sample))) for _ in range(3))
     regions_per_second = len(sample) / floor
     readers = ["threads"] + ["tf.data"] * (importlib.util.find_spec("tensorflow") is not None)
-    plain = {
-        "rescale": 0.0,
-        "recompress": 0.0,
-        "shift": 0.0,
-        "save": 0.0,
-        "shrink": 0.0,
-        "noise": 0.0,
-    }
+    names = ("rescale", "recompress", "shift", "save", "shrink", "noise")
+    unprocessed = {f"{name}_prob": 0.0 for name in names}
     cases = {
-        "one patch of a region, as it is": {**plain, "texts_per_photo": 1, "patches_per_text": 1},
+        "one patch of a region, as it is": {
+            **unprocessed,
+            "texts_per_photo": 1,
+            "patches_per_text": 1,
+        },
         "the config's texts, patches and processing": {},
     }
     config = data_config(records, cache_regions=1, **cases["one patch of a region, as it is"])
@@ -188,11 +188,11 @@ def bench_pipeline(records: str, config_path: str, batches: int) -> list[dict]:
                     "share of the floor": regions / took / regions_per_second,
                 }
             )
-    with tempfile.NamedTemporaryFile(suffix=".json") as told:
-        command = [sys.executable, "-m", "benchmarks.train", "--configs", config_path]
-        command += ["--batches", "64", "--output", told.name]
-        subprocess.run(command, capture_output=True, check=True)
-        (step,) = json.loads(pathlib.Path(told.name).read_text())["rows"]
+    with tempfile.NamedTemporaryFile(suffix=".json") as figures:
+        words = [sys.executable, "-m", "benchmarks.train", "--configs", config_path]
+        words += ["--batches", "64", "--output", figures.name]
+        subprocess.run(words, capture_output=True, check=True)
+        (step,) = json.loads(pathlib.Path(figures.name).read_text())["rows"]
     taken = step["pairs_per_second"]
     rows.append({"batches": f"a step of {config_path} takes", "patches/s": taken})
     return rows
@@ -215,17 +215,17 @@ _GO_OVER = """
 import json, sys
 from benchmarks.data_prep import data_config
 from benchmarks.localize import peak_memory
-from exif_jax.data.dataset import PatchData
+from exif_jax.data.dataset import PatchDataset
 from exif_jax.data.input_pipeline import batches
 from exif_jax.data.records_folder import load_tokenizer
 records, which, marks = sys.argv[1], sys.argv[2], [int(x) for x in sys.argv[3:]]
 config = data_config(records, cache_regions=64, texts_per_photo=1, patches_per_text=1)
-data = PatchData(config, "train", load_tokenizer(records), 32, 64)
-told = {}
+data = PatchDataset(config, "train", load_tokenizer(records), 32, 64)
+peaks = {}
 for k, batch in enumerate(batches(data, 100, range(marks[-1] // 100), which), start=1):
     if 100 * k in marks:
-        told[100 * k] = peak_memory()
-print(json.dumps(told))
+        peaks[100 * k] = peak_memory()
+print(json.dumps(peaks))
 """
 
 
@@ -245,11 +245,10 @@ def bench_memory(folder: pathlib.Path, count: int) -> list[dict]:
         train_tokenizer(["--records", str(folder)])
     rows = []
     for which in ["threads"] + ["tf.data"] * (importlib.util.find_spec("tensorflow") is not None):
-        command = [sys.executable, "-c", _GO_OVER, str(folder), which, str(count // 10), str(count)]
-        told = json.loads(
-            subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        )
-        rows.append({"reader": which, **{f"MiB after {int(k):,}": v for k, v in told.items()}})
+        words = [sys.executable, "-c", _GO_OVER, str(folder), which, str(count // 10), str(count)]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        peaks = json.loads(done.stdout)
+        rows.append({"reader": which, **{f"MiB after {int(k):,}": v for k, v in peaks.items()}})
     return rows
 
 

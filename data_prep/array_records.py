@@ -6,18 +6,19 @@ https://github.com/google/array_record
 """
 
 import os
-import sys
 from pathlib import Path
 
-from array_record.python.array_record_module import ArrayRecordWriter
-from tqdm import tqdm
-
-from data_prep.records.tfds_files import write_tfds_files
 from exif_jax.cli import command
-from exif_jax.data.records import SPLITS, RecordError, RecordReader, read_index
-from exif_jax.io.atomic import write_bytes
-from exif_jax.io.files import read_file
-from exif_jax.io.tfrecord import read_payload
+
+with command.imports(__name__, "array_record,data"):
+    from array_record.python.array_record_module import ArrayRecordWriter
+    from tqdm import tqdm
+
+    from data_prep.records.tfds_files import write_tfds_files
+    from exif_jax.data.records import SPLITS, RecordError, RecordReader, read_index
+    from exif_jax.io.atomic import write_bytes
+    from exif_jax.io.files import read_file
+    from exif_jax.io.tfrecord import read_payload
 
 
 def convert(records: str, output: str) -> dict[str, list[int]]:
@@ -94,4 +95,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main, results_are_printed=False)

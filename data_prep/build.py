@@ -14,32 +14,41 @@ import argparse
 import json
 import logging
 import os
-import sys
 import threading
 from collections import Counter
 
-import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
-from tqdm import tqdm
-
-from data_prep.options import (
-    INPUT_HELP,
-    add_prep_options,
-    check_prep_options,
-    print_summary,
-    run_and_explain,
-    settings_from_args,
-)
-from data_prep.processing.settings import PrepSettings
-from data_prep.records.beam_pipeline import add_stages
-from data_prep.records.counts import Counts, count_photos
-from data_prep.records.metadata import write_metadata
-from data_prep.records.output_folder import describe_run, held, prepare_output, work_folder
-from data_prep.records.shards import list_shards
-from data_prep.sources.listing import list_chunks
 from exif_jax.cli import command
-from exif_jax.io.atomic import replacing
-from exif_jax.io.files import join, list_names, read_file, remove
+
+with command.imports(__name__):
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from tqdm import tqdm
+
+    from data_prep.options import (
+        INPUT_HELP,
+        add_prep_options,
+        check_prep_options,
+        print_complete,
+        print_report,
+        print_summary,
+        run_and_explain,
+        settings_from_args,
+    )
+    from data_prep.processing.settings import PrepSettings
+    from data_prep.records.beam_pipeline import add_stages
+    from data_prep.records.counts import Counts, count_photos
+    from data_prep.records.metadata import write_metadata
+    from data_prep.records.output_folder import (
+        describe_run,
+        held,
+        is_complete,
+        prepare_output,
+        work_folder,
+    )
+    from data_prep.records.shards import list_shards
+    from data_prep.sources.listing import list_chunks
+    from exif_jax.io.atomic import replacing
+    from exif_jax.io.files import join, list_names, read_file, remove
 
 
 def _join_rejects(output: str) -> None:
@@ -146,13 +155,17 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, settings: PrepSettings, options: PipelineOptions) -> int:
-    chunks, _ = list_chunks(args.input)
+    chunks, report = list_chunks(args.input)
+    status = print_report(report)
     run = describe_run(chunks, settings)
     output = args.output
+    if not args.overwrite and is_complete(output, run):
+        print_complete(output)
+        return status
     with held(output):
         if prepare_output(output, run, args.overwrite):
-            print(f"{output}: complete already, made by this command of these photos")
-            return 0
+            print_complete(output)
+            return status
         for path in list_shards(output):
             remove(path)  # of a stopped run, whose number of shards may have been another
         work = work_folder(output)
@@ -167,8 +180,8 @@ def _run(args: argparse.Namespace, settings: PrepSettings, options: PipelineOpti
         if count_photos(counts):
             statistics = write_metadata(output, counts, run, settings)
         remove(work)
-    return print_summary(output, statistics, counts, settings)
+    return print_summary(output, statistics, counts, settings) or status
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main, results_are_printed=False)

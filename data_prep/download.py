@@ -11,19 +11,20 @@ import asyncio
 import collections
 import itertools
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
 
-from data_prep.downloading.downloader import DownloadError, Item, download
-from data_prep.downloading.fetch import FetchSettings
-from data_prep.downloading.yfcc100m import read_items
 from exif_jax.cli import command
-from exif_jax.io.errors import ExifJaxError
-from exif_jax.io.locks import hold
-from exif_jax.reading.exif_readers import from_yfcc
+
+with command.imports(__name__):
+    from data_prep.downloading.downloader import DownloadError, Item, download
+    from data_prep.downloading.fetch import FetchSettings
+    from data_prep.downloading.yfcc100m import read_items
+    from exif_jax.io.errors import ExifJaxError
+    from exif_jax.io.locks import hold
+    from exif_jax.reading.exif_readers import from_yfcc
 
 
 def read_urls(path: Path) -> Iterator[Item]:
@@ -163,4 +164,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main, results_are_printed=False)

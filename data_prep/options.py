@@ -1,6 +1,7 @@
 """What the two drivers, `data_prep.photos` and `data_prep.build`, share as commands."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from data_prep.sources.raw_photo import SourceError
 from exif_jax.cli import command
 from exif_jax.io.errors import ExifJaxError
 from exif_jax.io.files import FilesError
+from exif_jax.reading.walk import WalkReport
 
 INPUT_HELP = (
     "folder of photos, searched with its subfolders; or a bucket's URL (gs://, s3://); or "
@@ -115,6 +117,27 @@ def run_and_explain(run: Callable[[], int], output: str) -> int:
         return command.fail(explain_os_error(error, output))
     except KeyboardInterrupt:
         return command.stopped()
+
+
+def print_report(report: WalkReport) -> int:
+    """Prints which files are passed over and which folders cannot be read.
+
+    Returns:
+      The exit code that this alone leads to: 1 where a folder cannot be read.
+    """
+    if summary := report.summary():
+        print(summary, file=sys.stderr)
+    for message in report.unreadable:
+        command.fail(
+            f"{message}; its photos are missing from the records: make it readable, then run this "
+            "again with --overwrite"
+        )
+    return 1 if report.unreadable else 0
+
+
+def print_complete(output: str) -> None:
+    """Prints that there is nothing to do."""
+    print(f"{output}: complete already, made by this command of these photos")
 
 
 def print_summary(

@@ -8,36 +8,45 @@ that was stopped goes on where it was.
 
 import argparse
 import os
-import sys
 from collections import Counter
 
 from tqdm import tqdm
 
-from data_prep.options import (
-    INPUT_HELP,
-    add_prep_options,
-    check_prep_options,
-    print_summary,
-    run_and_explain,
-    settings_from_args,
-)
-from data_prep.processing.settings import PrepSettings
-from data_prep.records.chunks import process_chunks, read_results
-from data_prep.records.counts import Counts, count_photos, split_bounds
-from data_prep.records.metadata import write_metadata, write_rejects
-from data_prep.records.output_folder import describe_run, held, prepare_output, work_folder
-from data_prep.records.selection import Candidate, make_candidate, select
-from data_prep.records.shards import (
-    RecordLocation,
-    apply_decisions,
-    list_shards,
-    write_one_shard,
-)
-from data_prep.records.split import validation_cameras
-from data_prep.sources.listing import list_chunks
 from exif_jax.cli import command
-from exif_jax.data.records import SPLITS
-from exif_jax.io.files import remove
+
+with command.imports(__name__):
+    from data_prep.options import (
+        INPUT_HELP,
+        add_prep_options,
+        check_prep_options,
+        print_complete,
+        print_report,
+        print_summary,
+        run_and_explain,
+        settings_from_args,
+    )
+    from data_prep.processing.settings import PrepSettings
+    from data_prep.records.chunks import process_chunks, read_results
+    from data_prep.records.counts import Counts, count_photos, split_bounds
+    from data_prep.records.metadata import write_metadata, write_rejects
+    from data_prep.records.output_folder import (
+        describe_run,
+        held,
+        is_complete,
+        prepare_output,
+        work_folder,
+    )
+    from data_prep.records.selection import Candidate, make_candidate, select
+    from data_prep.records.shards import (
+        RecordLocation,
+        apply_decisions,
+        list_shards,
+        write_one_shard,
+    )
+    from data_prep.records.split import validation_cameras
+    from data_prep.sources.listing import list_chunks
+    from exif_jax.data.records import SPLITS
+    from exif_jax.io.files import remove
 
 # --- command ----------------------------------------------------------------------------------
 
@@ -79,12 +88,17 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace, settings: PrepSettings) -> int:
     output = args.output
-    chunks, _ = list_chunks(args.input)
+    chunks, report = list_chunks(args.input)
+    status = print_report(report)
     run = describe_run(chunks, settings)
+    # Looked at before the folder is held: finished records may lie where nothing can be written.
+    if not args.overwrite and is_complete(output, run):
+        print_complete(output)
+        return status
     with held(output):
         if prepare_output(output, run, args.overwrite):
-            print(f"{output}: complete already, made by this command of these photos")
-            return 0
+            print_complete(output)
+            return status
         work = work_folder(output)
         paths = process_chunks(chunks, settings, work, args.workers)
         counts, rejects = _write_shards(paths, output, settings)
@@ -93,7 +107,7 @@ def _run(args: argparse.Namespace, settings: PrepSettings) -> int:
         if count_photos(counts):
             statistics = write_metadata(output, counts, run, settings)
         remove(work)
-    return print_summary(output, statistics, counts, settings)
+    return print_summary(output, statistics, counts, settings) or status
 
 
 def _write_shards(
@@ -129,4 +143,4 @@ def _write_shards(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main, results_are_printed=False)

@@ -21,14 +21,16 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data_prep.simulation import splices
-from data_prep.simulation.camera_chart import draw_chart
-from data_prep.simulation.cameras import CAMERAS
-from data_prep.simulation.photo_files import Job, make_photo, open_scenes
 from exif_jax.cli import command
-from exif_jax.io import jsonl
-from exif_jax.io.atomic import write_bytes
-from exif_jax.io.errors import ExifJaxError
+
+with command.imports(__name__):
+    from data_prep.simulation import splices
+    from data_prep.simulation.camera_chart import draw_chart
+    from data_prep.simulation.cameras import CAMERAS
+    from data_prep.simulation.photo_files import Job, make_photo, open_scenes
+    from exif_jax.io import jsonl
+    from exif_jax.io.atomic import write_bytes
+    from exif_jax.io.errors import ExifJaxError
 
 
 class OutputError(ExifJaxError):
@@ -227,9 +229,9 @@ def main(argv: list[str] | None = None) -> int:
     except ExifJaxError as error:
         return command.fail(error)
     except KeyboardInterrupt:
-        return command.stopped()
+        return command.stopped("finished files are complete and kept")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main, results_are_printed=False)

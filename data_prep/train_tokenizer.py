@@ -5,7 +5,6 @@ bytes: one thread, no shuffling.
 """
 
 import io
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,12 +13,14 @@ import sentencepiece
 from tqdm import tqdm
 
 from exif_jax.cli import command
-from exif_jax.data.records import RecordReader, decode_record
-from exif_jax.data.tokenizer import PAD_ID, UNK_ID, Tokenizer
-from exif_jax.io.atomic import write_bytes
-from exif_jax.io.errors import ExifJaxError
-from exif_jax.io.files import is_url
-from exif_jax.reading.exif import to_text
+
+with command.imports(__name__):
+    from exif_jax.data.records import RecordReader, decode_record
+    from exif_jax.data.tokenizer import PAD_ID, UNK_ID, Tokenizer
+    from exif_jax.io.atomic import write_bytes
+    from exif_jax.io.errors import ExifJaxError
+    from exif_jax.io.files import is_url
+    from exif_jax.reading.exif import to_text
 
 PRINTABLE = "".join(map(chr, range(33, 127)))
 
@@ -156,4 +157,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main, results_are_printed=False)

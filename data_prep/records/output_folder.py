@@ -65,6 +65,25 @@ def held(output: str) -> Iterator[None]:
         yield
 
 
+def is_complete(output: str, run: dict[str, Any]) -> bool:
+    """Whether a folder holds the finished records of this very run and no rest of its work.
+
+    Raises:
+      UsageError: If it holds finished records of another run.
+      RecordError: If its records are finished and damaged.
+    """
+    if exists(work_folder(output)) or (statistics := _finished_statistics(output)) is None:
+        return False
+    _check_same_run(output, statistics, run)
+    return True
+
+
+def _finished_statistics(output: str) -> Any:
+    """The content of `statistics.json`; None where the records are not finished."""
+    statistics = _load_json(join(output, "statistics.json"))
+    return statistics if exists(join(output, "dataset_info.json")) else None
+
+
 def prepare_output(output: str, run: dict[str, Any], overwrite: bool) -> bool:
     """Readies the folder and its `.work`; True if it holds the finished records of this very run.
 
@@ -78,9 +97,8 @@ def prepare_output(output: str, run: dict[str, Any], overwrite: bool) -> bool:
       RecordError: If its records are finished and damaged.
     """
     work = work_folder(output)
-    statistics = _load_json(join(output, "statistics.json"))
-    is_finished = statistics is not None and exists(join(output, "dataset_info.json"))
-    if is_finished and not overwrite:
+    statistics = _finished_statistics(output)
+    if statistics is not None and not overwrite:
         _check_same_run(output, statistics, run)
         remove(work)
         return True

@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from data_prep.sources.file_listing import source_file, walk_files
+from data_prep.sources.file_listing import ending, list_files, size, stamp
 from data_prep.sources.raw_photo import (
     MAX_JSON_BYTES,
     Chunk,
@@ -27,34 +27,47 @@ from data_prep.sources.sidecars import as_mapping, sidecar_exif
 from exif_jax.io.files import file_system, is_url
 from exif_jax.reading.exif import checked
 from exif_jax.reading.photo import EXTENSIONS, MAX_BYTES, PhotoError, read_bytes
+from exif_jax.reading.walk import WalkReport
 
 MANIFEST = "manifest.jsonl"
 _MANIFEST_FIELDS = ("photo", "exif", "owner", "licence")
 
 
-def list_photos(source: str) -> tuple[list[SourceFile], int]:
-    """The photos below a folder, sorted, and the number of other files.
+def list_photos(source: str, report: WalkReport) -> list[SourceFile]:
+    """The photos below a folder, sorted by their paths' bytes.
+
+    Args:
+      source: A folder or its URL.
+      report: Receives what is passed over: all but photos, the manifest and side-cars.
 
     Raises:
       SourceError: If the folder cannot be listed, or its manifest cannot be read.
     """
-    listing = dict(walk_files(source))
-    photos = [name for name in listing if posixpath.splitext(name)[1].lower() in EXTENSIONS]
+    listing = list_files(source, report)
+    names = [name for name in listing if ending(name) in EXTENSIONS]
     rows = _read_manifest(source) if MANIFEST in listing else {}
-    files = []
-    for name in sorted(photos, key=os.fsencode):
-        sidecars = (f"{name}.json", f"{posixpath.splitext(name)[0]}.json")
-        sidecar = next((path for path in sidecars if path in listing), "")
-        files.append(
-            source_file(
-                name,
-                listing[name],
+    sidecars = {name: _find_sidecar(name, listing) for name in names}
+    used = {MANIFEST, *names, *sidecars.values()}
+    report.endings.update(ending(name) for name in listing if name not in used)
+    photos = []
+    for name in sorted(names, key=os.fsencode):
+        info, sidecar = listing[name], sidecars[name]
+        photos.append(
+            SourceFile(
+                file=name,
                 sidecar=sidecar,
-                sidecar_info=listing.get(sidecar),
                 manifest_row=rows.get(name, b""),
+                num_bytes=size(info),
+                stamp=stamp(info, listing.get(sidecar, {})),
             )
         )
-    return files, len(listing) - len(photos)
+    return photos
+
+
+def _find_sidecar(name: str, listing: Mapping[str, Any]) -> str:
+    """The path of a photo's side-car; "" where there is none."""
+    candidates = (f"{name}.json", f"{posixpath.splitext(name)[0]}.json")
+    return next((path for path in candidates if path in listing), "")
 
 
 def _read_manifest(source: str) -> dict[str, bytes]:

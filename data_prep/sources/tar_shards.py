@@ -5,14 +5,13 @@ They are named by a pattern that ends in .tar.
 
 from __future__ import annotations
 
-import fnmatch
 import posixpath
 import re
 import tarfile
 from collections.abc import Iterator
 from typing import IO
 
-from data_prep.sources.file_listing import source_file, walk_files
+from data_prep.sources.file_listing import match_files, size, stamp
 from data_prep.sources.raw_photo import (
     MAX_JSON_BYTES,
     Chunk,
@@ -24,21 +23,28 @@ from data_prep.sources.raw_photo import (
 from data_prep.sources.sidecars import img2dataset_metadata
 from exif_jax.io.files import file_system
 from exif_jax.reading.photo import EXTENSIONS, MAX_BYTES
+from exif_jax.reading.walk import CURES, WalkReport
+
+# Of pictures that are not read, or only with a package that may be missing. Other members of a
+# shard, such as captions, are no photos, and their number says nothing.
+_OTHER_PICTURES = frozenset((*CURES, ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jxl"))
 
 
-def list_shards(source: str) -> tuple[str, list[SourceFile]]:
+def list_shards(source: str, report: WalkReport) -> tuple[str, list[SourceFile]]:
     """The folder above the first wildcard of a pattern, and the shards by their paths in it.
+
+    Args:
+      source: A pattern like "laion/*.tar", or a URL with one.
+      report: Receives the folders that cannot be read.
 
     Raises:
       SourceError: If the folder cannot be listed, or no shard has such a name.
     """
     pattern = _from_first_wildcard(source)
     root = source[: -len(pattern)]
-    matches = re.compile(fnmatch.translate(pattern)).match
     shards = [
-        source_file(name, info)
-        for name, info in walk_files(root)
-        if matches(name) and name.count("/") == pattern.count("/")
+        SourceFile(name, "", b"", size(info), stamp(info))
+        for name, info in match_files(root, pattern, report).items()
     ]
     if not shards:
         raise SourceError(f"{source}: no shard has such a name")
@@ -88,6 +94,8 @@ def _read_members(stream: IO[bytes], shard: str) -> Iterator[RawPhoto]:
                     continue
                 member_key, suffix = _key_and_suffix(member.name)
                 if suffix not in EXTENSIONS and suffix != ".json":
+                    if suffix in _OTHER_PICTURES:
+                        yield unusable(name, "format not read", CURES.get(suffix, suffix))
                     continue
                 if member.size > (MAX_JSON_BYTES if suffix == ".json" else MAX_BYTES):
                     why = f"{member.size:,} bytes; the rest of the shard is not read"

@@ -41,7 +41,7 @@ _MAX_ENDINGS = 12  # that the summary names; one line has no room for all that d
 _HEIF_CURE = "pip install pillow-heif"
 _RAW_CURE = "raw files are not read: export them as TIFF or JPEG at full size"
 # What makes photos of other endings readable.
-_CURES = {
+CURES = {
     **dict.fromkeys((".heic", ".heif", ".hif"), _HEIF_CURE),
     **dict.fromkeys(
         (".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"),
@@ -70,7 +70,7 @@ class WalkReport:
         """Returns one line like "skipped 3 .heic (pip install pillow-heif), 2 .txt", or ""."""
         # What can be cured comes first, then what is most.
         ordered = sorted(
-            self.endings.items(), key=lambda item: (item[0] not in _CURES, -item[1], item[0])
+            self.endings.items(), key=lambda item: (item[0] not in CURES, -item[1], item[0])
         )
         parts = [_describe_ending(*item) for item in ordered[:_MAX_ENDINGS]]
         if rest := sum(count for _, count in ordered[_MAX_ENDINGS:]):
@@ -83,7 +83,7 @@ class WalkReport:
 
 
 def _describe_ending(ending: str, count: int) -> str:
-    cure = f" ({_CURES[ending]})" if ending in _CURES else ""
+    cure = f" ({CURES[ending]})" if ending in CURES else ""
     return f"{count} {printable(ending[:20]) or 'without an ending'}{cure}"
 
 
@@ -117,7 +117,7 @@ def walk_files(top: str | os.PathLike, report: WalkReport) -> Iterator[pathlib.P
             subfolders = []
             for entry in listing:
                 is_folder = _is_folder(entry)
-                if _is_of_the_system(entry.name, is_folder):
+                if is_left_by_a_system(entry.name, is_folder):
                     report.system_files += 1
                 elif not is_folder:
                     yield folder / entry.name
@@ -202,7 +202,8 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return False
 
 
-def _is_of_the_system(name: str, is_folder: bool) -> bool:
+def is_left_by_a_system(name: str, is_folder: bool) -> bool:
+    """Whether a file or folder of that name is one that operating systems leave for themselves."""
     lowered = name.lower()
     if is_folder:
         return lowered in _SYSTEM_FOLDERS

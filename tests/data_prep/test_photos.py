@@ -259,7 +259,7 @@ def test_a_folder_without_photos_leaves_no_output(tmp_path, capsys):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "notes.txt").write_text("no photo")
     assert main(command(tmp_path / "in", tmp_path / "out")) == 2
-    assert "no photos (1 files with other endings" in capsys.readouterr().err
+    assert "no photos (skipped 1 .txt); give a folder of camera photos" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert main(command(tmp_path / "absent", tmp_path / "out")) == 2
     assert "absent: No such file" in capsys.readouterr().err
@@ -300,9 +300,9 @@ def test_wrong_usage_exits_with_2(tmp_path, more):
 
 
 def test_listing_is_sorted_and_takes_any_case(root):
-    chunks, others = list_chunks(str(root))
+    chunks, report = list_chunks(str(root))
     names = [item.file for chunk in chunks for item in chunk.files]
-    assert len(names) == 36 and others == 1
+    assert len(names) == 36 and report.endings == {".txt": 1}
     assert names == sorted(names) and names[0] == "a/01.JPG"
 
 
