@@ -3,9 +3,9 @@
 Seeds are JPEG, PNG, TIFF and WebP files with EXIF, small ones made here and the malformed ones of
 tests/hostile; with EXIF_JAX_PHOTOS also small copies of real photos with their own EXIF bytes.
 Mutation i depends on --seed and i alone, so that it can be made again. Each is read by
-`exif_jax.reading.photo.read_photo` and its EXIF told as text, in worker processes that may take 2 GiB.
-A finding is anything but a photo or a PhotoError: another exception, a dead process, more than
-10 seconds, memory run out, or a result out of its bounds. Findings are kept in --findings.
+`exif_jax.reading.photo.read_photo` and its EXIF made a text, in worker processes that may take
+2 GiB. A finding is anything but a photo or a PhotoError: another exception, a dead process, more
+than 10 seconds, memory run out, or a result out of its bounds. Findings are kept in --findings.
 """
 
 from __future__ import annotations
