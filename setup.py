@@ -43,7 +43,10 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["exif_jax*", "data_prep*"]),
-    package_data={"exif_jax": ["py.typed", "reports/page.*", "weights/pretrained/*"]},
+    package_data={
+        "exif_jax": ["py.typed", "reports/page.*", "weights/pretrained/*"],
+        "data_prep": ["records/statistics_page.*"],
+    },
     install_requires=[
         "absl-py>=2.1",
         "flax>=0.12,<0.13",

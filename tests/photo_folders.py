@@ -1,6 +1,7 @@
 """Folders of photos for the tests of data_prep.photos, and what the tests read back."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +68,15 @@ def make_folder(folder: Path) -> Path:
         save_photo(folder / ("a" if seed % 2 else "b/c") / f"{seed:02d}.JPG", seed)
     (folder / "notes.txt").write_text("no photo")
     return folder
+
+
+def close_folders(monkeypatch, name: str) -> None:
+    """Lets no folder of that name be listed, for root as well, who may read any."""
+    scandir = os.scandir
+
+    def refuse(folder):
+        if str(folder).endswith(f"{os.sep}{name}"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)

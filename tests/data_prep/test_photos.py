@@ -12,7 +12,16 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
-from photo_folders import SECRETS, all_records, command, contents, make_folder, rejects, save_photo
+from photo_folders import (
+    SECRETS,
+    all_records,
+    close_folders,
+    command,
+    contents,
+    make_folder,
+    rejects,
+    save_photo,
+)
 
 from data_prep.photos import main
 from data_prep.processing.regions import GRID
@@ -243,6 +252,23 @@ def test_tar_shards_and_buckets_are_inputs_too(root, made, tmp_path):
         for f in (made, tmp_path / "tar")
     ]
     assert pixels[0] == pixels[1]
+
+
+def test_what_is_passed_over_is_said_and_a_folder_that_cannot_be_read_ends_in_1(
+    tmp_path, capsys, monkeypatch
+):
+    for seed, name in enumerate(("0.jpg", "1.jpg", "closed/2.jpg", "._0.jpg", "raw.dng")):
+        save_photo(tmp_path / "in" / name, seed)
+    close_folders(monkeypatch, "closed")
+    for last_words in ("statistics.html", "complete already"):
+        assert main(command(tmp_path / "in", tmp_path / "out")) == 1
+        printed = capsys.readouterr()
+        assert last_words in printed.out
+        assert "skipped 1 .dng (raw files are not read" in printed.err
+        assert "1 of operating systems" in printed.err
+        assert f"error: {tmp_path / 'in' / 'closed'}: Permission denied; its photos" in printed.err
+    records = [r for split in all_records(tmp_path / "out").values() for r in split]
+    assert {record.source for record in records} == {"0.jpg", "1.jpg"}
 
 
 def test_few_tags_are_rejected(tmp_path):

@@ -41,6 +41,15 @@ def test_a_finished_run_is_quick_and_says_so(root, made, capsys, monkeypatch):
     assert contents(made) == before
 
 
+def test_finished_records_may_lie_where_nothing_can_be_written(root, made, monkeypatch, capsys):
+    def refuse(*_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("data_prep.records.output_folder.hold", refuse)
+    assert main(command(root, made)) == 0
+    assert "complete already" in capsys.readouterr().out
+
+
 def test_another_run_never_mixes_into_a_used_folder(root, made, tmp_path, capsys):
     output = tmp_path / "out"
     save_photo(tmp_path / "in" / "0.jpg", 0)

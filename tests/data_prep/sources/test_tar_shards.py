@@ -4,6 +4,7 @@ import io
 import tarfile
 
 import pytest
+from photo_folders import close_folders
 from source_folders import problems, read_all, shard
 
 from data_prep.sources.listing import list_chunks
@@ -87,3 +88,20 @@ def test_json_of_img2dataset_that_says_nothing(tmp_path):
     read = read_all(shard(tmp_path / "0.tar", members))
     assert [p.exif for p in read] == [None] * 7
     assert problems(read) == [("0/lonely", "no photo beside the JSON")]
+
+
+def test_pictures_of_a_format_that_is_not_read_are_named(tmp_path):
+    members = [("0.jpg", b"x"), ("1.dng", b"raw"), ("2.gif", b"g"), ("2.txt", b"a caption")]
+    read = read_all(shard(tmp_path / "0.tar", members))
+    assert [p.id for p in read if not p.problem] == ["0/0"]
+    assert problems(read) == [("0/1.dng", "format not read"), ("0/2.gif", "format not read")]
+
+
+def test_a_folder_of_a_pattern_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    for name in ("a", "closed"):
+        (tmp_path / name).mkdir()
+        shard(tmp_path / name / "0.tar", [("0.jpg", b"x")])
+    close_folders(monkeypatch, "closed")
+    chunks, report = list_chunks(str(tmp_path / "*" / "*.tar"))
+    assert [chunk.files[0].file for chunk in chunks] == ["a/0.tar"]
+    assert report.unreadable == [f"{tmp_path / 'closed'}: Permission denied"]
