@@ -16,7 +16,7 @@ PAGES = [
     *ROOT.glob("docs/*.md"),
 ]
 # Those of these packages are not installed for the tests.
-ELSEWHERE = {"exif_jax.beam", "data_prep.build"}
+ELSEWHERE = {"exif_jax.beam", "data_prep.build", "data_prep.array_records"}
 SUBCOMMANDS = {"exif_jax.linear_probe": ("splices", "radial")}
 
 
