@@ -20,6 +20,7 @@ import numpy as np
 from exif_jax.forensics import verification
 from exif_jax.forensics.localization import Localization, Settings, localize
 from exif_jax.forensics.verification import Verification
+from exif_jax.io.fork import refuse_after_fork
 from exif_jax.reading.photo import Photo, read_photo
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def localize_photo(
         LocalizeError: the array is no RGB image, or smaller than the model's patch.
         PhotoError: the file cannot be read as a photo.
         ReleaseError: the model cannot be read.
+        ForkError: this process was forked after JAX had started.
     """
     model = resolve_model(model)
     if isinstance(photo, str | os.PathLike):
@@ -65,6 +67,7 @@ def verify_photo(
         LocalizeError: the photo is smaller than a patch.
         PhotoError: the file cannot be read as a photo.
         ReleaseError: the model cannot be read.
+        ForkError: this process was forked after JAX had started.
     """
     model = resolve_model(model)
     photo = photo if isinstance(photo, Photo) else read_photo(photo)
@@ -72,9 +75,15 @@ def verify_photo(
 
 
 def resolve_model(model: Model | str | os.PathLike | None) -> Model:
-    """A model as it is, read from a path, or, of None, the one that ships. Raises ReleaseError."""
+    """A model as it is, read from a path, or, of None, the one that ships.
+
+    Raises:
+        ForkError: this process was forked after JAX had started.
+        ReleaseError: the model cannot be read.
+    """
     from exif_jax.weights.release_file import load_model
 
+    refuse_after_fork()
     if model is None:
         return _shipped()
     return load_model(model) if isinstance(model, str | os.PathLike) else model

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return told, f"{told['score']:.3f}  {band:11}  {shown} -> {out / name}.overlay.png"
 
     # With --report a photo is done when its page is there, without it when its JSON is.
-    return photo_command.run(args, work, settings, "html" if args.report else "json")
+    return photo_command.run(args, work, settings, "localize", "html" if args.report else "json")
 
 
 def localize_to(

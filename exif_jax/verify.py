@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         told = {key: facts["verify"][key] for key in ("agreement", "p_value", "band", "summary")}
         return told, f"{shown}\n{as_text(found)}"
 
-    return photo_command.run(args, work, settings, "verify.json")
+    return photo_command.run(args, work, settings, "verify", "verify.json")
 
 
 def run() -> None:

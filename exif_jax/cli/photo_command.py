@@ -1,9 +1,10 @@
-"""What the commands on photos have in common: arguments, start, exit code, being a function too."""
+"""What the commands on photos have in common: their arguments, their start, their exit code."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import hashlib
 import os
 import pathlib
@@ -15,16 +16,20 @@ from typing import TYPE_CHECKING
 import jax
 
 from exif_jax.cli import batch, command
+from exif_jax.cli.inputs import PhotoInput, find_inputs
+from exif_jax.cli.journal import JOURNAL
+from exif_jax.io.jsonl import Row
 from exif_jax.io.text import printable
 from exif_jax.reading.photo import EXTENSIONS, Photo
+from exif_jax.reading.walk import WalkReport
 from exif_jax.reports import outputs
 
 if TYPE_CHECKING:
     from exif_jax.forensics.localization import Settings
     from exif_jax.weights.release_file import Model
 
-# (photo, shown name, output name, model, output folder) -> as `batch.run` wants it
-Work = Callable[[Photo, str, str, "Model", pathlib.Path], tuple[batch.Facts, str]]
+# (photo, how messages call it, name for its files, model, output folder) -> as `batch.Work`
+Work = Callable[[Photo, str, str, "Model", pathlib.Path], tuple[Row, str]]
 
 
 def positive(text: str) -> int:
@@ -41,44 +46,77 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "photos",
         nargs="+",
         metavar="PHOTO",
-        help="photos, folders of them, patterns; - reads names from standard input",
+        help="photos, folders of them, patterns; - reads standard input: one photo's bytes, or "
+        "the names of photos, one a line or parted by null characters",
     )
     parser.add_argument("--model", metavar="PATH", help="release file (default: what ships)")
     parser.add_argument(
         "--output",
         default="results",
         metavar="DIR",
-        help="folder for the results (default results)",
+        help="folder for the results (default results); what other photos have there stays",
     )
     parser.add_argument(
         "--resume",
         action="store_true",
-        help=f"skip photos that {batch.JOURNAL} in DIR has as done under these settings",
+        help=f"skip photos that {JOURNAL} in DIR has as done under these settings",
+    )
+    parser.add_argument(
+        "--max-pixels",
+        type=positive,
+        default=batch.MAX_PIXELS,
+        metavar="N",
+        help=f"refuse photos of more pixels (default {batch.MAX_PIXELS:,})",
     )
 
 
-def run(args: argparse.Namespace, work: Work, settings: Settings, kind: str) -> int:
+def run(args: argparse.Namespace, work: Work, settings: Settings, name: str, kind: str) -> int:
     """Works through the photos of the arguments; returns the exit code.
 
     Args:
-        args: of `add_arguments`.
-        work: what is done to each photo.
-        settings: that the results depend on.
-        kind: a photo's results are complete when NAME.kind is there.
+      args: Of `add_arguments`.
+      work: What is done to each photo.
+      settings: What the results depend on.
+      name: The command's, like "localize".
+      kind: A photo's results are complete when its file NAME.kind is there.
     """
-    out = pathlib.Path(args.output)
-    paths = list(batch.find_photos(args.photos, out))
-    if not paths:
-        return command.fail(
+    output = pathlib.Path(args.output)
+    report = WalkReport()
+    photos = find_inputs(args.photos, report)
+    try:
+        failed = _process(args, photos, output, work, settings, name, kind) if photos else 0
+    except KeyboardInterrupt:
+        return command.stopped("the same command with --resume goes on")
+    if not photos:
+        failed = command.fail(
             f"no photos in {', '.join(map(printable, args.photos))}; looked for files "
             f"that end in {', '.join(sorted(EXTENSIONS))}"
         )
-    if problem := outputs.prepare_folder(out):
+    # At the end, where it is read, and not before thousands of lines about photos.
+    if skipped := report.summary():
+        print(skipped, file=sys.stderr)
+    for folder in report.unreadable:
+        failed = command.fail(f"{folder}; make the folder readable, or leave it out")
+    return failed
+
+
+def _process(
+    args: argparse.Namespace,
+    photos: list[PhotoInput],
+    output: pathlib.Path,
+    work: Work,
+    settings: Settings,
+    name: str,
+    kind: str,
+) -> int:
+    """Loads the model and judges the photos; returns the exit code."""
+    if problem := outputs.prepare_folder(output):
         return command.fail(problem)
-    from exif_jax.weights.release_file import PRETRAINED, ReleaseError, load_model
+    from exif_jax.api import resolve_model
+    from exif_jax.weights.release_file import PRETRAINED, ReleaseError
 
     try:
-        model = load_model(*filter(None, [args.model]))
+        model = resolve_model(args.model)
     except ReleaseError as e:
         return command.fail(printable(e))
     keep_compiled()
@@ -86,20 +124,28 @@ def run(args: argparse.Namespace, work: Work, settings: Settings, kind: str) -> 
     # A CPU computes and decodes with the same cores; other devices wait for many decoders.
     ahead = 1 if jax.default_backend() == "cpu" else min(8, os.cpu_count() or 1)
     try:
-        failed = batch.run(
-            paths,
-            out,
-            lambda photo, shown, name: work(photo, shown, name, model, out),
+        num_failed = batch.process_photos(
+            photos,
+            output,
+            functools.partial(_work_with, work, model, output),
             {"results": kind, "model": model.id, **dataclasses.asdict(settings)},
-            kind,
-            args.resume,
-            ahead,
+            command=name,
+            last_file=kind,
+            resume=args.resume,
+            ahead=ahead,
+            max_pixels=args.max_pixels,
         )
     except OSError as e:
         return command.fail(
-            f"{printable(out / batch.JOURNAL)}: {e.strerror}; choose another --output"
+            f"{printable(output / JOURNAL)}: {e.strerror}; make room or choose another --output"
         )
-    return int(failed > 0)
+    return int(num_failed > 0)
+
+
+def _work_with(
+    work: Work, model: Model, output: pathlib.Path, photo: Photo, shown: str, name: str
+) -> tuple[Row, str]:
+    return work(photo, shown, name, model, output)
 
 
 def keep_compiled() -> None:

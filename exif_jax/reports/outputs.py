@@ -10,7 +10,7 @@ import dataclasses
 import datetime
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,32 +26,52 @@ if TYPE_CHECKING:
 
 JSON_VERSION = 1
 
+# Of all files that are written for a photo NAME.
+_ENDINGS = (".overlay.png", ".map.npy", ".html", ".json", ".verify.json")
+
 
 def output_names(
-    paths: Iterable[pathlib.PurePath], known: Mapping[str, str] | None = None
+    paths: Iterable[pathlib.PurePath], taken: Collection[str] = frozenset()
 ) -> list[str]:
-    """One safe name per photo for its outputs: the file's stem, told apart where two are alike.
+    """Chooses one safe name per photo for its results: its stem, told apart where two are alike.
 
     Letters and digits of any script stay; a name never holds a separator, starts with a dot or a
-    dash, or exceeds 120 bytes. Names that differ in case only count as alike. `known` holds names
-    that paths were given before; they keep them.
+    dash, or exceeds 130 bytes. Names that differ in case only count as alike.
+
+    Args:
+        paths: the photos.
+        taken: names in casefold that are not to be used.
     """
-    known = known or {}
-    names, used = [], {name.casefold() for name in known.values()}
+    names, used = [], set(taken)
     for path in paths:
-        if str(path) in known:
-            names.append(known[str(path)])
-            continue
-        safe = "".join(c if c.isalnum() or c in "-_. ()+@" else "_" for c in path.stem)
-        safe = safe.encode("utf-8", "replace")[:120].decode("utf-8", "ignore").rstrip(". ")
-        if not safe or safe[0] in ".- ":
-            safe = "_" + safe
+        safe = _safe_name(path.stem)
         name, number = safe, 1
         while name.casefold() in used:
             number += 1
             name = f"{safe}-{number}"
         used.add(name.casefold())
         names.append(name)
+    return names
+
+
+def _safe_name(stem: str) -> str:
+    safe = "".join(c if c.isalnum() or c in "-_. ()+@" else "_" for c in stem)
+    safe = safe.encode("utf-8", "replace")[:120].decode("utf-8", "ignore").rstrip(". ")
+    return f"_{safe}" if not safe or safe[0] in ".- " else safe
+
+
+def names_in(folder: pathlib.Path) -> set[str]:
+    """The names, in casefold, under which a folder holds results or what looks like them.
+
+    A side-car photo.json of the user's own is none of ours to write over. Links are no results:
+    what is written takes their place and leaves alone what they lead to.
+    """
+    names = set()
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            for ending in _ENDINGS:
+                if entry.name.endswith(ending) and entry.is_file(follow_symlinks=False):
+                    names.add(entry.name.removesuffix(ending).casefold())
     return names
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+
+import exif_jax
+from exif_jax.reading.walk import SOFTWARE
 
 # Dark blue over magenta and orange to pale yellow: lightness rises evenly, so that the map reads
 # the same in grey and to colour-blind eyes.
@@ -109,7 +112,10 @@ def _fit(draw: ImageDraw.ImageDraw, text: str, font, width: float) -> str:
 
 
 def png_bytes(picture: Image.Image) -> bytes:
-    """The picture as a PNG file."""
+    """The picture as a PNG file that says what made it, so that it is not taken for a photo."""
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Software", f"{SOFTWARE} {exif_jax.__version__}")
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)  # a fifth of the time, a tenth more bytes
+    # A fifth of the time of the default level, a tenth more bytes.
+    picture.save(buffer, "PNG", compress_level=1, pnginfo=info)
     return buffer.getvalue()
