@@ -1,0 +1,277 @@
+"""Finds the segments and scans of a JPEG file as libjpeg finds them, up to the picture's end.
+
+The picture ends at its own end marker (EOI). What follows it, the video of a motion photo, a gain
+map, a maker's trailer, is nobody's pixels and is cut off. Nothing here decodes pixels, and no
+Python loop runs over bytes: a file of any size costs one pass of ``re`` over it.
+
+Source: ITU T.81, annex B; libjpeg-turbo's jdmarker.c for what it reads against the rules.
+"""
+
+import re
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from exif_jax.reading.refusal import CURE_COPY, Refusal
+
+MAX_SCANS = 100  # cameras write about ten, hostile files thousands
+MAX_SEGMENTS = 5000  # a photo with a large colour profile has hundreds
+# libjpeg skips any number of bytes between two segments. A segment holds 65,535 bytes at most:
+# where more than that is skipped, no byte was added, a segment's header was lost.
+MAX_STRAY = 65_535
+
+SOF_SEQUENTIAL, SOF_PROGRESSIVE = (0xC0, 0xC1), 0xC2
+_EOI, _SOS, _DHT, _DAC, _DNL, _DRI, _COM = 0xD9, 0xDA, 0xC4, 0xCC, 0xDC, 0xDD, 0xFE
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, _DAC}
+_APPS = frozenset(range(0xE0, 0xF0))
+_HIERARCHICAL, _JPEG_LS = 0xDE, 0xF7  # they stand where a frame header would
+_WITH_LENGTH = _FRAMES | _APPS | {_DHT, _DAC, _SOS, 0xDB, _DNL, _DRI, _COM, 0xDE, 0xF7}
+_ALONE = frozenset(range(0xD0, 0xD8)) | {0x01}  # restart markers and TEM, out of place: skipped
+_BEHIND_THE_SCANS = _APPS | {_COM, _DNL, _EOI}
+
+_MARKER = re.compile(rb"\xff[^\x00\xff]")  # fill bytes FF may stand before it
+# FF 00 is a byte FF. Restart markers are part of a scan where a restart interval is defined.
+_END_OF_SCAN = re.compile(rb"\xff[^\x00\xff]")
+_END_OF_INTERVALS = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+
+_CURE_DJPEG = "Convert it with a program that reads it, such as djpeg or ImageMagick"
+_CURE_OTHER = "Save it as an 8-bit JPEG, PNG or TIFF with the program that wrote it"
+
+
+class Frame(NamedTuple):
+    """What a frame header (SOF) says. ``components``: identifier -> number of its table."""
+
+    marker: int
+    bits: int
+    width: int
+    height: int
+    components: dict[int, int]
+
+
+class Scan(NamedTuple):
+    """What a scan header (SOS) says: components, first and last coefficient, bits left out."""
+
+    components: tuple[int, ...]
+    first: int
+    last: int
+    low: int
+
+
+class Jpeg(NamedTuple):
+    """The parts of a JPEG file that are its picture.
+
+    Attributes:
+      segments: marker and bytes of each segment, in order, from behind SOI through EOI; a scan's
+        bytes are its header and its coded blocks. What lies between segments is left out.
+      frame: the frame header.
+      end: how many bytes of the file the picture takes; what follows is not part of it.
+      end_marker: whether the file has the end marker. ``segments`` has one in any case.
+      stray: how many bytes between segments were left out.
+    """
+
+    segments: tuple[tuple[int, bytes], ...]
+    frame: Frame
+    end: int
+    end_marker: bool
+    stray: int
+
+    def joined(self, without: frozenset[int] = frozenset()) -> bytes:
+        """A JPEG file of these segments, less those of some markers."""
+        kept = (segment for marker, segment in self.segments if marker not in without)
+        return b"\xff\xd8" + b"".join(kept)
+
+
+class _Segment(NamedTuple):
+    marker: int
+    start: int
+    end: int
+    stray: int  # bytes skipped before it
+
+
+class _BrokenError(Exception):
+    """No further segment is found; the text says why."""
+
+
+# --- headers ------------------------------------------------------------------------------------
+
+
+def read_frame(segment: bytes) -> Frame:
+    """A frame header from its bytes.
+
+    Raises:
+      Refusal: its bytes break the rules, or it announces a coding that the decoder lacks.
+    """
+    marker = segment[1]
+    if lacking := _lacking(marker, segment[4:5]):
+        raise Refusal(*lacking)
+    try:
+        bits, height, width, count = struct.unpack_from(">BHHB", segment, 4)
+        components = {segment[at]: segment[at + 2] for at in range(10, 10 + 3 * count, 3)}
+    except (struct.error, IndexError):
+        components = {}
+    if not components or not width:
+        raise Refusal("the JPEG frame header is damaged", CURE_COPY)
+    if not height:  # it stands behind the first scan (DNL), which libjpeg does not read
+        raise Refusal("the JPEG file does not give its height where it must", _CURE_OTHER)
+    return Frame(marker, bits, width, height, components)
+
+
+def _lacking(marker: int, bits: bytes) -> tuple[str, str] | None:
+    """Cause and cure where no decoder of ours reads this coding; None where one does."""
+    if marker == _JPEG_LS:
+        return "JPEG-LS is not read", _CURE_OTHER
+    if marker == _HIERARCHICAL or marker in (0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF):
+        return "hierarchical JPEG is not read", _CURE_OTHER
+    if marker in (0xC3, 0xCB):
+        return "lossless JPEG is not read", _CURE_DJPEG
+    if marker in (0xC9, 0xCA):
+        return "JPEG with arithmetic coding is not read", _CURE_DJPEG
+    if bits not in (b"", b"\x08"):
+        return f"JPEG of {bits[0]} bits a sample is not read", _CURE_DJPEG
+    return None
+
+
+def read_scan(header: bytes, frame: Frame) -> Scan | None:
+    """A scan header from its bytes, or None where it is no scan of this frame."""
+    count = header[4] if len(header) > 4 else 0
+    if (
+        not 1 <= count <= 4
+        or len(header) < 8 + 2 * count
+        or header[2]
+        or header[3] != 6 + 2 * count
+    ):
+        return None
+    components = tuple(header[5 : 5 + 2 * count : 2])
+    if not set(components) <= frame.components.keys():
+        return None
+    first, last, bits = header[5 + 2 * count : 8 + 2 * count]
+    return Scan(components, first, last, bits & 15)
+
+
+class _Coverage:
+    """Which coefficients of a frame the scans so far have brought to their last bit."""
+
+    def __init__(self, frame: Frame):
+        self._progressive = frame.marker == SOF_PROGRESSIVE
+        self._left = {component: [True] * 64 for component in frame.components}
+
+    def add(self, scan: Scan) -> None:
+        first, last, low = (scan.first, scan.last, scan.low) if self._progressive else (0, 63, 0)
+        for component in scan.components:
+            for index in range(first, min(last, 63) + 1):
+                self._left[component][index] = low > 0
+
+    def complete(self) -> bool:
+        return not any(any(left) for left in self._left.values())
+
+
+def is_complete(jpeg: Jpeg) -> bool:
+    """Whether the scans bring every coefficient of every component to its last bit."""
+    coverage = _Coverage(jpeg.frame)
+    for marker, segment in jpeg.segments:
+        if marker == _SOS and (scan := read_scan(segment[:16], jpeg.frame)):
+            coverage.add(scan)
+    return coverage.complete()
+
+
+# --- segments -----------------------------------------------------------------------------------
+
+
+def _next_segment(data: bytes, position: int, room: int) -> _Segment:
+    """The next segment at or behind ``position``, over at most ``room`` stray bytes."""
+    found = _MARKER.search(data, position)
+    if not found:
+        raise _BrokenError("truncated")
+    start, marker = found.start(), data[found.start() + 1]
+    stray = len(data[position:start].rstrip(b"\xff"))
+    if stray > room:
+        raise _BrokenError("damaged")
+    if marker in _ALONE or marker == _EOI:
+        return _Segment(marker, start, start + 2, stray)
+    if marker not in _WITH_LENGTH:  # a second SOI, or one that nobody writes
+        raise _BrokenError("damaged")
+    end = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
+    if max(end, start + 4) > len(data):
+        raise _BrokenError("truncated")
+    if end < start + 4:  # the length counts its own two bytes
+        raise _BrokenError("damaged")
+    return _Segment(marker, start, end, stray)
+
+
+def _end_of_scan(data: bytes, position: int, restarts: bool) -> int:
+    """Where the coded blocks at ``position`` end: before a marker and its fill bytes."""
+    found = (_END_OF_INTERVALS if restarts else _END_OF_SCAN).search(data, position)
+    end = found.start() if found else len(data)
+    return position + len(data[position:end].rstrip(b"\xff"))
+
+
+def _walk(data: bytes) -> Iterator[_Segment | Frame]:
+    """The segments up to EOI, and the frame; raises _BrokenError where no further one is found."""
+    position, stray, scans = 2, 0, 0
+    frame, coverage, restarts = None, None, False
+    for _ in range(MAX_SEGMENTS):
+        # Once all components are there, only what is plainly a segment is one: a maker's trailer
+        # without an end marker before it must not be taken for segments and stray bytes.
+        over = frame and coverage and frame.marker != SOF_PROGRESSIVE and coverage.complete()
+        segment = _next_segment(data, position, 0 if over else MAX_STRAY - stray)
+        position, stray = segment.end, stray + segment.stray
+        if over and segment.marker not in _BEHIND_THE_SCANS:
+            raise _BrokenError("damaged")
+        if segment.marker in _FRAMES or segment.marker in (_HIERARCHICAL, _JPEG_LS):
+            if frame:
+                raise _BrokenError("damaged")
+            frame = read_frame(data[segment.start : segment.end])
+            coverage = _Coverage(frame)
+            yield frame
+        elif segment.marker == _DRI:
+            restarts = any(data[segment.start + 4 : segment.end])
+        elif segment.marker == _SOS:
+            scan = read_scan(data[segment.start : segment.end], frame) if frame else None
+            if not scan or not coverage:
+                raise _BrokenError("damaged")
+            coverage.add(scan)
+            scans += 1
+            if scans > MAX_SCANS:
+                raise Refusal(f"more than {MAX_SCANS} JPEG scans", CURE_COPY)
+            position = _end_of_scan(data, position, restarts)
+            segment = segment._replace(end=position)
+        yield segment
+        if segment.marker == _EOI:
+            return
+    raise Refusal(f"more than {MAX_SEGMENTS} JPEG segments", CURE_COPY)
+
+
+def split(data: bytes) -> Jpeg:
+    """The parts of a JPEG file that are its picture.
+
+    Where no end marker is found behind the last scan, the picture ends with that scan's bytes;
+    whether they hold all its blocks, ``jpeg_damage.check`` tells.
+
+    Raises:
+      Refusal: the segments up to the first scan are truncated or damaged, there are too many of
+        them or of the scans, or the coding is one that the decoder lacks.
+    """
+    frame, found, cause = None, [], "damaged"
+    try:
+        for part in _walk(data):
+            if isinstance(part, Frame):
+                frame = part
+            else:
+                found.append(part)
+    except _BrokenError as error:
+        cause = str(error)
+        while found and found[-1].marker != _SOS:
+            found.pop()
+    if not frame or all(part.marker != _SOS for part in found):
+        raise Refusal(f"the JPEG file is {cause}", CURE_COPY)
+    segments = [(part.marker, data[part.start : part.end]) for part in found]
+    end_marker = found[-1].marker == _EOI
+    if not end_marker:
+        segments.append((_EOI, b"\xff\xd9"))
+    kept = tuple(segment for segment in segments if segment[0] not in _ALONE)
+    return Jpeg(kept, frame, found[-1].end, end_marker, sum(part.stray for part in found))
+
+
+def picture_end(data: bytes) -> int:
+    """How many bytes of a JPEG file its picture takes; ``split`` tells the rest."""
+    return split(data).end
