@@ -30,6 +30,10 @@ _REACH, _ROUNDING = 160, 2
 _RAW_COLORS = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0"  # Adobe's marker: no colour transform
 _COLORSPACES = {1: "GRAY", 3: "RGB", 4: "CMYK"}
 _DHT, _SOS, _DQT = 0xC4, 0xDA, 0xDB
+# Where a restart interval is defined, libjpeg-turbo looks at each code; else its faster loop passes
+# over invalid ones. One that is longer than the picture changes nothing else. The file's own, if
+# any, comes behind it: it is the one that counts.
+_ONE_INTERVAL = 65_535
 _NO_SUBSAMPLING = "Could not determine subsampling level"
 _SECTOR = 512  # bytes; the smallest part of a disk or card that goes bad
 _NO_PIXELS = frozenset(range(0xE0, 0xF0)) | {0xFE}
@@ -56,7 +60,7 @@ def check(data: bytes, jpeg: Jpeg) -> tuple[Jpeg, tuple[str, ...]]:
     if not jpeg.end_marker:
         notes.append("the JPEG end marker is missing; all blocks are there")
     if not is_complete(jpeg):
-        raise Refusal("the last scans of the JPEG picture are missing", CURE_COPY)
+        raise Refusal("scans of the JPEG picture are missing", CURE_COPY)
     warning, row = inspect(jpeg)
     if warning and (cut := _less_tail(data, jpeg, warning)):
         jpeg, warning = cut, ""
@@ -115,12 +119,21 @@ def _raw(jpeg: Jpeg) -> bytes:
     zeros the means keep clear of 0 and 255, where the decoder would clip them.
     """
     parts = [b"\xff\xd8", _RAW_COLORS]
+    if _num_units(jpeg) < _ONE_INTERVAL:
+        parts.append(b"\xff\xdd\0\4" + _ONE_INTERVAL.to_bytes(2, "big"))
     for marker, segment in jpeg.segments:
         if marker == _DQT:
             parts.append(_flat_tables(segment)[0])
         elif marker not in _NO_PIXELS:
             parts.append(segment)
     return b"".join(parts)
+
+
+def _num_units(jpeg: Jpeg) -> int:
+    """How many units a sequential scan codes, at most; restart intervals are counted in them."""
+    scans = sum(marker == _SOS for marker, _ in jpeg.segments)
+    across, down = jpeg.frame.unit if scans == 1 and len(jpeg.frame.components) > 1 else (8, 8)
+    return -(-jpeg.frame.width // across) * -(-jpeg.frame.height // down)
 
 
 def _flat_tables(segment: bytes) -> tuple[bytes, list[tuple[int, int]]]:
@@ -212,19 +225,19 @@ def _less_tail(data: bytes, jpeg: Jpeg, warning: str) -> Jpeg | None:
 
 def _end_of_blocks(jpeg: Jpeg, index: int, near: int) -> int | None:
     """Where in the last scan its last block ends: the shortest scan that misses nothing."""
-    low, high = max(16, near - _UNREAD), near  # its header stays
+    low, high = max(16, near - _UNREAD), near + _UNREAD  # its header stays
     while low < high:
         middle = (low + high) // 2
-        if _misses_blocks(jpeg, index, middle):
+        if "premature" in _warning_of_cut(jpeg, index, middle):
             low = middle + 1
         else:
             high = middle
-    return None if _misses_blocks(jpeg, index, low) else low
+    return None if _warning_of_cut(jpeg, index, low) else low
 
 
-def _misses_blocks(jpeg: Jpeg, index: int, end: int) -> bool:
+def _warning_of_cut(jpeg: Jpeg, index: int, end: int) -> str:
     cut = _with_scan_cut(jpeg, index, end)
-    return bool(_decode(_raw(cut), cut, strict=True)[0])
+    return _decode(_raw(cut), cut, strict=True)[0]
 
 
 def _with_scan_cut(jpeg: Jpeg, index: int, end: int) -> Jpeg:

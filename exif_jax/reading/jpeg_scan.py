@@ -39,13 +39,18 @@ _CURE_OTHER = "Save it as an 8-bit JPEG, PNG or TIFF with the program that wrote
 
 
 class Frame(NamedTuple):
-    """What a frame header (SOF) says. ``components``: identifier -> number of its table."""
+    """What a frame header (SOF) says.
+
+    ``components``: identifier -> number of its table. ``unit``: width and height in pixels of what
+    an interleaved scan codes at once.
+    """
 
     marker: int
     bits: int
     width: int
     height: int
     components: dict[int, int]
+    unit: tuple[int, int]
 
 
 class Scan(NamedTuple):
@@ -107,13 +112,17 @@ def read_frame(segment: bytes) -> Frame:
     try:
         bits, height, width, count = struct.unpack_from(">BHHB", segment, 4)
         components = {segment[at]: segment[at + 2] for at in range(10, 10 + 3 * count, 3)}
+        sampling = segment[11 : 11 + 3 * count : 3]
     except (struct.error, IndexError):
-        components = {}
+        components, sampling = {}, b""
     if not components or not width:
         raise Refusal("the JPEG frame header is damaged", CURE_COPY)
     if not height:  # it stands behind the first scan (DNL), which libjpeg does not read
         raise Refusal("the JPEG file does not give its height where it must", _CURE_OTHER)
-    return Frame(marker, bits, width, height, components)
+    unit = 8 * max(byte >> 4 for byte in sampling), 8 * max(byte & 15 for byte in sampling)
+    if not all(unit):
+        raise Refusal("the JPEG frame header is damaged", CURE_COPY)
+    return Frame(marker, bits, width, height, components, unit)
 
 
 def _lacking(marker: int, bits: bytes) -> tuple[str, str] | None:
