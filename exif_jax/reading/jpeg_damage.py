@@ -20,7 +20,7 @@ import numpy as np
 import simplejpeg
 
 from exif_jax.reading.jpeg_scan import SOF_PROGRESSIVE, Jpeg, Scan, is_complete, read_scan
-from exif_jax.reading.refusal import CURE_COPY, Refusal
+from exif_jax.reading.refusal import CURE_COPY, MAY_BE_DAMAGED, Refusal
 
 _MAX_PADDING = 16  # bytes behind the last block; webcams and IP cameras fill up words
 # In the eighth-size decode a byte is a block's mean. Samples of 8 bits keep it within 128 of the
@@ -67,7 +67,7 @@ def check(data: bytes, jpeg: Jpeg) -> tuple[Jpeg, tuple[str, ...]]:
         if jpeg.end_marker:
             notes.append("padding behind the last JPEG block skipped")
     if _NO_SUBSAMPLING in warning:
-        notes.append("damage was not looked for: the JPEG's chroma sampling is a rare one")
+        notes.append(f"{MAY_BE_DAMAGED}: chroma sampling as rare as its own cannot be looked at")
     elif warning or row is not None:
         raise Refusal(_cause(warning, row), CURE_COPY)
     if has_zeroed_sector(jpeg):

@@ -1,16 +1,19 @@
 """A JPEG picture with damaged or missing blocks is refused; one that is whole is not."""
 
+import contextlib
 import io
 import shutil
 import subprocess
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from exif_jax.reading import jpeg_damage
 from exif_jax.reading.jpeg_scan import split
-from exif_jax.reading.refusal import CURE_COPY, Refusal
+from exif_jax.reading.refusal import CURE_COPY, MAY_BE_DAMAGED, Refusal
 
 RNG = np.random.default_rng(240)
 WAVES = 60 * np.sin(np.arange(320) / 17)[:, None, None] * np.cos(np.arange(400) / 23)[None, :, None]
@@ -180,7 +183,27 @@ def test_metadata_that_libjpeg_warns_of_is_no_damage():
 
 def test_a_sampling_that_cannot_be_looked_at_is_noted():
     rare = KINDS["baseline"].replace(b"\x03\x01\x22\0", b"\x03\x01\x31\0")
-    assert rare != KINDS["baseline"] and "rare" in notes(rare)[0]
+    assert rare != KINDS["baseline"] and notes(rare)[0].startswith(MAY_BE_DAMAGED)
+
+
+SMALL = [encode(scene=SCENE[:40, :48], progressive=way) for way in (False, True)]
+
+
+@settings(deadline=None, derandomize=True, max_examples=400)
+@given(
+    st.sampled_from(SMALL),
+    st.lists(st.tuples(st.integers(2, 3000), st.integers(0, 255)), min_size=1, max_size=9),
+    st.binary(max_size=30),
+)
+def test_damaged_files_raise_only_refusals(data, changes, trailer):
+    damaged = bytearray(data)
+    for position, value in changes:
+        damaged[position % len(data)] = value
+    with contextlib.suppress(Refusal):
+        damaged = bytes(damaged) + trailer
+        jpeg = split(damaged)
+        if jpeg.frame.width * jpeg.frame.height < 10**7:
+            jpeg_damage.check(damaged, jpeg)
 
 
 # --- libjpeg's own tool as the reference --------------------------------------------------------
