@@ -26,6 +26,7 @@ from exif_jax.reading.refusal import CURE_COPY, MAY_BE_DAMAGED, Refusal
 _SECTOR = bytes(512)  # the smallest part of a disk or card that goes bad
 _ZEROS = re.compile(rb"\0{512,}")
 _BYTES_OF_A_FLAT_BLOCK = 16  # of 16 x 16 pixels; encoders were seen to spend up to eight
+_MAX_RUNS = 4_000_000  # of PackBits, a second or two; a photo of 12 megapixels has some 400,000
 _MAX_BOXES = 10_000  # a photo of 200 megapixels in tiles of 512 x 512 has some 800 items
 _ROOM = 1 << 20  # bytes that are inflated at once
 _NOT_IN_A_UNIT = re.compile(rb"\0\0[\0-\2]")  # HEVC writes 00 00 03 instead; 7.4.2 of H.265
@@ -103,13 +104,13 @@ def _check_strips(data: bytes, strips: Strips) -> tuple[str, ...]:
     if any(offset + length > len(data) for offset, length in strips.ranges):
         raise Refusal("the TIFF file is truncated: strips lie outside it", CURE_COPY)
     sizes = strips.sizes or [0] * len(strips.ranges)
-    room, notes = 4 * strips.num_pixels + 65_536, set()
+    room, runs_left, notes = 4 * strips.num_pixels + 65_536, _MAX_RUNS, set()
     for (offset, length), size in zip(strips.ranges, sizes, strict=True):
         coded = data[offset : offset + length]
         if strips.compression in (8, 32946):
             _check_deflate(coded, 16 * strips.num_pixels + 65_536)
         elif strips.compression == 32773 and size:
-            _check_packbits(coded, size)
+            runs_left = _check_packbits(coded, size, runs_left)
         elif strips.compression == 7 and coded:
             jpeg, more = _check_jpeg(coded, strips.tables, room)
             room -= jpeg.frame.width * jpeg.frame.height
@@ -129,9 +130,13 @@ def _check_deflate(coded: bytes, room: int) -> None:
         raise _damaged("TIFF", "the end of a strip is missing")
 
 
-def _check_packbits(coded: bytes, size: int) -> None:
+def _check_packbits(coded: bytes, size: int, runs_left: int) -> int:
+    """How many runs may still be looked at; raises Refusal where their lengths are wrong."""
     at = 0
     while at < len(coded) and size > 0:
+        if not runs_left:
+            return 0
+        runs_left -= 1
         head = coded[at]
         if head < 128:  # as many bytes as they are, and one
             at, size = at + 2 + head, size - 1 - head
@@ -141,6 +146,7 @@ def _check_packbits(coded: bytes, size: int) -> None:
             at += 1
     if size or at > len(coded) or coded[at:].strip(b"\0\x80"):
         raise _damaged("TIFF", "the lengths in a strip are wrong")
+    return runs_left
 
 
 def _check_jpeg(coded: bytes, tables: bytes, room: int) -> tuple[jpeg_scan.Jpeg, tuple[str, ...]]:

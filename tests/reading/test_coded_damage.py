@@ -123,6 +123,14 @@ def test_packbits_lengths_are_checked_on_both_sides():
         assert "lengths" in refusal(page([wrong], 32773))
 
 
+def test_packbits_of_endless_runs_are_not_all_looked_at(monkeypatch):
+    wrong = b"\0\x07" * 255
+    monkeypatch.setattr(coded_damage, "_MAX_RUNS", 255)
+    assert "lengths" in refusal(page([wrong], 32773))
+    monkeypatch.setattr(coded_damage, "_MAX_RUNS", 254)
+    assert check(page([wrong], 32773)) == ()
+
+
 def test_jpeg_strips_may_not_claim_more_than_the_page():
     big = encode("JPEG", FLAT)
     assert "more pixels" in refusal(page([big], 7))
