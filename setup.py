@@ -57,6 +57,7 @@ setup(
         "pillow>=11",
         "safetensors>=0.5",
         "sentencepiece>=0.2.0,!=0.2.1",
+        "simplejpeg>=1.8",
         "tqdm>=4.66",
     ],
     extras_require={

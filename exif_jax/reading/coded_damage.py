@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from exif_jax.containers import _directory
 from exif_jax.reading import jpeg_damage, jpeg_scan
 from exif_jax.reading.refusal import CURE_COPY, MAY_BE_DAMAGED, Refusal
+from exif_jax.reading.tiff_directory import byte_order, first_directory
 
 _SECTOR = bytes(512)  # the smallest part of a disk or card that goes bad
 _ZEROS = re.compile(rb"\0{512,}")
@@ -59,8 +59,8 @@ def check_tiff(data: bytes) -> tuple[str, ...]:
     ``plain_tiff`` must have bounded what its directory claims.
     """
     try:
-        order = "<" if data[:2] == b"II" else ">"
-        entries, _ = _directory(data, struct.unpack_from(order + "I", data, 4)[0])
+        order = byte_order(data)
+        entries, _ = first_directory(data)
         values = {
             entry.tag: struct.unpack_from(
                 f"{order}{entry.count}{_NUMBERS[entry.type]}", data, entry.values_at

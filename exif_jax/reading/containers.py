@@ -8,92 +8,36 @@ Sources: JPEG (ITU T.81), TIFF 6.0, Exif 2.32, the WebP container specification 
 14496-12 (boxes of HEIF).
 """
 
-import re
 import struct
-from collections.abc import Iterator
-from typing import NamedTuple
 
-from PIL.TiffImagePlugin import IFDRational
-
-from exif_jax.io.errors import ExifJaxError
 from exif_jax.reading import exif as exif_tags
+from exif_jax.reading import jpeg_scan
+from exif_jax.reading.refusal import CURE_COPY, Refusal
+from exif_jax.reading.tiff_directory import (
+    MAX_ENTRIES,
+    Entry,
+    byte_order,
+    entry_values,
+    first_directory,
+    read_entries,
+)
 
-CURE_COPY = "Get an intact copy of the file"
-_MAX_SCANS = 100  # of a JPEG; cameras write about ten, hostile files thousands
-_MAX_SEGMENTS = 5000  # before the first scan; a photo with a large colour profile has hundreds
-_FILL = re.compile(b"\xff+")
-_MAX_ENTRIES = 1000  # of one TIFF directory
 _MAX_BOXES = 1000  # of a HEIF file, at the top; cameras write about five
+_APPS = frozenset(range(0xE0, 0xF0))
+_JFIF, _EXIF, _ICC_OR_MPF, _ADOBE, _COMMENT, _SCAN = 0xE0, 0xE1, 0xE2, 0xEE, 0xFE, 0xDA
+_EXIF_HEAD = b"Exif\0\0"
 
 
-class Refusal(ExifJaxError):
-    """Cause and cure of a PhotoError, raised where the file's name is not known."""
+# --- EXIF blocks --------------------------------------------------------------------------------
 
 
-# --- TIFF directories: EXIF blocks and TIFF files -----------------------------------------------
-
-_TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 6: "b", 7: "s", 8: "h"}
-_TYPES |= {9: "i", 10: "ii", 11: "f", 12: "d", 13: "I"}
-
-
-class _Entry(NamedTuple):
-    """A tag in a TIFF directory: where the entry and its values lie."""
-
-    tag: int
-    type: int
-    count: int
-    at: int
-    values_at: int
-    num_bytes: int
-
-
-def _directory(block: bytes, offset: int) -> tuple[list[_Entry], int]:
-    """The entries of the directory at ``offset``, and where its link to the next one lies.
-
-    Raises struct.error for a directory outside the block.
-    """
-    order = _byte_order(block)
-    (count,) = struct.unpack_from(order + "H", block, offset)
-    entries = []
-    for at in range(offset + 2, offset + 2 + 12 * min(count, _MAX_ENTRIES), 12):
-        tag, kind, length = struct.unpack_from(order + "HHI", block, at)
-        num_bytes = length * struct.calcsize("=" + _TYPES.get(kind, ""))
-        (pointer,) = struct.unpack_from(order + "I", block, at + 8)
-        values_at = pointer if num_bytes > 4 else at + 8
-        entries.append(_Entry(tag, kind, length, at, values_at, num_bytes))
-    return entries, offset + 2 + 12 * count
-
-
-def _byte_order(block: bytes) -> str:
-    if block[:4] not in (b"II*\0", b"MM\0*"):
-        raise struct.error("no TIFF header")
-    return "<" if block[:2] == b"II" else ">"
-
-
-def _values(block: bytes, entry: _Entry) -> object:
-    """The values of one entry in the forms that ``exif.from_values`` takes."""
-    form = _TYPES[entry.type]
-    if form == "s":
-        data = block[entry.values_at : entry.values_at + entry.num_bytes]
-        return data.decode("latin-1") if entry.type == 2 else data
-    order = _byte_order(block)
-    values = struct.unpack_from(
-        f"{order}{entry.count * len(form)}{form[0]}", block, entry.values_at
-    )
-    if len(form) == 2:
-        values = tuple(IFDRational(n, d) for n, d in zip(values[::2], values[1::2], strict=True))
-    return values[0] if len(values) == 1 else values
-
-
-def _read_directory(block: bytes, offset: object) -> dict[int, object]:
+def _values(block: bytes, entries: list[Entry]) -> dict[int, object]:
     """Tag -> values of one directory; what lies outside the block or is long is left out."""
     values: dict[int, object] = {}
-    if not isinstance(offset, int):
-        return values
-    for entry in _directory(block, offset)[0]:
+    for entry in entries:
         inside = entry.values_at + entry.num_bytes <= len(block)
         if inside and 0 < entry.num_bytes <= 4096 and entry.tag not in values:
-            values[entry.tag] = _values(block, entry)
+            values[entry.tag] = entry_values(block, entry)
     return values
 
 
@@ -103,10 +47,12 @@ def read_exif(block: bytes) -> tuple[dict[str, str], int, tuple[str, ...]]:
     notes: tuple[str, ...] = ()
     links = (("ExifIFD", "IFD0", 0x8769), ("InteropIFD", "ExifIFD", 0xA005))
     try:
-        (start,) = struct.unpack_from(_byte_order(block) + "I", block, 4)
-        directories["IFD0"] = _read_directory(block, start)
+        directories["IFD0"] = _values(block, first_directory(block)[0])
         for name, parent, tag in links:
-            directories[name] = _read_directory(block, directories[parent].get(tag))
+            offset = directories[parent].get(tag)
+            directories[name] = (
+                _values(block, read_entries(block, offset)[0]) if isinstance(offset, int) else {}
+            )
     except struct.error:
         notes = ("EXIF is damaged: only a part was read",)
     value = directories.get("IFD0", {}).get(0x0112)
@@ -118,14 +64,14 @@ def exif_parts(block: bytes) -> frozenset[str]:
     """Which of "maker note" and "thumbnail" an EXIF block has; empty for a damaged one."""
     parts = set()
     try:
-        (start,) = struct.unpack_from(_byte_order(block) + "I", block, 4)
-        _, link_at = _directory(block, start)
-        camera = _read_directory(block, start).get(0x8769)
+        entries, link_at = first_directory(block)
+        camera = _values(block, entries).get(0x8769)
         if isinstance(camera, int):
-            entries = _directory(block, camera)[0]
-            parts |= {"maker note" for entry in entries if entry.tag == 0x927C and entry.num_bytes}
-        (link,) = struct.unpack_from(_byte_order(block) + "I", block, link_at)
-        if link and any(entry.tag in (0x0201, 0x0111) for entry in _directory(block, link)[0]):
+            camera_entries, _ = read_entries(block, camera)
+            if any(entry.tag == 0x927C and entry.num_bytes for entry in camera_entries):
+                parts.add("maker note")
+        (link,) = struct.unpack_from(byte_order(block) + "I", block, link_at)
+        if link and any(entry.tag in (0x0201, 0x0111) for entry in read_entries(block, link)[0]):
             parts.add("thumbnail")
     except struct.error:
         pass
@@ -140,65 +86,54 @@ def plain_tiff(data: bytes) -> tuple[bytes, list[str]]:
     directory that claims more than the file holds, by overlapping values, is refused.
     """
     try:
-        order = _byte_order(data)
-        (start,) = struct.unpack_from(order + "I", data, 4)
-        entries, link_at = _directory(data, start)
+        order = byte_order(data)
+        entries, link_at = first_directory(data)
         (link,) = struct.unpack_from(order + "I", data, link_at)
     except struct.error as error:
         raise Refusal("the TIFF directory is truncated", CURE_COPY) from error
-    if len(entries) >= _MAX_ENTRIES or sum(e.num_bytes for e in entries) > 2 * len(data) + 65536:
+    if len(entries) >= MAX_ENTRIES or sum(e.num_bytes for e in entries) > 2 * len(data) + 65536:
         raise Refusal("the TIFF directory claims more than the file holds", CURE_COPY)
     plain = bytearray(data)
     for entry in entries:
         if entry.tag in (0x0112, 0x014A, 0x02BC, 0x8769, 0x8825, 0xA005):
-            plain[entry.at + 2 : entry.at + 4] = b"\0\0"
+            plain[entry.position + 2 : entry.position + 4] = b"\0\0"
     plain[link_at : link_at + 4] = bytes(4)
     return bytes(plain), ["first of several pages used"] if link else []
 
 
-# --- JPEG segments, WebP header, HEIF boxes -----------------------------------------------------
+# --- JPEG ---------------------------------------------------------------------------------------
 
 
-def jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and bytes of each JPEG segment; the first scan comes last, with all that follows."""
-    position = 2
-    for _ in range(_MAX_SEGMENTS):
-        start = position
-        if data[position : position + 2] == b"\xff\xff":  # fill bytes
-            position += len(_FILL.match(data, position)[0]) - 1  # type: ignore[index]
-        head = data[position : position + 4]
-        if len(head) < 4:
-            raise Refusal("the JPEG file is truncated", CURE_COPY)
-        marker, length = head[1], int.from_bytes(head[2:], "big")
-        if head[0] != 0xFF or length < 2:
-            raise Refusal("the JPEG file is damaged", CURE_COPY)
-        if marker == 0xDA:
-            yield marker, data[start:]
-            return
-        position += 2 + length
-        yield marker, data[start:position]
-    raise Refusal(f"more than {_MAX_SEGMENTS} JPEG segments", CURE_COPY)
+def jpeg_segments(data: bytes) -> tuple[tuple[int, bytes], ...]:
+    """Marker and bytes of each segment of a JPEG file's picture; see `jpeg_scan.split`."""
+    return jpeg_scan.split(data).segments
 
 
-def plain_jpeg(data: bytes) -> tuple[bytes, bytes, list[str]]:
-    """A JPEG file less its metadata, its EXIF block (b"" where there is none), notes.
-
-    Kept: tables, frame and scans, JFIF (APP0) and Adobe's colour transform (APP14).
-    """
-    kept, block, notes = [data[:2]], b"", []
-    for marker, segment in jpeg_segments(data):
+def jpeg_metadata(jpeg: jpeg_scan.Jpeg) -> tuple[bytes, list[str]]:
+    """The EXIF block of a JPEG file (b"" where there is none), and notes on its other metadata."""
+    block, notes = b"", []
+    for marker, segment in jpeg.segments:
         body = segment[4:]
-        if marker == 0xE1 and body[:6] == b"Exif\0\0" and not block:
-            block = body[6:]
-        elif marker == 0xE2 and body[:12] == b"ICC_PROFILE\0" and "ICC" not in str(notes):
+        if marker == _SCAN:
+            break
+        if marker == _EXIF and body.startswith(_EXIF_HEAD) and not block:
+            block = body.removeprefix(_EXIF_HEAD)
+        elif marker == _ICC_OR_MPF and body.startswith(b"ICC_PROFILE\0"):
             notes.append("ICC profile ignored")
-        elif marker == 0xE2 and body[:4] == b"MPF\0" and "frames" not in str(notes):
+        elif marker == _ICC_OR_MPF and body.startswith(b"MPF\0"):
             notes.append("first of several frames used")
-        if marker in (0xE0, 0xEE) or not (0xE1 <= marker <= 0xEF or marker == 0xFE):
-            kept.append(segment)
-    if kept[-1].count(b"\xff\xda") > _MAX_SCANS:
-        raise Refusal(f"more than {_MAX_SCANS} JPEG scans", CURE_COPY)
-    return b"".join(kept), block, notes
+    return block, list(dict.fromkeys(notes))
+
+
+def plain_jpeg(jpeg: jpeg_scan.Jpeg) -> bytes:
+    """A JPEG file less its metadata and what follows its picture.
+
+    Kept are tables, frame and scans, JFIF (APP0) and Adobe's colour transform (APP14).
+    """
+    return jpeg.joined(without=_APPS - {_JFIF, _ADOBE} | {_COMMENT})
+
+
+# --- WebP header, HEIF boxes --------------------------------------------------------------------
 
 
 def webp_size(data: bytes) -> tuple[int, int]:

@@ -69,15 +69,18 @@ def check(data: bytes, jpeg: Jpeg) -> tuple[Jpeg, tuple[str, ...]]:
     if _NO_SUBSAMPLING in warning:
         notes.append(f"{MAY_BE_DAMAGED}: chroma sampling as rare as its own cannot be looked at")
     elif warning or row is not None:
-        raise Refusal(_cause(warning, row), CURE_COPY)
+        raise Refusal(_cause(warning, row, jpeg.end_marker), CURE_COPY)
     if has_zeroed_sector(jpeg):
         raise Refusal("the JPEG picture is damaged: zeros stand in its coded pixels", CURE_COPY)
     return jpeg, tuple(notes)
 
 
-def _cause(warning: str, row: int | None) -> str:
+def _cause(warning: str, row: int | None, end_marker: bool) -> str:
     where = "" if row is None else f" from row {row:,} on, or earlier"
-    if "premature end" in warning.lower():
+    is_missing = "premature end" in warning.lower()
+    if is_missing and not end_marker:
+        return "the JPEG file is truncated: a part of its coded pixels is missing"
+    if is_missing:
         return f"the JPEG picture is damaged{where}: a part of its coded pixels is missing"
     if "extraneous" in warning:
         return f"the JPEG picture is damaged{where}: not all of its coded pixels can be read"

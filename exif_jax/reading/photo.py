@@ -24,36 +24,26 @@ Whatever departs from plain 8-bit RGB or grey is said in ``Photo.notes``. Source
 import contextlib
 import functools
 import hashlib
-import importlib.util
-import io
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageFile
 
 from exif_jax.io.errors import ExifJaxError
-from exif_jax.reading.containers import (
-    CURE_COPY,
-    Refusal,
-    check_heif,
-    plain_jpeg,
-    plain_tiff,
-    read_exif,
-    webp_size,
-)
+from exif_jax.reading.containers import read_exif
+from exif_jax.reading.decoding import HEIF_IS_READ, decode, detect_format
+from exif_jax.reading.refusal import CURE_COPY, MAY_BE_DAMAGED, Refusal
 
-_HEIF = importlib.util.find_spec("pillow_heif") is not None
 EXTENSIONS: frozenset[str] = frozenset(
     (".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".tif", ".tiff", ".webp")
-    + ((".heic", ".heif", ".hif") if _HEIF else ())
+    + ((".heic", ".heif", ".hif") if HEIF_IS_READ else ())
 )
 MAX_BYTES = 512 * 2**20
 _MAX_EXIF_BYTES = 1 << 20
 _NO_MEMORY = ("too large for the memory", "Lower max_pixels or crop it")
-_CURE_FORMAT = "Use a JPEG, PNG, TIFF or WebP file"
 
 
 class PhotoError(ExifJaxError):
@@ -92,6 +82,11 @@ class Photo:
     notes: tuple[str, ...]
     name: str = "image"
 
+    @property
+    def may_be_damaged(self) -> bool:
+        """Whether a note says that the pixels may not be the camera's."""
+        return any(note.startswith(MAY_BE_DAMAGED) for note in self.notes)
+
     @functools.cached_property
     def pixels(self) -> np.ndarray:
         """uint8 [H, W, 3], RGB, as stored (orientation not applied); of HEIF, upright.
@@ -116,13 +111,6 @@ def _printable(text: str) -> str:
 def _check_bytes(num_bytes: int, max_bytes: int) -> None:
     if num_bytes > max_bytes:
         raise Refusal(f"{num_bytes:,} bytes, more than {max_bytes:,}", "Raise max_bytes")
-
-
-def _check_pixels(width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise Refusal(
-            f"{width} x {height} pixels, more than {max_pixels:,}", "Raise max_pixels or crop it"
-        )
 
 
 def read_bytes(path: str | os.PathLike, max_bytes: int = MAX_BYTES) -> bytes:
@@ -155,90 +143,7 @@ def _read_bytes(path: str | os.PathLike, max_bytes: int) -> bytes:
         os.close(descriptor)
 
 
-def _detect(data: bytes) -> str:
-    if data[:3] == b"\xff\xd8\xff":
-        return "JPEG"
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return "PNG"
-    if data[:4] in (b"II*\0", b"MM\0*"):
-        return "TIFF"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"heim", b"heis"):
-        if _HEIF:
-            return "HEIF"
-        raise Refusal("HEIC needs pillow-heif", "Install it: pip install pillow-heif")
-    if not data:
-        raise Refusal("the file is empty", CURE_COPY)
-    raise Refusal("not an image of a known format", _CURE_FORMAT)
-
-
-# --- pixels -------------------------------------------------------------------------------------
-
-
-def _to_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
-    """A loaded image of any mode -> one of mode RGB, and notes."""
-    notes = []
-    mode = image.mode
-    if "transparency" in image.info or mode in ("LA", "La", "PA", "RGBA", "RGBa"):
-        notes.append("alpha dropped")
-        image.info.pop("transparency", None)  # else Pillow warns
-    if mode in ("RGBa", "La"):
-        image = image.convert(mode[:-1] + "A")
-    if mode.startswith("I"):
-        grey = (np.clip(np.asarray(image).astype(np.int64), 0, 65535) >> 8).astype(np.uint8)
-    elif mode == "F":
-        unit = np.clip(np.nan_to_num(np.asarray(image), nan=0.0), 0.0, 1.0)
-        grey = np.floor(unit * 255.0 + 0.5).astype(np.uint8)
-    else:
-        if mode not in ("RGB", "L") and not notes:
-            notes.append(f"converted from {mode}")
-        return image if mode == "RGB" else image.convert("RGB"), notes  # convert would copy
-    notes.append("float samples scaled from 0..1" if mode == "F" else "16 bits cut to 8")
-    return Image.fromarray(np.repeat(grey[..., None], 3, axis=2)), notes
-
-
-def _opener(kind: str) -> Callable[..., ImageFile.ImageFile]:
-    """The class that decodes a format: stream, file name -> image."""
-    if kind == "HEIF":
-        import pillow_heif  # type: ignore[reportMissingImports]
-
-        return pillow_heif.HeifImageFile
-    Image.init()
-    return Image.OPEN[kind][0]
-
-
-def _decode(data: bytes, kind: str, max_pixels: int) -> tuple[Image.Image, bytes, list[str]]:
-    """File bytes -> image of mode RGB, EXIF block, notes."""
-    block, notes = b"", []
-    if kind == "JPEG":
-        data, block, notes = plain_jpeg(data)
-    elif kind == "TIFF":
-        block = data
-        data, notes = plain_tiff(data)
-    elif kind == "WEBP":
-        _check_pixels(*webp_size(data), max_pixels)
-    elif kind == "HEIF":
-        check_heif(data)
-    # The format's own class instead of Image.open: its check of the size warns, by a global limit
-    # that threads share. Ours comes first.
-    with _opener(kind)(io.BytesIO(data), "") as image:
-        _check_pixels(image.width, image.height, max_pixels)
-        if kind == "PNG":  # decoding passes over the checksums of the pixels
-            with _opener(kind)(io.BytesIO(data), "") as unread:
-                unread.verify()
-        if kind != "JPEG" and getattr(image, "n_frames", 1) > 1:
-            notes.append(f"{'primary' if kind == 'HEIF' else 'first'} of several frames used")
-        if image.mode[:1] != "I" and any(";16" in str(tile[3]) for tile in image.tile):
-            notes.append("16 bits cut to 8")
-        if image.mode[:1] != "I" and kind == "HEIF" and image.info["bit_depth"] > 8:
-            notes.append(f"{image.info['bit_depth']} bits cut to 8")
-        image.load()
-        if "icc_profile" in image.info:
-            notes.append("ICC profile ignored")
-        block = block or image.info.get("exif") or b""
-        rgb, more = _to_rgb(image)
-    return rgb, block.removeprefix(b"Exif\0\0"), notes + more
+# --- photos -------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -246,8 +151,7 @@ def _as_photo_error(name: str) -> Iterator[None]:
     try:
         yield
     except Refusal as error:
-        cause, cure = error.args
-        raise PhotoError(name, cause, cure) from None
+        raise PhotoError(name, error.cause, error.cure) from None
     except FileNotFoundError:
         raise PhotoError(name, "no such file", "Check the path") from None
     except PermissionError:
@@ -287,14 +191,19 @@ def read_photo(
             raise Refusal("Pillow is set to fill truncated images", "Unset LOAD_TRUNCATED_IMAGES")
         data = source if isinstance(source, bytes) else _read_bytes(source, max_bytes)
         _check_bytes(len(data), max_bytes)
-        kind = _detect(data)
-        image, block, notes = _decode(data, kind, max_pixels)
-        exif, orientation = {}, 1
-        if len(block) > _MAX_EXIF_BYTES and kind != "TIFF":
-            notes.append(f"EXIF ignored: {len(block):,} bytes")
-        elif block:
-            exif, orientation, more = read_exif(block)
-            notes.extend(more)
+        kind = detect_format(data)
+        image, block, notes = decode(data, kind, max_pixels)
+        exif, orientation, exif_notes = _read_block(block, kind)
         digest = hashlib.sha256(data).hexdigest()
-        return Photo(image, exif, orientation, kind, digest, len(data), tuple(notes), name)
+        notes = (*notes, *exif_notes)
+        return Photo(image, exif, orientation, kind, digest, len(data), notes, name)
     raise AssertionError("not reached")
+
+
+def _read_block(block: bytes, kind: str) -> tuple[dict[str, str], int, tuple[str, ...]]:
+    """Canonical tags, orientation and notes of an EXIF block, which may be empty."""
+    if not block:
+        return {}, 1, ()
+    if len(block) > _MAX_EXIF_BYTES and kind != "TIFF":  # the block of a TIFF file is all of it
+        return {}, 1, (f"EXIF ignored: {len(block):,} bytes",)
+    return read_exif(block)
