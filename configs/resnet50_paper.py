@@ -18,6 +18,7 @@ def get_config() -> ConfigDict:
     c.model.embed_dim = 768  # the width of DistilBERT, whose texts are not projected
     c.model.init_temperature = 0.01  # CLIP's trained value
     c.model.image = ConfigDict()
+    c.model.image.kind = "resnet"
     c.model.image.image_size = 124  # side of a patch, pixels
     c.model.image.width = 64  # channels after the stem
     c.model.image.stages = (3, 4, 6, 3)  # blocks of a ResNet-50

@@ -35,6 +35,7 @@ def get_config() -> ConfigDict:
     c.model.init_temperature = 0.07  # learned from here on
     c.model.init_bias = 0.0  # of the logits, for the sigmoid loss: -10.0; 0: none
     c.model.image = ConfigDict()
+    c.model.image.kind = "vit"  # or "resnet", as in resnet50_paper.py
     c.model.image.image_size = 224  # side of a patch, pixels
     c.model.image.token_size = 16  # side of a token, pixels
     c.model.image.width = 768
@@ -45,6 +46,7 @@ def get_config() -> ConfigDict:
     c.model.image.features = "spectrum"  # log |DCT|; or "pixels", or "texture": less their mean
     c.model.image.remat = ""  # save memory: "dots" keeps only matrix products, "all" nothing
     c.model.text = ConfigDict()
+    c.model.text.kind = "transformer"  # or "distilbert"
     c.model.text.max_length = 256  # pieces; longer texts are cut
     c.model.text.width = 512
     c.model.text.depth = 6

@@ -1,10 +1,11 @@
-"""The mean of the weights of several models that were trained from one start, in one release file.
+"""Averages the weights of models whose training began from the same weights.
 
 python -m exif_jax.average fourth/model.safetensors fifth/model.safetensors mean.safetensors
 
-Runs that begin with the same weights and differ in data or length end near enough that the weights
-between them serve too, often better than either and never slower ("Model soups", Wortsman et al.,
-ICML 2022, https://arxiv.org/abs/2203.05482). Runs from starts of their own do not.
+Runs that begin from the same weights and differ in data or length end near enough to each other
+that the mean of their weights is a good model too, often better than each and never slower ("Model
+soups", Wortsman et al., ICML 2022, https://arxiv.org/abs/2203.05482). This does not hold for runs
+that begin from different weights.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ import jax
 import numpy as np
 
 from exif_jax.cli import command
-from exif_jax.models.dual_encoder import BATCH_STATS
-from exif_jax.weights.release_file import Model, ReleaseError, flatten, load_model, save_model
+from exif_jax.models.parameters import flatten_params, is_batch_stat
+from exif_jax.weights.release_file import Model, ReleaseError, load_model, save_model
 
 
 def average(models: Sequence[Model]) -> Model:
-    """A model of the mean of the weights, uncalibrated; all else is the last one's.
+    """Returns a model of the mean of the weights, uncalibrated; all else is the last model's.
 
     Args:
         models: one or more, equal in all but weights, provenance and calibration.
@@ -32,18 +33,20 @@ def average(models: Sequence[Model]) -> Model:
             statistics would be wrong for the mean of the weights.
     """
     last = models[-1]
-    for what, of in (
-        ("configuration", lambda model: model.config),
-        ("tokenizer", lambda model: model.tokenizer.model_bytes),
-        ("tags", lambda model: model.tags),
-    ):
-        if any(of(model) != of(last) for model in models):
-            raise ValueError(f"the models differ in their {what}")
-    if any(name.split("/")[-1] in BATCH_STATS for name in flatten(last.params)):
+    for model in models:
+        if model.config != last.config:
+            raise ValueError("the models differ in their configuration")
+        if model.tokenizer.model_bytes != last.tokenizer.model_bytes:
+            raise ValueError("the models differ in their tokenizer")
+        if model.tags != last.tags:
+            raise ValueError("the models differ in their tags")
+    if any(is_batch_stat(path) for path in flatten_params(last.params)):
         raise ValueError("batch norms cannot be averaged; choose models of a ViT")
-    mean = jax.tree.map(lambda *each: np.mean(each, axis=0), *(model.params for model in models))
+    mean = jax.tree.map(
+        lambda *weights: np.mean(weights, axis=0), *(model.params for model in models)
+    )
     provenance = {
-        # What validation found was of one run, not of the mean.
+        # Validation measured one run, not the mean.
         **{name: value for name, value in last.provenance.items() if name != "validation"},
         "weights": "averaged",
         "mean_of": [{"id": m.id, "steps": m.provenance.get("steps", 0)} for m in models],
@@ -52,12 +55,12 @@ def average(models: Sequence[Model]) -> Model:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Runs the command; returns its exit code."""
     parser = command.parser(
         "exif_jax.average",
-        "Writes the mean of the weights of release files that were trained from one start, which "
-        "is often better than each; exif_jax.calibrate comes after it.",
-        "exit codes: 0 written, 1 unreadable or unlike models, or cannot write, 2 wrong usage",
+        "Writes the mean of the weights of release files whose training began from the same "
+        "weights; it is often better than each. Calibrate it afterwards (exif_jax.calibrate).",
+        "exit codes: 0 written, 1 models unreadable or unlike, or cannot write, 2 wrong usage",
     )
     parser.add_argument("models", nargs="+", metavar="MODEL", help="release files, two or more")
     parser.add_argument("out", type=pathlib.Path, metavar="OUT", help="release file to write")
@@ -70,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command.fail(e)
     except ValueError as e:
         return command.fail(
-            f"{', '.join(args.models)}: {e}; average runs of one config and one start"
+            f"{', '.join(args.models)}: {e}; choose runs of one config that began alike"
         )
     except OSError as e:
         return command.fail(f"{args.out}: {e.strerror or e}; choose another OUT")

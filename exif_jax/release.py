@@ -1,6 +1,6 @@
 """Writes the newest checkpoint of a training run as a release file.
 
-`python -m exif_jax.release WORKDIR OUT` also works on a run that is still going on, or was stopped.
+`python -m exif_jax.release WORKDIR OUT` also works while a run goes on, and after one was stopped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--weights",
         choices=("averaged", "last"),
-        help="the moving average (train.ema) or the last step's (default: averaged if there are)",
+        help="the moving average (train.ema) or the last step's (default: averaged where the run "
+        "has them)",
     )
     args = parser.parse_args(argv)
     logging.set_verbosity(logging.ERROR)  # orbax warns of what reading only implies

@@ -10,7 +10,8 @@ from tiny_model import random_params, tiny_config
 from data_prep.train_tokenizer import train_tokenizer
 from exif_jax.average import average, main
 from exif_jax.data.tokenizer import Tokenizer
-from exif_jax.weights.release_file import Model, flatten, load_model, save_model
+from exif_jax.models.parameters import flatten_params
+from exif_jax.weights.release_file import Model, load_model, save_model
 
 TAGS = ("Make", "Model")
 
@@ -40,23 +41,23 @@ def test_weights_are_the_mean(tokenizer, tmp_path, count):
         save_model(each, path, "float32")
     out = tmp_path / "mean.safetensors"
     assert main([*paths, str(out)]) == 0
-    found, ids = load_model(out), [load_model(path).id for path in paths]
-    flat = [flatten(each.params) for each in models]
-    for name, x in flatten(found.params).items():
+    mean, ids = load_model(out), [load_model(path).id for path in paths]
+    flat = [flatten_params(each.params) for each in models]
+    for name, x in flatten_params(mean.params).items():
         expected = sum(each[name].astype(np.float64) for each in flat) / count
         np.testing.assert_allclose(x, expected, rtol=2**-11, atol=2**-24)  # of float16
-    assert found.tags == TAGS and found.config == models[0].config
-    assert found.tokenizer.model_bytes == tokenizer.model_bytes
+    assert mean.tags == TAGS and mean.config == models[0].config
+    assert mean.tokenizer.model_bytes == tokenizer.model_bytes
     # What was measured of one of them does not hold for the mean.
-    assert found.calibration == {} and "validation" not in found.provenance
-    assert found.provenance["mean_of"] == [{"id": ids[i], "steps": i} for i in range(count)]
-    assert found.provenance["config"] == {"data": {}}
+    assert mean.calibration == {} and "validation" not in mean.provenance
+    assert mean.provenance["mean_of"] == [{"id": ids[i], "steps": i} for i in range(count)]
+    assert mean.provenance["config"] == {"data": {}}
 
 
 def test_a_model_with_itself_is_itself(tokenizer):
     one = model(tokenizer, 3)
-    mean = flatten(average([one, one]).params)
-    for name, x in flatten(one.params).items():
+    mean = flatten_params(average([one, one]).params)
+    for name, x in flatten_params(one.params).items():
         np.testing.assert_array_equal(mean[name], x)
         assert mean[name].dtype == np.float32
 

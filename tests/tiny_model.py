@@ -9,7 +9,9 @@ import scipy.fft
 from flax import nnx
 
 from exif_jax.models import dual_encoder
-from exif_jax.models.config import config_from_dict
+from exif_jax.models.config import config_from_dict, config_to_dict
+from exif_jax.models.text import TextConfig
+from exif_jax.models.vit import ViTConfig
 
 VOCAB = 96
 # The tests compile for far longer than they compute, so the compiler may leave the code slow.
@@ -22,19 +24,19 @@ compiled = functools.partial(
 )
 
 
+_WIDTH = {"width": 16, "depth": 1, "heads": 2, "mlp_dim": 32}
+CONFIG = dual_encoder.DualEncoderConfig(
+    image=ViTConfig(image_size=16, token_size=8, **_WIDTH),
+    text=TextConfig(vocab_size=VOCAB, max_length=8, **_WIDTH),
+    embed_dim=12,
+)
+
+
 def tiny_config(image=None, text=None, **rest) -> dual_encoder.DualEncoderConfig:
-    width = {"width": 16, "depth": 1, "heads": 2, "mlp_dim": 32}
-    return config_from_dict(
-        {
-            "image": {"image_size": 16, "token_size": 8, **width, **(image or {})},
-            "text": {"vocab_size": VOCAB, "max_length": 8, **width, **(text or {})},
-            "embed_dim": 12,
-            **rest,
-        }
-    )
-
-
-CONFIG = tiny_config()
+    """CONFIG with other values of these fields, checked as those of a file are."""
+    fields = config_to_dict(CONFIG)
+    encoders = {"image": fields["image"] | (image or {}), "text": fields["text"] | (text or {})}
+    return config_from_dict(fields | encoders | rest)
 
 
 @functools.cache

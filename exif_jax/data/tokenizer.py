@@ -4,7 +4,10 @@ Kudo and Richardson, 2018, https://arxiv.org/abs/1808.06226. The model is traine
 `python -m data_prep.train_tokenizer` and travels inside release files as plain bytes.
 """
 
+from __future__ import annotations
+
 import os
+from typing import ClassVar
 
 import numpy as np
 import sentencepiece
@@ -17,22 +20,25 @@ UNK_ID = 1
 
 
 class TokenizerError(ExifJaxError):
-    """Bytes or a file that are no tokenizer of this project."""
+    """The bytes or the file are not a tokenizer of this project, or it cannot be used."""
 
 
 class Tokenizer:
-    """Splits texts into pieces of one sentencepiece model.
+    """Splits texts into the pieces of a sentencepiece model.
 
     Attributes:
-      model_bytes: The serialised model, as saved in `tokenizer.model` and in release files.
-      vocab_size: Number of ids, `PAD_ID` and `UNK_ID` included.
+        kind: the name of this class of tokenizers in release files.
+        model_bytes: the serialised model, as saved in `tokenizer.model` and in release files.
+        vocab_size: number of ids, `PAD_ID` and `UNK_ID` included.
     """
+
+    kind: ClassVar[str] = "sentencepiece"
 
     def __init__(self, model_bytes: bytes):
         """Loads a serialised sentencepiece model.
 
         Raises:
-          TokenizerError: If the bytes are no sentencepiece model with pad = 0 and unknown = 1.
+            TokenizerError: the bytes are not a sentencepiece model with pad = 0 and unknown = 1.
         """
         self.model_bytes = bytes(model_bytes)
         self._processor = sentencepiece.SentencePieceProcessor()
@@ -53,11 +59,11 @@ class Tokenizer:
         self.vocab_size = int(self._processor.get_piece_size())
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike) -> "Tokenizer":
+    def from_file(cls, path: str | os.PathLike) -> Tokenizer:
         """Reads a `tokenizer.model` file.
 
         Raises:
-          TokenizerError: Naming the file, if it cannot be read or is no tokenizer.
+            TokenizerError: it cannot be read or is not a tokenizer; the message names the file.
         """
         try:
             return cls(read_file(path))
@@ -70,12 +76,15 @@ class Tokenizer:
         """Returns the texts as rows of token ids, cut or padded on the right to one length.
 
         Args:
-          texts: B texts, as `exif_jax.reading.exif.to_text` writes them.
-          length: Tokens a row, L >= 1. Longer texts lose their end.
+            texts: B texts, as `exif_jax.reading.exif.to_text` writes them.
+            length: tokens L of a row, at least 1; longer texts lose their end.
 
         Returns:
-          tokens: int32 [B, L] in [0, vocab_size), `PAD_ID` after the text's end.
-          mask: bool [B, L], True where a token is; a row of an empty text is False throughout.
+            tokens: int32 [B, L] in [0, vocab_size), `PAD_ID` after the text's end.
+            mask: bool [B, L], True at the text's tokens; the row of an empty text is all False.
+
+        Raises:
+            ValueError: the length is below 1.
         """
         if length < 1:
             raise ValueError(f"length must be at least 1, not {length}")

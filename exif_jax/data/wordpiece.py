@@ -7,6 +7,7 @@ apart, then the longest pieces of the vocabulary from the left (Wu et al. 2016).
 from __future__ import annotations
 
 import unicodedata
+from typing import ClassVar
 
 import numpy as np
 
@@ -31,6 +32,8 @@ class WordPiece:
             then no text can be encoded.
         vocab_size: number of pieces.
     """
+
+    kind: ClassVar[str] = "wordpiece"
 
     def __init__(self, model_bytes: bytes):
         """Loads a vocabulary.

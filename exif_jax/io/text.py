@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -16,3 +18,9 @@ def json_bytes(report: dict[str, Any]) -> bytes:
     # Undecodable bytes of a file name reach Python as lone surrogates, which are no UTF-8.
     text = json.dumps(report, indent=2, allow_nan=False, ensure_ascii=False)
     return text.encode("utf-8", "replace") + b"\n"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Returns "; did you mean 'NAME'?" with the known name most like this one, or "" if none is."""
+    matches = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {matches[0]!r}?" if matches else ""

@@ -7,6 +7,7 @@ half its layers and without segments and pooler. Shape letters as in `transforme
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,8 @@ class DistilBertConfig:
         max_length: L, the longest text in pieces.
         width, depth, heads, mlp_dim: the transformer; `width` is the width of the shared space.
     """
+
+    kind: ClassVar[str] = "distilbert"
 
     vocab_size: int = 30522
     max_length: int = 512
@@ -61,7 +64,7 @@ class PostNormBlock(nnx.Module):
 
 
 class DistilBert(nnx.Module):
-    """Tokens [B, L] to [B, width]: the mean over real tokens, as in the paper (3.1)."""
+    """Encodes tokens [B, L] as the mean over real tokens, [B, width], as in the paper (3.1)."""
 
     def __init__(self, config: DistilBertConfig, dtype: jnp.dtype, rngs: nnx.Rngs):
         c = config
@@ -72,13 +75,21 @@ class DistilBert(nnx.Module):
 
         @nnx.split_rngs(splits=c.depth)
         @nnx.vmap(in_axes=0, out_axes=0)
-        def make(rngs):
+        def stacked_blocks(rngs):
             return PostNormBlock(c, dtype, rngs)
 
-        self.blocks = make(rngs)
+        self.blocks = stacked_blocks(rngs)
 
     def __call__(self, tokens_BxL: jax.Array, mask_BxL: jax.Array) -> jax.Array:
-        """int32 [B, L] with their bool mask -> [B, width]; an empty text is read as one piece."""
+        """Encodes texts.
+
+        Args:
+            tokens_BxL: int32 piece ids, L <= max_length.
+            mask_BxL: bool, True at real tokens. An empty text is read as one padding piece.
+
+        Returns:
+            [B, width] in the compute dtype.
+        """
         L = tokens_BxL.shape[1]
         mask_BxL = mask_BxL | (jnp.arange(L) == 0)[None]  # a mean over no token would be 0 / 0
         x_BxLxD = self.embed(tokens_BxL)

@@ -9,31 +9,30 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from exif_jax.models.distilbert import DistilBert, DistilBertConfig
+from exif_jax.models.parameters import Params
 from exif_jax.models.resnet import ResNet, ResNetConfig
 from exif_jax.models.text import TextConfig, TextTransformer
 from exif_jax.models.vit import ViT, ViTConfig, log_spectrum
 
-Params = dict[str, Any]
-BATCH_STATS = ("mean", "var")  # names of leaves that batch norms set, and no gradient
 SCALARS = ("log_scale", "log_image_scale", "bias")  # parameters of the losses, not the encoders
 
 
 @dataclasses.dataclass(frozen=True)
 class DualEncoderConfig:
-    """The model: two encoders, the width D of the shared space and the first temperature.
+    """The model: two encoders, the width D of their shared space, and the losses' first scalars.
 
     Attributes:
         image, text: the encoders; ResNetConfig and DistilBertConfig are the paper's.
-        embed_dim: D. The paper's text encoder has no projection: D is its width.
+        embed_dim: D. The paper's text encoder has no projection, so D is its width there.
         init_temperature: tau at initialisation; logits are cosines / tau (CLIP: 0.07).
-        init_bias: of the logits at initialisation, for the sigmoid loss (SigLIP: -10); 0: none.
+        init_bias: what is added to the logits at initialisation, for the sigmoid loss (SigLIP:
+            -10); with 0 the model has no bias.
     """
 
     image: ViTConfig | ResNetConfig
@@ -51,7 +50,7 @@ class DualEncoderConfig:
 
 
 class DualEncoder(nnx.Module):
-    """Patches and EXIF texts to unit vectors in one space."""
+    """Encodes patches and EXIF texts as unit vectors in one space."""
 
     def __init__(self, config: DualEncoderConfig, dtype: jnp.dtype, rngs: nnx.Rngs):
         def projection(width):
@@ -98,50 +97,60 @@ class DualEncoder(nnx.Module):
         """
         z_img = z_txt = None
         if images is not None:
-            features = images.dtype != jnp.uint8
-            x = images if features else images.astype(jnp.float32) / 127.5 - 1.0
+            are_features = images.dtype != jnp.uint8
+            x = images if are_features else images.astype(jnp.float32) / 127.5 - 1.0
             if isinstance(self.image, ViT):
-                z_img = unit(self.image_projection(self.image(x, features)))
+                z_img = unit(self.image_projection(self.image(x, are_features)))
             else:
                 z_img = unit(self.image(x, train))
         if tokens is not None and mask is not None:
-            features = self.text(tokens, mask)
-            if not isinstance(self.text, DistilBert):
-                features = self.text_projection(features)
-            z_txt = unit(features)
-        return z_img, z_txt, scales({n: getattr(self, n)[...] for n in SCALARS if hasattr(self, n)})
+            y = self.text(tokens, mask)
+            z_txt = unit(y if isinstance(self.text, DistilBert) else self.text_projection(y))
+        scalars = {name: getattr(self, name)[...] for name in SCALARS if hasattr(self, name)}
+        return z_img, z_txt, scales(scalars)
 
 
 def scales(params: Params) -> dict[str, jax.Array]:
-    """Of the parameters in SCALARS: 1 / temperature between patches and texts as "scale" and among
-    patches as "image_scale", and the "bias" where there is one; float32 scalars."""
-    found = {"scale": jnp.exp(params["log_scale"])}
-    found["image_scale"] = jnp.exp(params["log_image_scale"])
-    return found | ({"bias": params["bias"]} if "bias" in params else {})
+    """Returns what the losses multiply and shift cosines by, as float32 scalars.
+
+    "scale" is 1 / temperature between patches and texts, "image_scale" that among patches, and
+    "bias", where the parameters have one, is added to the logits.
+
+    Args:
+        params: those of SCALARS at least.
+    """
+    values = {
+        "scale": jnp.exp(params["log_scale"]),
+        "image_scale": jnp.exp(params["log_image_scale"]),
+    }
+    if "bias" in params:
+        values["bias"] = params["bias"]
+    return values
 
 
 def unit(x_BxD: jax.Array) -> jax.Array:
-    """Rows scaled to length 1 in float32; a zero row stays zero."""
+    """Scales rows to length 1, in float32; a zero row stays zero."""
     x_BxD = x_BxD.astype(jnp.float32)
     return x_BxD * jax.lax.rsqrt(jnp.square(x_BxD).sum(-1, keepdims=True) + 1e-12)
 
 
 @functools.lru_cache
 def _abstract(config: DualEncoderConfig, dtype: str) -> tuple[nnx.GraphDef, Params]:
-    make = functools.partial(DualEncoder, config, jnp.dtype(dtype))
-    graphdef, state = nnx.split(nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0))))
+    """The model without its numbers: its structure, and the shapes of its parameters."""
+    build = functools.partial(DualEncoder, config, jnp.dtype(dtype))
+    graphdef, state = nnx.split(nnx.eval_shape(lambda: build(rngs=nnx.Rngs(0))))
     return graphdef, nnx.to_pure_dict(state)
 
 
 def param_shapes(config: DualEncoderConfig) -> Params:
-    """What `init_params` would give, as `jax.ShapeDtypeStruct`."""
-    return jax.tree.map(lambda x: x, _abstract(config, "float32")[1])
+    """Returns the tree that `init_params` would give, with `jax.ShapeDtypeStruct` as leaves."""
+    return jax.tree.map(lambda x: x, _abstract(config, "float32")[1])  # a copy of the cached tree
 
 
 def init_params(config: DualEncoderConfig, key: jax.Array) -> Params:
-    """Fresh float32 parameters as a nested dict. Pure: run it under `jax.jit` to shard them."""
+    """Returns fresh float32 parameters. It is pure: run it under `jax.jit` to shard them."""
     model = DualEncoder(config, jnp.dtype("float32"), rngs=nnx.Rngs(params=key))
-    return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    return nnx.to_pure_dict(nnx.state(model))
 
 
 def apply(
@@ -165,45 +174,39 @@ def apply_training(
     mask: jax.Array,
     dtype: str = "float32",
 ) -> tuple[tuple[jax.Array, jax.Array, dict[str, jax.Array]], Params]:
-    """`apply` as training needs it: the outputs, and the running statistics after this batch.
+    """`apply` as training needs it: batch norms use the batch and move their statistics.
 
-    The statistics are a part of the tree of parameters, {} without batch norms; under `jax.jit`
-    they are those of the global batch, however it is sharded.
+    Returns:
+        The outputs of `apply`, and the running statistics after this batch: a part of the tree of
+        parameters, {} for a model without batch norms. Under `jax.jit` they are those of the
+        global batch, however it is sharded.
     """
     model = nnx.merge(_abstract(config, dtype)[0], nnx.State(params))
     z_img, z_txt, scales = model(images, tokens, mask, train=True)
-    moved = nnx.to_pure_dict(nnx.state(model, nnx.Param))
-    return (z_img, z_txt, scales), _batch_stats(moved)
-
-
-def _batch_stats(params: Params) -> Params:
-    found = {k: _batch_stats(v) for k, v in params.items() if isinstance(v, dict)}
-    found |= {k: v for k, v in params.items() if k in BATCH_STATS}
-    return {k: v for k, v in found.items() if not isinstance(v, dict) or v}
-
-
-def update_batch_stats(params: Params, running: Params) -> Params:
-    """The parameters with these running statistics in place of their own."""
-    return {
-        k: update_batch_stats(v, running.get(k, {})) if isinstance(v, dict) else running.get(k, v)
-        for k, v in params.items()
-    }
+    batch_stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+    return (z_img, z_txt, scales), batch_stats
 
 
 def embed_images(
     config: DualEncoderConfig, params: Params, images: jax.Array, dtype: str = "float32"
 ) -> jax.Array:
-    """Patches [B, S, S, 3], uint8 or cut from `photo_features`, to unit rows, float32 [B, D]."""
+    """Embeds patches [B, S, S, 3], uint8 or of `photo_features`: float32 [B, D], unit rows."""
     z_img, _, _ = apply(config, params, images=images, dtype=dtype)
     assert z_img is not None
     return z_img
 
 
 def photo_features(photo: jax.Array) -> jax.Array:
-    """What a ViT of features "spectrum" computes of every patch, once for a whole photo.
+    """Computes once for a whole photo what a ViT of features "spectrum" computes of every patch.
 
-    uint8 [H, W, 3], sides multiples of 8, -> float32 [H, W, 3]. Patches whose corners lie at
-    multiples of 8 consist of the same blocks, so nothing is lost.
+    Patches whose corners lie at multiples of 8 consist of the same 8 x 8 blocks as the photo, so
+    nothing is lost.
+
+    Args:
+        photo: uint8 [H, W, 3], H and W multiples of 8.
+
+    Returns:
+        float32 [H, W, 3]; cut patches from it and give them to `embed_images`.
     """
     return log_spectrum(photo[None].astype(jnp.float32) / 127.5 - 1.0)[0]
 
@@ -215,7 +218,7 @@ def embed_texts(
     mask: jax.Array,
     dtype: str = "float32",
 ) -> jax.Array:
-    """int32 tokens [B, L] with their bool mask to unit rows, float32 [B, D]."""
+    """Embeds int32 tokens [B, L] with their bool mask: float32 [B, D], unit rows."""
     _, z_txt, _ = apply(config, params, tokens=tokens, mask=mask, dtype=dtype)
     assert z_txt is not None
     return z_txt

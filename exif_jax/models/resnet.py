@@ -2,7 +2,7 @@
 
 He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, in the variant whose blocks
 stride in the 3 x 3 convolution. Images are laid out [B, H, W, C]. Running statistics of the batch
-norms are leaves of the parameters like any other (`mean`, `var`): inference reads them, training
+norms are leaves of the tree of parameters (`mean`, `var`): inference reads them, while training
 normalises by the batch and hands their new values to the training step.
 
 Shape letters: B batch, S side of the patch, C channels.
@@ -11,6 +11,7 @@ Shape letters: B batch, S side of the patch, C channels.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +36,8 @@ class ResNetConfig:
         stages: bottleneck blocks in each stage; each stage halves the side and doubles the width.
     """
 
+    kind: ClassVar[str] = "resnet"
+
     image_size: int = 124
     width: int = 64
     stages: tuple[int, ...] = (3, 4, 6, 3)
@@ -46,13 +49,14 @@ class ResNetConfig:
 
 
 class ConvNorm(nnx.Module):
-    """Convolution without bias, then batch norm."""
+    """A convolution without bias, then a batch norm."""
 
     def __init__(self, size: int, inputs: int, outputs: int, rngs: nnx.Rngs, dtype: jnp.dtype):
         init = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
         self.kernel = nnx.Param(init(rngs.params(), (size, size, inputs, outputs)))
         self.scale, self.bias = nnx.Param(jnp.ones(outputs)), nnx.Param(jnp.zeros(outputs))
-        self.mean, self.var = nnx.Param(jnp.zeros(outputs)), nnx.Param(jnp.ones(outputs))
+        self.mean = nnx.BatchStat(jnp.zeros(outputs))
+        self.var = nnx.BatchStat(jnp.ones(outputs))
         self.dtype = dtype
 
     def __call__(self, x: jax.Array, stride: int = 1, train: bool = False) -> jax.Array:
@@ -68,28 +72,28 @@ class ConvNorm(nnx.Module):
         mean, var = y.mean((0, 1, 2)), y.var((0, 1, 2))
         count = y.size // y.shape[-1]
         unbiased = var * (count / max(count - 1, 1))
-        for running, new in ((self.mean, mean), (self.var, unbiased)):
-            moved = (1 - _MOMENTUM) * running[...] + _MOMENTUM * new
-            running[...] = jax.lax.stop_gradient(moved)
+        for batch_stat, of_batch in ((self.mean, mean), (self.var, unbiased)):
+            moved = (1 - _MOMENTUM) * batch_stat[...] + _MOMENTUM * of_batch
+            batch_stat[...] = jax.lax.stop_gradient(moved)
         scale = self.scale[...] * jax.lax.rsqrt(var + _EPSILON)
         y = (y - mean[None, None, None]) * scale[None, None, None]
         return (y + self.bias[...][None, None, None]).astype(self.dtype)
 
 
 def _convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """With the padding of torchvision: (size - 1) // 2 on all sides."""
+    """Convolves with torchvision's padding: (size - 1) // 2 on all sides."""
     size = kernel.shape[0]
     if size == 1:  # a matrix product, which CPUs do faster than a convolution
         x = x[:, ::stride, ::stride]
         return jnp.einsum("bhwc,cd->bhwd", x, kernel[0, 0])
-    around = ((size - 1) // 2, (size - 1) // 2)
+    padding = ((size - 1) // 2, (size - 1) // 2)
     return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), (around, around), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x, kernel, (stride, stride), (padding, padding), dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
 class Bottleneck(nnx.Module):
-    """1 x 1, 3 x 3, 1 x 1 beside a shortcut, which is a 1 x 1 where the shape changes."""
+    """Convolutions of 1 x 1, 3 x 3 and 1 x 1 beside a shortcut, which is 1 x 1 or the input."""
 
     def __init__(self, inputs: int, width: int, shortcut: bool, rngs: nnx.Rngs, dtype: jnp.dtype):
         outputs = width * _EXPANSION
@@ -109,7 +113,7 @@ class Bottleneck(nnx.Module):
 
 
 class ResNet(nnx.Module):
-    """Pixels [B, S, S, 3] in [-1, 1] to [B, embed_dim]: the last layer is the projection."""
+    """Encodes patches [B, S, S, 3] as [B, embed_dim]; its last layer is the projection."""
 
     def __init__(self, config: ResNetConfig, embed_dim: int, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.config, self.dtype = config, dtype
@@ -124,10 +128,19 @@ class ResNet(nnx.Module):
         self.fc = nnx.Linear(inputs, embed_dim, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Encodes patches; with `train`, by the batch's statistics, and moves the running ones."""
+        """Encodes patches.
+
+        Args:
+            x: floats [B, S, S, 3] in [-1, 1].
+            train: batch norms use the batch's statistics and move the running ones.
+
+        Returns:
+            [B, embed_dim] in the compute dtype.
+        """
         x = (((x + 1) / 2 - _MEAN[None, None, None]) / _STD[None, None, None]).astype(self.dtype)
         x = jax.nn.relu(self.stem(x, 2, train))
-        x = nnx.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        padding: Any = ((1, 1), (1, 1))  # flax before 0.12.9 annotates it as str alone
+        x = nnx.max_pool(x, (3, 3), (2, 2), padding)
         for i, blocks in enumerate(self.config.stages):
             for j in range(blocks):
                 stride = 2 if i > 0 and j == 0 else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +20,11 @@ class TextConfig:
         vocab_size: number of pieces of the tokenizer.
         max_length: L, the longest text in pieces; longer texts are cut by the tokenizer.
         width, depth, heads, mlp_dim: the transformer.
-        remat: what the backward pass computes again instead of keeping it: "" nothing, "dots" all
-            but matrix products, "all" everything inside the blocks.
+        remat: what the backward pass computes again instead of keeping it: "" is nothing, "dots"
+            is all but matrix products, "all" is everything inside the blocks.
     """
+
+    kind: ClassVar[str] = "transformer"
 
     vocab_size: int = 4096
     max_length: int = 256
@@ -29,7 +32,7 @@ class TextConfig:
     depth: int = 6
     heads: int = 8
     mlp_dim: int = 2048
-    remat: str = ""
+    remat: Literal["", "dots", "all"] = ""
 
     def __post_init__(self):
         if self.width % self.heads:
@@ -39,7 +42,7 @@ class TextConfig:
 
 
 class TextTransformer(nnx.Module):
-    """Tokens [B, L] to features [B, width]: the mean over real tokens, as in the paper (3.1).
+    """Encodes tokens [B, L] as the mean over real tokens, [B, width], as in the paper (3.1).
 
     Embeddings are initialised as in CLIP (Radford et al. 2021): normal, 0.02 for pieces and 0.01
     for positions.

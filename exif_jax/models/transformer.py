@@ -14,8 +14,8 @@ from flax import nnx
 
 # eps of the ViT release (Dosovitskiy et al. 2021) and of big_vision.
 LAYER_NORM_EPSILON = 1e-6
-# Stacks no deeper than this are unrolled. On a busy CPU one trial of 4 blocks ran faster so than as
-# a loop; it has not been measured with care. So few blocks compile fast anyway.
+# Stacks no deeper than this are unrolled. On a busy CPU one trial of 4 blocks ran faster unrolled
+# than as a loop; it has not been measured with care. So few blocks compile fast in either form.
 UNROLL_UP_TO = 6
 # What the blocks keep for the backward pass, which computes the rest again: everything, the results
 # of their linear layers (attention is then computed again), or their inputs alone.
@@ -27,7 +27,7 @@ REMAT = {
 
 
 def layer_norm(width: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """Layer normalisation with float32 statistics by the two-pass formula."""
+    """Returns a layer norm with float32 statistics by the two-pass formula."""
     return nnx.LayerNorm(
         width, epsilon=LAYER_NORM_EPSILON, dtype=dtype, use_fast_variance=False, rngs=rngs
     )
@@ -55,19 +55,26 @@ class Attention(nnx.Module):
 
 
 def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask_BxT: jax.Array | None) -> jax.Array:
-    """Softmax attention of [B, T, H, K] each, with a float32 softmax.
+    """Computes softmax attention, the softmax in float32.
 
-    On a GPU in 16 bits, where cuDNN's fused kernel takes the shape (its backward pass wants even T
-    and K a multiple of 8 up to 128), no scores [B, H, T, T] are written to memory.
+    On a GPU in 16 bits, where cuDNN's fused kernel takes the shape (its backward pass needs an
+    even T, and K a multiple of 8 up to 128), no scores [B, H, T, T] are written to memory.
+
+    Args:
+        q, k, v: [B, T, H, K] each.
+        mask_BxT: bool, True at the tokens that may be attended to; None for all.
+
+    Returns:
+        [B, T, H, K] in the dtype of v.
     """
     T, K = q.shape[1], q.shape[3]
-    fits = q.dtype.itemsize == 2 and mask_BxT is None and T % 2 == 0 and K % 8 == 0 and K <= 128
-    if jax.default_backend() == "gpu" and fits:
+    cudnn = q.dtype.itemsize == 2 and mask_BxT is None and T % 2 == 0 and K % 8 == 0 and K <= 128
+    if jax.default_backend() == "gpu" and cudnn:
         try:
             return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
         except (RuntimeError, NotImplementedError, ValueError) as e:
-            # No cuDNN, one that is too old for this device, or a shape that it does not take: JAX
-            # says so by these as it traces. The plain attention gives the same, and is said here.
+            # JAX raises these as it traces where there is no cuDNN, one too old for the device, or
+            # a shape that it does not take. The plain attention below computes the same.
             warnings.warn(f"attention without cuDNN, which is slower: {e}", stacklevel=2)
     mask = None if mask_BxT is None else mask_BxT[:, None, None, :]
     return jax.nn.dot_product_attention(q, k, v, mask=mask)
@@ -113,10 +120,10 @@ class Stack(nnx.Module):
     ):
         @nnx.split_rngs(splits=depth)
         @nnx.vmap(in_axes=0, out_axes=0)
-        def make(rngs):
+        def stacked_blocks(rngs):
             return Block(width, heads, mlp_dim, dtype, rngs)
 
-        self.blocks = make(rngs)
+        self.blocks = stacked_blocks(rngs)
         self.norm = layer_norm(width, dtype, rngs)
         self.remat = remat
         self.unroll = depth if depth <= UNROLL_UP_TO else 1

@@ -7,7 +7,7 @@ square that is cut out of a photo, so the squares inside it are called *tokens*.
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -28,13 +28,15 @@ class ViTConfig:
         width, depth, heads, mlp_dim: the transformer.
         pool: "mean" over tokens, "mean_std" (mean and standard deviation side by side, which
             keeps how much a trace varies within the patch) or "cls" (a learned extra token).
-        features: what a token holds. "pixels"; "texture", pixels less the token's mean colour, so
+        features: what a token holds: "pixels"; "texture", pixels less the token's mean colour, so
             that the encoder sees what a camera leaves and not the scene's brightness and hue; or
             "spectrum", the log magnitudes of its 8 x 8 DCT blocks (see `log_spectrum`), where
             compression, resampling, denoising and demosaicing leave their traces in the open.
-        remat: what the backward pass computes again instead of keeping it: "" nothing, "dots" all
-            but matrix products, "all" everything inside the blocks.
+        remat: what the backward pass computes again instead of keeping it: "" is nothing, "dots"
+            is all but matrix products, "all" is everything inside the blocks.
     """
+
+    kind: ClassVar[str] = "vit"
 
     image_size: int = 224
     token_size: int = 16
@@ -44,7 +46,7 @@ class ViTConfig:
     mlp_dim: int = 3072
     pool: Literal["mean", "mean_std", "cls"] = "mean"
     features: Literal["pixels", "texture", "spectrum"] = "pixels"
-    remat: str = ""
+    remat: Literal["", "dots", "all"] = ""
 
     def __post_init__(self):
         if self.image_size % self.token_size:
@@ -67,17 +69,17 @@ class ViTConfig:
 
     @property
     def num_tokens(self) -> int:
-        """T of a patch, the class token apart."""
+        """Tokens T of a patch, without the class token."""
         return (self.image_size // self.token_size) ** 2
 
     @property
     def output_width(self) -> int:
-        """Width of what the encoder gives of a patch."""
+        """Width of what the encoder returns for a patch."""
         return 2 * self.width if self.pool == "mean_std" else self.width
 
 
 class ViT(nnx.Module):
-    """Pixels [B, S, S, 3] to features [B, output_width]."""
+    """Encodes patches [B, S, S, 3] as features [B, output_width]."""
 
     def __init__(self, config: ViTConfig, dtype: jnp.dtype, rngs: nnx.Rngs):
         c = self.config = config
@@ -100,7 +102,7 @@ class ViT(nnx.Module):
 
         Args:
             x_BxSxSx3: floats in [-1, 1].
-            spectra: they are cut from the `log_spectrum` of a photo, on its 8 x 8 blocks.
+            spectra: the patches were cut from the `log_spectrum` of a photo, on its 8 x 8 blocks.
 
         Returns:
             [B, output_width] in the compute dtype.
@@ -137,18 +139,19 @@ def tokenize(x_BxSxSx3: jax.Array, size: int) -> jax.Array:
 
 
 def _dct_basis() -> np.ndarray:
-    """The orthonormal DCT-II, float32 [frequency, place]."""
-    frequency, place = np.mgrid[:BLOCK, :BLOCK]
-    basis = np.cos((2 * place + 1) * frequency * np.pi / (2 * BLOCK)) * np.sqrt(2 / BLOCK)
+    """Returns the orthonormal DCT-II, float32 [frequency, position]."""
+    frequency, position = np.mgrid[:BLOCK, :BLOCK]
+    basis = np.cos((2 * position + 1) * frequency * np.pi / (2 * BLOCK)) * np.sqrt(2 / BLOCK)
     basis[0] /= np.sqrt(2)
     return basis.astype(np.float32)
 
 
 def _typical_spectrum() -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of log(1 + |coefficient|) of photos: [1, 1, 8, 1, 8, 3].
+    """Returns the mean and the standard deviation of log(1 + |coefficient|) of photos.
 
-    Both fall with the logarithm of the frequency. The lines were fitted by least squares to the
-    blocks of camera photos; they only bring the features to a common scale.
+    Each is float32 [1, 1, 8, 1, 8, 3]. Both fall with the logarithm of the frequency. The lines
+    were fitted by least squares to the blocks of camera photos; they only bring the features to a
+    common scale.
     """
     log_radius = np.log(np.maximum(np.hypot(*np.mgrid[:BLOCK, :BLOCK]), 1))[
         None, None, :, None, :, None
@@ -160,9 +163,9 @@ def _typical_spectrum() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _ycbcr() -> np.ndarray:
-    """RGB to Y, Cb, Cr of ITU-R BT.601, as in JPEG (JFIF 1.02): float32 [3, 3].
+    """Returns the matrix from RGB to Y, Cb, Cr of ITU-R BT.601 and JFIF 1.02: float32 [3, 3].
 
-    The offset of Cb and Cr, 128, is left out: it would fall into the mean, which is dropped.
+    The offset of Cb and Cr, 128, is left out: it would only move the mean, which is dropped.
     """
     luma = np.array([0.299, 0.587, 0.114])
     red, _, blue = np.eye(3)
@@ -170,7 +173,7 @@ def _ycbcr() -> np.ndarray:
 
 
 def log_spectrum(x_BxHxWx3: jax.Array) -> jax.Array:
-    """Every 8 x 8 block of Y, Cb and Cr replaced by its log |DCT|, at about unit variance.
+    """Replaces every 8 x 8 block of Y, Cb and Cr by its log |DCT|, at about unit variance.
 
     The step from coefficients to magnitudes is the one that a linear embedding of pixels cannot
     take: noise, quantisation and interpolation change how large coefficients are, not their sign.

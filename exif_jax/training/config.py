@@ -13,12 +13,12 @@ from exif_jax.data.dataset import patches_per_photo
 from exif_jax.io.atomic import write_bytes
 from exif_jax.io.errors import ExifJaxError
 from exif_jax.models import dual_encoder
-from exif_jax.models.config import config_from_dict
+from exif_jax.models.config import ModelConfigError, config_from_dict
+from exif_jax.models.parameters import flatten_params
 from exif_jax.models.resnet import ResNetConfig
 from exif_jax.training import sharding
 from exif_jax.training.optimizer import DECAYS, make_optimizer
 from exif_jax.training.train_state import StepConfig
-from exif_jax.weights import release_file
 
 LOSSES = ("infonce", "sigmoid")
 
@@ -33,7 +33,7 @@ def make_model_config(config: ConfigDict, vocab_size: int) -> dual_encoder.DualE
     fields["text"]["vocab_size"] = vocab_size
     try:
         return config_from_dict(fields)
-    except (TypeError, ValueError, KeyError) as e:
+    except ModelConfigError as e:
         raise TrainError(f"config.model: {e}") from e
 
 
@@ -42,7 +42,7 @@ def make_step_config(
 ) -> StepConfig:
     """What the training step is made of; raises TrainError or MeshError where it cannot be."""
     c = config.train
-    shapes = release_file.flatten(dual_encoder.param_shapes(model_config))
+    shapes = flatten_params(dual_encoder.param_shapes(model_config))
     for part in config.optim.frozen:
         if not any(name == part or name.startswith(f"{part}/") for name in shapes):
             raise TrainError(

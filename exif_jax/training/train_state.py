@@ -13,7 +13,8 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from exif_jax.models import dual_encoder
-from exif_jax.models.dual_encoder import DualEncoderConfig, Params
+from exif_jax.models.dual_encoder import DualEncoderConfig
+from exif_jax.models.parameters import Params, update_batch_stats
 from exif_jax.training import losses
 from exif_jax.training.optimizer import is_frozen
 from exif_jax.training.sharding import batch_sharding, replicated, state_shardings
@@ -103,7 +104,7 @@ def train_step(
     loss, metrics, grads, running = gradient(recipe, state.params, batch)
     updates, opt_state = recipe.tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    params = dual_encoder.update_batch_stats(params, running)
+    params = update_batch_stats(params, running)
     for name in ("log_scale", "log_image_scale"):
         params[name] = jnp.clip(params[name], 0.0, MAX_LOG_SCALE)
     grad_norm = optax.tree.norm(grads)

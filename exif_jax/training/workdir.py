@@ -9,10 +9,11 @@ import pathlib
 import jax
 from ml_collections import ConfigDict
 
+from exif_jax.models.parameters import flatten_params
 from exif_jax.training import sharding, train_state
 from exif_jax.training.checkpoint import CheckpointError, Checkpoints
 from exif_jax.training.config import make_step_config
-from exif_jax.weights.release_file import Model, ReleaseError, flatten, load_model
+from exif_jax.weights.release_file import Model, ReleaseError, load_model
 
 
 def from_workdir(workdir: pathlib.Path, averaged: bool | None = None) -> Model:
@@ -57,7 +58,7 @@ def model_card(model: Model) -> str:
     config = model.provenance.get("config", {})
     train, data = config.get("train", {}), config.get("data", {})
     sizes = {
-        tower: sum(x.size for x in flatten(model.params[tower]).values())
+        tower: sum(x.size for x in flatten_params(model.params[tower]).values())
         for tower in ("image", "text")
     }
     lines = [

@@ -1,7 +1,7 @@
 """Release files: one safetensors file with the weights and all that is needed to use them.
 
-The header's metadata carries the model's configuration, the tokenizer, the tag vocabulary and
-where the weights come from, as JSON. Nothing in the file is code.
+The header's metadata carries the model's configuration, the tokenizer, the tag vocabulary, the
+calibration and how the weights were made, as JSON. Nothing in the file is code.
 """
 
 from __future__ import annotations
@@ -25,17 +25,25 @@ from exif_jax.data.wordpiece import WordPiece
 from exif_jax.io.atomic import write_bytes
 from exif_jax.io.errors import ExifJaxError
 from exif_jax.models.config import config_from_dict, config_to_dict
-from exif_jax.models.dual_encoder import BATCH_STATS, DualEncoderConfig, Params, param_shapes
+from exif_jax.models.dual_encoder import DualEncoderConfig, param_shapes
+from exif_jax.models.parameters import (
+    Params,
+    flatten_params,
+    is_batch_stat,
+    shape_mismatch,
+    unflatten_params,
+)
 
 PRETRAINED = pathlib.Path(__file__).parent / "pretrained" / "vit_ti_128.safetensors"
 FORMAT = "exif-jax"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+TOKENIZERS = {tokenizer.kind: tokenizer for tokenizer in (Tokenizer, WordPiece)}
 DTYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
-_STORED = {"F16": np.float16, "BF16": ml_dtypes.bfloat16, "F32": np.float32}
+_STORED_DTYPES = {"F16": np.float16, "BF16": ml_dtypes.bfloat16, "F32": np.float32}
 
 
 class ReleaseError(ExifJaxError):
-    """The file is no release file, or one that this version cannot read."""
+    """The file is not a release file, or not one that this version can read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +54,10 @@ class Model:
         config: the shapes.
         params: float32 NumPy arrays in a nested dict.
         tokenizer: turns EXIF text into tokens.
-        tags: the tag vocabulary of the training text, in order.
-        provenance: how the weights came to be (free JSON).
-        calibration: what the scores of pristine photos look like (JSON, `exif_jax.calibrate`);
-            {} before calibration.
+        tags: names of the tags that texts are made of, in the order of the texts.
+        provenance: how the weights were made (free JSON).
+        calibration: what the scores of pristine photos look like (JSON that `exif_jax.calibrate`
+            measures); {} before calibration.
         id: the first 12 hex digits of the sha256 of the file; "" where there is no file yet.
     """
 
@@ -72,45 +80,43 @@ def save_model(model: Model, path: str | os.PathLike, dtype: str = "float16") ->
 
     Args:
         model: what to write.
-        path: where to.
+        path: where to write it.
         dtype: "float16" (half the size; weights lie well within its range), "bfloat16" (half the
-            size, any range, an eighth of the precision) or "float32".
+            size, any range, an eighth of the precision) or "float32". Running statistics of batch
+            norms are always float32.
 
     Raises:
         ReleaseError: a weight does not fit the dtype, or is not a finite number.
         OSError: as the system says (full disk, no permission); nothing is left behind.
     """
-    with np.errstate(over="ignore"):  # an overflow is reported below, with the tensor's name
-        tensors = {
-            # The variances of batch norms span more than float16 holds.
+    tensors = {}
+    for name, x in flatten_params(model.params).items():
+        # The variances of batch norms span more than float16 holds.
+        stored_dtype = np.float32 if is_batch_stat(name) else DTYPES[dtype]
+        with np.errstate(over="ignore"):  # an overflow is reported below, with the tensor's name
             # safetensors writes the bytes of a transposed view as they lie.
-            name: np.array(
-                x, np.float32 if name.split("/")[-1] in BATCH_STATS else DTYPES[dtype], order="C"
-            )
-            for name, x in flatten(model.params).items()
-        }
-    for name, x in tensors.items():
-        if not np.isfinite(x.astype(np.float32)).all():
+            tensors[name] = np.array(x, stored_dtype, order="C")
+        if not np.isfinite(tensors[name].astype(np.float32)).all():
             raise ReleaseError(f"{path}: {name} holds values that {dtype} cannot hold")
-    header = {
-        **({"tokenizer_kind": "wordpiece"} if isinstance(model.tokenizer, WordPiece) else {}),
+    metadata = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
         "config": json.dumps(config_to_dict(model.config)),
+        "tokenizer_kind": model.tokenizer.kind,
         "tokenizer": base64.b64encode(model.tokenizer.model_bytes).decode(),
         "tags": json.dumps(model.tags),
         "provenance": json.dumps(model.provenance),
         "calibration": json.dumps(model.calibration),
     }
-    write_bytes(path, _serialize(tensors, header))
+    write_bytes(path, _serialize(tensors, metadata))
 
 
 def load_model(path: str | os.PathLike = PRETRAINED) -> Model:
     """Reads a release file; without a path, the weights that ship (pretrained/README.md).
 
     Raises:
-        ReleaseError: there is no such file, or it is not one this version can read; the message
-            names the file and the cause.
+        ReleaseError: there is no such file, or it is not one that this version can read; the
+            message names the file and the cause.
     """
     try:
         # Opening a pipe or a device could wait or read for ever.
@@ -121,20 +127,9 @@ def load_model(path: str | os.PathLike = PRETRAINED) -> Model:
         reason = getattr(e, "strerror", None) or e
         raise ReleaseError(f"{path}: cannot read the model file ({reason})") from e
     try:
-        flat = {name: _as_array(name, found) for name, found in safetensors.deserialize(data)}
-        (length,) = struct.unpack("<Q", data[:8])
-        meta = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
-        if meta.get("format") != FORMAT or int(meta["format_version"]) != FORMAT_VERSION:
-            raise ValueError(f"not an {FORMAT} file of format version {FORMAT_VERSION}")
-        config = config_from_dict(json.loads(meta["config"]))
-        kind = {"wordpiece": WordPiece}.get(meta.get("tokenizer_kind", ""), Tokenizer)
-        tokenizer = kind(base64.b64decode(meta["tokenizer"], validate=True))
-        tags, provenance = _as_tags(json.loads(meta["tags"])), dict(json.loads(meta["provenance"]))
-        return dataclasses.replace(
-            make_model(flat, config, tokenizer, tags, provenance),
-            calibration=dict(json.loads(meta.get("calibration", "{}"))),
-            id=hashlib.sha256(data).hexdigest()[:12],
-        )
+        return _parse_model(data)
+    except ReleaseError as e:  # another version's
+        raise ReleaseError(f"{path}: {e}") from e
     except Exception as e:  # whatever goes wrong in here, the bytes of the file are the cause
         raise ReleaseError(
             f"{path}: not a model that this version can read ({e}); "
@@ -149,14 +144,70 @@ def make_model(
     tags: tuple[str, ...],
     provenance: dict[str, Any],
 ) -> Model:
-    """A model of weights by their paths (see `flatten`), of float16 or float32.
+    """Makes a model of weights that come from a file.
+
+    Args:
+        flat: arrays of float16, bfloat16 or float32 by their paths (`flatten_params`).
+        config, tokenizer, tags, provenance: as in `Model`.
 
     Raises:
-        ValueError: weights or tokenizer do not fit the configuration, or are not finite.
+        ValueError: the weights or the tokenizer do not fit the configuration, or are not finite.
     """
-    flat = {name: _as_float32(name, x) for name, x in flat.items()}
-    _check_fit(config, tokenizer, flat)
-    return Model(config, unflatten(flat), tokenizer, tags, provenance)
+    # A WordPiece of size 0 belongs to a model that was converted without its vocabulary.
+    if tokenizer.vocab_size not in (0, config.text.vocab_size):
+        raise ValueError(
+            f"the tokenizer has {tokenizer.vocab_size} pieces "
+            f"and the text encoder {config.text.vocab_size}"
+        )
+    mismatch = shape_mismatch(flatten_params(param_shapes(config)), flat)
+    if mismatch:
+        raise ValueError(f"the weights do not fit the configuration: {mismatch}")
+    for name, x in flat.items():
+        if x.dtype not in DTYPES.values() or not np.isfinite(x.astype(np.float32)).all():
+            raise ValueError(f"{name} is not made of finite {', '.join(DTYPES)} numbers")
+    params = unflatten_params({name: x.astype(np.float32) for name, x in flat.items()})
+    return Model(config, params, tokenizer, tags, provenance)
+
+
+def _parse_model(data: bytes) -> Model:
+    """The model that the bytes of a release file hold; any exception means that they do not."""
+    flat = {name: _to_array(name, tensor) for name, tensor in safetensors.deserialize(data)}
+    (length,) = struct.unpack("<Q", data[:8])
+    metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
+    _check_version(metadata)
+    tokenizer_class = TOKENIZERS[metadata["tokenizer_kind"]]
+    tags = json.loads(metadata["tags"])
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise ValueError("the tags are not a list of texts")
+    model = make_model(
+        flat,
+        config=config_from_dict(json.loads(metadata["config"])),
+        tokenizer=tokenizer_class(base64.b64decode(metadata["tokenizer"], validate=True)),
+        tags=tuple(tags),
+        provenance=dict(json.loads(metadata["provenance"])),
+    )
+    return dataclasses.replace(
+        model,
+        calibration=dict(json.loads(metadata["calibration"])),
+        id=hashlib.sha256(data).hexdigest()[:12],
+    )
+
+
+def _check_version(metadata: dict[str, str]) -> None:
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"not an {FORMAT} file")
+    version = int(metadata["format_version"])
+    if version < FORMAT_VERSION:
+        raise ReleaseError(
+            f"an earlier exif-jax wrote this model (format version {version}) and this one reads "
+            f"version {FORMAT_VERSION}; use the weights that ship, or train or convert the model "
+            "again"
+        )
+    if version > FORMAT_VERSION:
+        raise ReleaseError(
+            f"a later exif-jax wrote this model (format version {version}) and this one reads "
+            f"version {FORMAT_VERSION}; update exif-jax"
+        )
 
 
 def _serialize(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
@@ -168,57 +219,8 @@ def _serialize(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> byte
     return struct.pack("<Q", len(header)) + header + data[8 + length :]
 
 
-def _as_tags(tags: Any) -> tuple[str, ...]:
-    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise ValueError("the tags are no list of texts")
-    return tuple(tags)
-
-
-def _as_array(name: str, found: dict[str, Any]) -> np.ndarray:
+def _to_array(name: str, tensor: dict[str, Any]) -> np.ndarray:
     """A tensor of `safetensors.deserialize`, whose reader for NumPy knows no bfloat16."""
-    if found["dtype"] not in _STORED:
-        raise ValueError(f"{name} is of type {found['dtype']}, not of {', '.join(_STORED)}")
-    return np.frombuffer(found["data"], _STORED[found["dtype"]]).reshape(found["shape"])
-
-
-def _as_float32(name: str, x: np.ndarray) -> np.ndarray:
-    if x.dtype not in DTYPES.values() or not np.isfinite(x.astype(np.float32)).all():
-        raise ValueError(f"{name} is not made of finite {', '.join(DTYPES)} numbers")
-    return x.astype(np.float32)
-
-
-def _check_fit(
-    config: DualEncoderConfig, tokenizer: Tokenizer | WordPiece, flat: dict[str, np.ndarray]
-) -> None:
-    """Raises ValueError where the weights or the tokenizer are another configuration's."""
-    # A WordPiece of size 0 belongs to a model that was converted without its vocabulary.
-    if tokenizer.vocab_size not in (0, config.text.vocab_size):
-        raise ValueError(
-            f"the tokenizer has {tokenizer.vocab_size} pieces "
-            f"and the text encoder {config.text.vocab_size}"
-        )
-    expected = {name: x.shape for name, x in flatten(param_shapes(config)).items()}
-    found = {name: x.shape for name, x in flat.items()}
-    wrong = sorted(n for n in expected | found if expected.get(n) != found.get(n))
-    if wrong:
-        raise ValueError(f"weights missing, unexpected or of the wrong shape: {', '.join(wrong)}")
-
-
-def flatten(tree: Params, prefix: str = "") -> dict[str, Any]:
-    """The leaves of nested dicts by their path: {"image/embed/kernel": ...}."""
-    flat = {}
-    for name, x in tree.items():
-        flat |= flatten(x, f"{prefix}{name}/") if isinstance(x, dict) else {prefix + name: x}
-    return flat
-
-
-def unflatten(flat: dict[str, np.ndarray]) -> Params:
-    """The reverse of `flatten`."""
-    tree: Params = {}
-    for name, x in flat.items():
-        *parents, leaf = name.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[leaf] = x
-    return tree
+    if tensor["dtype"] not in _STORED_DTYPES:
+        raise ValueError(f"{name} is of type {tensor['dtype']}, not {', '.join(_STORED_DTYPES)}")
+    return np.frombuffer(tensor["data"], _STORED_DTYPES[tensor["dtype"]]).reshape(tensor["shape"])

@@ -1,8 +1,8 @@
-"""PyTorch's names and layouts of the paper's encoders to ours.
+"""From PyTorch's names and layouts of the paper's encoders to ours.
 
-Names are those of torchvision's ResNet-50 and of DistilBERT in transformers. PyTorch lays
-convolutions out [out, in, height, width] and matrices [out, in]; ours are [height, width, in, out]
-and [in, out].
+PyTorch's names are those of torchvision's ResNet-50 and of DistilBERT in transformers. It lays
+convolutions out as [out, in, height, width] and matrices as [out, in]; ours are
+[height, width, in, out] and [in, out].
 """
 
 from __future__ import annotations
@@ -13,56 +13,58 @@ from typing import Any
 
 import numpy as np
 
-# Neither weights nor needed: counters of batches, and 0, 1, 2, ...
+# Tensors that are no weights and are not needed: counters of batches, and 0, 1, 2, ...
 COUNTERS = re.compile(r".*\.(num_batches_tracked|position_ids)$")
 
 
 def state_dict(saved: Any) -> dict[str, np.ndarray]:
-    """The tensors of what `torch.save` saved, alone or under 'model', without wrappers' prefixes.
+    """Returns the tensors of a checkpoint by name, without the prefixes that wrappers add.
+
+    Args:
+        saved: what `read_torch` returns: a dict of tensors, or one that holds it as "model".
 
     Raises:
         ValueError: there is no dict of tensors.
     """
-    inner = saved.get("model", saved) if isinstance(saved, dict) else saved
-    if not isinstance(inner, dict):
-        raise ValueError(f"it holds a {type(inner).__name__}, not a dict of tensors")
-    # "module." is what DataParallel puts before every name.
+    tensors = saved.get("model", saved) if isinstance(saved, dict) else saved
+    if not isinstance(tensors, dict):
+        raise ValueError(f"it holds a {type(tensors).__name__}, not a dict of tensors")
+    # DataParallel puts "module." before every name.
     prefix = re.compile(r"^(module\.)?(model\.)?")
-    return {prefix.sub("", str(name)): x for name, x in inner.items() if isinstance(x, np.ndarray)}
-
-
-def name_differences(missing: list[str], unexpected: list[str]) -> str:
-    """What to tell of names that are not as expected; "" where all are."""
-    parts = [
-        f"{len(names)} {kind} ({', '.join(names[:6])}{', ...' if len(names) > 6 else ''})"
-        for kind, names in (("missing", missing), ("unexpected", unexpected))
-        if names
-    ]
-    return f"tensors {' and '.join(parts)}" if parts else ""
+    return {
+        prefix.sub("", str(name)): x for name, x in tensors.items() if isinstance(x, np.ndarray)
+    }
 
 
 def resnet_names(stages: tuple[int, ...]) -> dict[str, str]:
-    """torchvision's names of a ResNet to ours; `fc` apart."""
-    pairs = {"conv1": "stem", "bn1": "stem"}
+    """Returns our path of each of torchvision's tensors of a ResNet, without its `fc`.
+
+    Args:
+        stages: bottleneck blocks in each stage.
+    """
+    modules = {"conv1": "stem", "bn1": "stem"}
     for i, blocks in enumerate(stages):
         for j in range(blocks):
             theirs, ours = f"layer{i + 1}.{j}", f"stage{i}_block{j}"
             for k in (1, 2, 3):
-                pairs |= {f"{theirs}.{kind}{k}": f"{ours}/conv{k}" for kind in ("conv", "bn")}
+                modules |= {f"{theirs}.{kind}{k}": f"{ours}/conv{k}" for kind in ("conv", "bn")}
             if j == 0:
-                pairs |= {f"{theirs}.downsample.{k}": f"{ours}/shortcut" for k in (0, 1)}
+                modules |= {f"{theirs}.downsample.{k}": f"{ours}/shortcut" for k in (0, 1)}
     norm = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
     names = {}
-    for theirs, ours in pairs.items():
+    for theirs, ours in modules.items():
         if "bn" in theirs or theirs.endswith("downsample.1"):
-            names |= {f"{theirs}.{k}": f"{ours}/{v}" for k, v in norm.items()}
+            names |= {f"{theirs}.{kind}": f"{ours}/{leaf}" for kind, leaf in norm.items()}
         else:
             names[f"{theirs}.weight"] = f"{ours}/kernel"
     return names
 
 
 def read_resnet(tensors: Mapping[str, np.ndarray], stages: tuple[int, ...]) -> dict[str, Any]:
-    """torchvision's ResNet, `fc` included where it is there, as our flat parameters."""
+    """Returns the tensors of torchvision's ResNet by our paths and in our layout.
+
+    Tensors of other names are left out; `fc` is read where the file has it.
+    """
     names = resnet_names(stages) | {"fc.weight": "fc/kernel", "fc.bias": "fc/bias"}
     return {
         names[name]: x.transpose(2, 3, 1, 0) if x.ndim == 4 else x.T
@@ -72,7 +74,11 @@ def read_resnet(tensors: Mapping[str, np.ndarray], stages: tuple[int, ...]) -> d
 
 
 def read_distilbert(tensors: Mapping[str, np.ndarray], depth: int) -> dict[str, Any]:
-    """transformers' DistilBERT as our flat parameters.
+    """Returns the tensors of transformers' DistilBERT by our paths and in our layout.
+
+    Args:
+        tensors: by transformers' names.
+        depth: number of its layers, which ours stacks along a leading axis.
 
     Raises:
         KeyError: a tensor is missing.
@@ -106,7 +112,7 @@ def read_distilbert(tensors: Mapping[str, np.ndarray], depth: int) -> dict[str, 
 
 
 def distilbert_names(depth: int) -> list[str]:
-    """transformers' names of the tensors of a DistilBERT."""
+    """Returns transformers' names of the tensors of a DistilBERT of so many layers."""
     parts = [
         *(f"attention.{part}_lin" for part in ("q", "k", "v", "out")),
         *("ffn.lin1", "ffn.lin2", "sa_layer_norm", "output_layer_norm"),

@@ -19,8 +19,8 @@ from exif_jax.models.dual_encoder import (
     embed_images,
     embed_texts,
     init_params,
-    update_batch_stats,
 )
+from exif_jax.models.parameters import update_batch_stats
 from exif_jax.models.resnet import ResNetConfig
 from exif_jax.models.text import TextConfig
 from exif_jax.models.vit import ViTConfig
@@ -145,11 +145,11 @@ def test_resnet_in_training_and_its_running_statistics(torch):
     net = reference_resnet(torch, params["image"], CONFIG.image).train()
     tokens, mask = np.ones((5, 3), np.int32), np.ones((5, 3), bool)
     run = jax.jit(functools.partial(apply_training, CONFIG))
-    (z_img, _, _), running = run(params, images(), tokens, mask)
+    (z_img, _, _), batch_stats = run(params, images(), tokens, mask)
     with torch.no_grad():
         expected = unit(net(normalised(torch, images()))).numpy()
     assert relative_error(z_img, expected) < 1e-5
-    after = update_batch_stats(params, running)
+    after = update_batch_stats(params, batch_stats)
     again = reference_resnet(torch, after["image"], CONFIG.image).state_dict()
     moved = {k: v for k, v in net.state_dict().items() if "running" in k}
     assert len(moved) == 2 * (1 + 3 * 5 + 3)

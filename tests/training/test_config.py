@@ -10,7 +10,9 @@ from configs import demo
 from exif_jax import train
 from exif_jax.data.records_folder import DataError
 from exif_jax.evaluation.datasets import DatasetError
-from exif_jax.models.config import config_from_dict
+from exif_jax.models.dual_encoder import DualEncoderConfig
+from exif_jax.models.resnet import ResNetConfig
+from exif_jax.models.text import TextConfig
 from exif_jax.training import sharding
 from exif_jax.training.config import make_step_config
 from exif_jax.training.sharding import MeshError
@@ -55,9 +57,8 @@ def test_a_resnet_does_not_train_in_pieces():
     """Its batch norms need the whole batch."""
     config = demo.get_config()
     config.train.micro_batch = 16
-    text = {"vocab_size": 9, "max_length": 4, "width": 8, "depth": 1, "heads": 1, "mlp_dim": 8}
-    image = {"image_size": 16, "width": 4, "stages": (1, 2)}
-    model = config_from_dict({"image": image, "text": text, "embed_dim": 8})
+    text = TextConfig(vocab_size=9, max_length=4, width=8, depth=1, heads=1, mlp_dim=8)
+    model = DualEncoderConfig(ResNetConfig(image_size=16, width=4, stages=(1, 2)), text, 8)
     with pytest.raises(train.TrainError, match="micro_batch does not work with a ResNet"):
         make_step_config(config, model, sharding.make_mesh(-1, 1))
 

@@ -6,7 +6,9 @@ import pytest
 from ml_collections import ConfigDict
 from tiny_model import random_params, tiny_config
 
-from exif_jax.models.config import config_from_dict
+from exif_jax.models.distilbert import DistilBertConfig
+from exif_jax.models.dual_encoder import DualEncoderConfig
+from exif_jax.models.resnet import ResNetConfig
 from exif_jax.training.optimizer import (
     layerwise_lr_decay,
     learning_rate,
@@ -146,16 +148,8 @@ def test_the_optimizer_slows_its_updates_by_layer_decay():
 
 
 def test_stages_of_a_resnet_count_as_layers():
-    config = config_from_dict(
-        {
-            "image": {"image_size": 16, "width": 4, "stages": (1, 2)},
-            "text": {
-                **{"kind": "distilbert", "vocab_size": 9, "max_length": 4, "width": 8},
-                **{"depth": 2, "heads": 1, "mlp_dim": 8},
-            },
-            "embed_dim": 8,
-        }
-    )
+    text = DistilBertConfig(vocab_size=9, max_length=4, width=8, depth=2, heads=1, mlp_dim=8)
+    config = DualEncoderConfig(ResNetConfig(image_size=16, width=4, stages=(1, 2)), text, 8)
     rates = names_and_rates(config, 0.5)
     assert np.all(rates["image/stem/kernel"] == 0.25) and np.all(rates["image/fc/kernel"] == 1)
     assert np.all(rates["image/stage0_block0/conv1/kernel"] == 0.5)

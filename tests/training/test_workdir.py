@@ -8,9 +8,10 @@ from test_checkpoint import damage
 from test_train import records, tiny_config  # noqa: F401
 
 from exif_jax import train
+from exif_jax.models.parameters import flatten_params
 from exif_jax.training.workdir import from_workdir
 from exif_jax.weights import release_file
-from exif_jax.weights.release_file import ReleaseError, flatten
+from exif_jax.weights.release_file import ReleaseError
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def workdir(records, tmp_path_factory):  # noqa: F811
 
 def test_the_newest_checkpoint_is_the_model_that_the_run_released(workdir):
     found, released = from_workdir(workdir), release_file.load_model(workdir / "model.safetensors")
-    ours, theirs = flatten(found.params), flatten(released.params)
+    ours, theirs = flatten_params(found.params), flatten_params(released.params)
     assert ours.keys() == theirs.keys() and found.config == released.config
     for name, value in ours.items():  # release files are float16
         np.testing.assert_array_equal(np.asarray(value, np.float16), theirs[name], name)

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import pickle
+import re
 import struct
 
 import jax
@@ -20,6 +21,7 @@ from tiny_model import random_params, tiny_config
 
 from data_prep.train_tokenizer import text_parts, train_tokenizer
 from exif_jax.data.tokenizer import Tokenizer
+from exif_jax.models.parameters import flatten_params
 from exif_jax.weights.release_file import Model, ReleaseError, load_model, save_model
 
 TAGS = ("Make", "Model", "Focal Length")
@@ -125,6 +127,14 @@ def test_the_weights_that_ship_name_no_path():
     assert "/" not in json.dumps(provenance)
 
 
+def test_the_weights_that_ship_are_the_ones_that_were_measured():
+    """Their file may be written anew for its header; every published number is of these weights."""
+    digest = hashlib.sha256()
+    for path, x in sorted(flatten_params(load_model().params).items()):
+        digest.update(path.encode() + x.tobytes())
+    assert digest.hexdigest() == "94e600fbec4ac063e4dae098377d3390afca628d68c816c9cb0669780902a378"
+
+
 def test_what_is_no_file(tmp_path):
     refuses(tmp_path / "missing", "cannot read the model file (No such file")
     refuses(tmp_path, "not a regular file")
@@ -176,13 +186,15 @@ def test_truncation_anywhere(released, tmp_path):
     ("key", "value", "words"),
     [
         ("format", "pt", "not an exif-jax file"),
-        ("format_version", "2", "format version 1"),
         ("format_version", "one", ""),
+        ("format_version", None, ""),
         ("config", None, "config"),
         ("config", "[]", ""),
         ("config", "{", ""),
         ("config", "[" * 100_000, ""),
         ("config", '{"image": 3, "text": {}}', ""),
+        ("tokenizer_kind", None, "tokenizer_kind"),
+        ("tokenizer_kind", "bpe", "bpe"),
         ("tokenizer", "?", ""),
         ("tokenizer", "", "tokenizer"),
         ("tokenizer", base64.b64encode(b"no model").decode(), "tokenizer"),
@@ -192,12 +204,29 @@ def test_truncation_anywhere(released, tmp_path):
         ("tags", "[1]", "tags"),
         ("provenance", "[1, 2]", ""),
         ("provenance", None, "provenance"),
+        ("calibration", None, "calibration"),
+        ("calibration", "3", ""),
     ],
 )
 def test_metadata_that_is_wrong(released, tmp_path, key, value, words):
     tensors, meta = parts(released)
     changed = {k: v for k, v in meta.items() if k != key} | ({} if value is None else {key: value})
     refuses_bytes(tmp_path / "m", joined(tensors, changed), words)
+
+
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [
+        ("1", "an earlier exif-jax wrote this model .*train or convert the model again"),
+        ("3", "a later exif-jax wrote this model .*update exif-jax"),
+    ],
+)
+def test_a_file_of_another_version_is_refused_in_one_sentence(released, tmp_path, version, message):
+    tensors, meta = parts(released)
+    path = tmp_path / "m"
+    path.write_bytes(joined(tensors, meta | {"format_version": version}))
+    with pytest.raises(ReleaseError, match=rf"^{re.escape(str(path))}: {message}$"):
+        load_model(path)
 
 
 def test_no_metadata_at_all(released, tmp_path):
