@@ -38,12 +38,6 @@ _EXTRAS = {
     "tensorflow": "tensorflow",
     "tensorflow_datasets": "tensorflow",
     "zstandard": "download",
-}  # What a command needs in all, where the extra of the first missing module would not be enough.
-_EXTRAS_OF_COMMANDS = {
-    "data_prep.array_records": "array_record,data",
-    "exif_jax.calibrate": "data,eval",
-    "exif_jax.release": "train",
-    "exif_jax.train": "train",
 }
 
 
@@ -186,34 +180,3 @@ def _device_problem() -> str:
             "unset JAX_PLATFORMS to use what is there, or install JAX for that device"
         )
     return ""
-
-
-def explain_missing() -> None:
-    """In a process that starts as a command, a missing package is named with its extra.
-
-    `import exif_jax` calls this; in other programs, which have their own ways, nothing changes.
-    """
-    program = _program()
-    if program == "-m" or program.startswith("exif-"):  # python -m exif_jax.NAME, exif-NAME
-        sys.excepthook = _explain
-
-
-def _program() -> str:
-    return pathlib.Path(sys.argv[0]).name if sys.argv else ""
-
-
-def _command() -> str:
-    """The module that runs as the command, like "exif_jax.train"."""
-    spec = getattr(sys.modules.get("__main__"), "__spec__", None)  # of `python -m`
-    return spec.name if spec else _program().replace("exif-", "exif_jax.", 1)
-
-
-def _explain(kind, error, traceback) -> None:
-    name = (getattr(error, "name", None) or "").partition(".")[0]
-    if issubclass(kind, ModuleNotFoundError) and name in _EXTRAS:
-        extras = _EXTRAS_OF_COMMANDS.get(_command(), _EXTRAS[name])
-        fail(f"this command needs {name}; pip install 'exif-jax[{extras}]'")
-    elif issubclass(kind, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, traceback)
