@@ -1,26 +1,26 @@
 """The report of one photo as one HTML file: for reading, exploring, printing and filing.
 
 Nothing in it comes from elsewhere and nothing in it runs but our own script, by a content security
-policy that names the hashes of script and style. Names and EXIF are hostile text: they are escaped
-and what a reader could not see (controls, bidirectional overrides) is spelled out.
+policy that names the hashes of script and style. The markup is in page.html; whatever is put into
+it is escaped unless it is markup already. Names and EXIF are hostile text: they are bounded, and
+what a reader could not see in them (controls, bidirectional overrides) is spelled out.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import io
 import json
 import pathlib
-import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from exif_jax.reports.explorer import explorer_data
+from exif_jax.reports.markup import Markup, fill, join, visible
 from exif_jax.reports.render import LUT, upright
 
 if TYPE_CHECKING:
@@ -69,27 +69,16 @@ _LIMITS = (
 )
 
 
-def visible(text: object, most: int = 200) -> str:
-    """Text of unknown origin as HTML: escaped, bounded, with unseen characters spelled out."""
-    text = str(text)
-    spelled = "".join(
-        c if unicodedata.category(c)[0] != "C" and c not in "\u2028\u2029" else f"⟨U+{ord(c):04X}⟩"
-        for c in text[:most]
-    )
-    rest = f"… ({len(text):,} characters)" if len(text) > most else ""
-    return html.escape(spelled, quote=True) + rest
-
-
 def make_html(
-    photo: Photo, found: Localization, facts: Mapping[str, Any], pca: np.ndarray
+    photo: Photo, localization: Localization, report: Mapping[str, Any], pca: np.ndarray
 ) -> bytes:
-    """The report.
+    """Makes the page.
 
     Args:
         photo: as read.
-        found: its localisation.
-        facts: the JSON record, `report.make_report`; keys that are missing are left out or said
-            to be unknown.
+        localization: of the photo.
+        report: of `outputs.make_report`; keys that are missing are left out or said to be
+            unknown.
         pca: uint8 [rows, columns, 3], `affinity.pca_colours`.
 
     Returns:
@@ -98,48 +87,45 @@ def make_html(
     style = (_HERE / "page.css").read_text("utf-8")
     script = (_HERE / "page.js").read_text("utf-8")
     policy = (
-        f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
-        f"script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; style-src {_source_hash(style)}; "
+        f"script-src {_source_hash(script)}; base-uri 'none'; form-action 'none'"
     )
-    body = "".join(
-        [
-            _verdict(facts),
-            _viewer(photo, found, facts, pca),
-            _against_exif(facts),
-            _exif_table(facts),
-            _section("What this method cannot see", _list(map(html.escape, _LIMITS))),
-            _record(facts),
-        ]
+    sections = [
+        _verdict(report),
+        _viewer(photo, localization, report, pca),
+        _exif_comparison(report),
+        _exif_table(report),
+        _section("What this method cannot see", _list(_LIMITS)),
+        _record(report),
+    ]
+    page = fill(
+        "page",
+        policy=Markup(policy),
+        title=visible(_base_name(report), 80),
+        style=Markup(style),
+        body=join(sections, "\n"),
+        script=Markup(script),
     )
-    page = (
-        "<!DOCTYPE html>\n"
-        '<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="referrer" content="no-referrer">'
-        f"<title>{visible(_base(facts), 80)}: splice report</title>"
-        f"<style>{style}</style></head><body><main>{body}</main>"
-        f"<script>{script}</script></body></html>\n"
-    )
-    return page.encode("utf-8", "replace")
+    return f"{page}\n".encode("utf-8", "replace")
 
 
-def _base(facts: Mapping[str, Any]) -> str:
+def _base_name(report: Mapping[str, Any]) -> str:
     """The file's name without its folders; the record has it whole."""
-    return str(facts.get("file", "")).replace("\\", "/").rpartition("/")[2]
+    return str(report.get("file", "")).replace("\\", "/").rpartition("/")[2]
 
 
-def _hash(text: str) -> str:
+def _source_hash(text: str) -> str:
+    """How the policy names a style or script that may be used."""
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return f"'sha256-{digest}'"
 
 
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{html.escape(title)}</h2>{content}</section>"
+def _section(title: str, content: Markup) -> Markup:
+    return fill("section", title=title, content=content)
 
 
-def _list(items: Iterable[str]) -> str:
-    return "<ul>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>"
+def _list(items: Iterable[str]) -> Markup:
+    return fill("list", items=join(fill("item", content=item) for item in items))
 
 
 def _odds(p_value: float) -> str:
@@ -152,159 +138,139 @@ def _odds(p_value: float) -> str:
 # --- the parts, in order ------------------------------------------------------------------------
 
 
-def _verdict(facts: Mapping[str, Any]) -> str:
-    band, p_value = facts.get("band"), facts.get("p_value")
+def _verdict(report: Mapping[str, Any]) -> Markup:
+    band, p_value, note = report.get("band"), report.get("p_value"), report.get("note", "")
     kind, headline = _VERDICTS.get(band, _VERDICTS[None])
-    if facts.get("note", "").startswith("the photo is flat"):
+    if note.startswith("the photo is flat"):
         headline = "Not judged: the photo is flat and shows no texture"
-    told = ""
-    if p_value is not None:
-        told = (
-            f"<p>Of pristine photos by cameras that the model never saw, <strong>"
-            f"{_odds(p_value)}</strong> score this high.</p>"
-        )
     numbers = [
-        ("score, 0 to 1", f"{facts['score']:.3f}"),
+        ("score, 0 to 1", f"{report['score']:.3f}"),
         ("chance for a pristine photo", "unknown" if p_value is None else f"{p_value:.3f}"),
     ]
-    verify = facts.get("verify") or {}
+    verify = report.get("verify") or {}
     if verify.get("band"):
-        numbers.append(("pixels against EXIF", html.escape(verify["band"])))
-    listed = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in numbers)
-    note = f'<p class="note">{visible(facts["note"], 1000)}</p>' if facts.get("note") else ""
-    return (
-        f'<header><p class="file">{visible(_base(facts))}</p>'
-        f'<h1 class="{kind}">{html.escape(headline)}</h1>{told}'
-        f"<p>{html.escape(_NEXT.get(band, _NEXT[None]))}</p>{note}"
-        f'<dl class="facts">{listed}</dl></header>'
+        numbers.append(("pixels against EXIF", verify["band"]))
+    return fill(
+        "verdict",
+        file=visible(_base_name(report)),
+        kind=kind,
+        headline=headline,
+        chance="" if p_value is None else fill("chance", odds=_odds(p_value)),
+        advice=_NEXT.get(band, _NEXT[None]),
+        note=fill("note", note=visible(note, 1000)) if note else "",
+        numbers=join(fill("number", name=name, value=value) for name, value in numbers),
     )
 
 
-def _viewer(photo: Photo, found: Localization, facts: Mapping[str, Any], pca: np.ndarray) -> str:
-    turn = int(facts.get("orientation", 1))
+def _viewer(
+    photo: Photo, localization: Localization, report: Mapping[str, Any], pca: np.ndarray
+) -> Markup:
+    turn = int(report.get("orientation", 1))
     picture = Image.fromarray(photo.pixels)
     picture.thumbnail((_PHOTO_SIDE, _PHOTO_SIDE), Image.Resampling.BOX, reducing_gap=1.0)
     picture = Image.fromarray(np.ascontiguousarray(upright(np.asarray(picture), turn)))
-    map_uri = _data_uri(_indexed(_small_map(found.heatmap, turn)), "PNG")
-    parts = _indexed(upright(found.clusters, turn).astype(np.uint8) * 200)
+    parts = _indexed(upright(localization.clusters, turn).astype(np.uint8) * 200)
     colours = Image.fromarray(np.ascontiguousarray(upright(pca, turn)))
-    ramp = _indexed(np.arange(256, dtype=np.uint8)[None])
+    scale = _indexed(np.arange(256, dtype=np.uint8)[None])
     width, height = picture.size
-    photo_uri = _data_uri(picture, "JPEG", quality=84)
-    data = explorer_data(found, turn) | {
+    data = explorer_data(localization, turn) | {
         "aspect": round(width / height, 5),
         "palette": LUT.reshape(-1).tolist(),
         "words": _WORDS,
     }
-    names = {"photo": "Photo", "map": "Map", "parts": "Two parts", "colours": "Colours"}
-    names["explore"] = "Explore"
-    radios = "".join(
-        f'<label><input type="radio" name="layer" value="{key}"{" checked" * (key == "map")}>'
-        f"{name}</label>"
-        for key, name in names.items()
+    viewer = fill(
+        "viewer",
+        photo=_data_uri(picture, "JPEG", quality=84),
+        map=_data_uri(_indexed(_small_map(localization.heatmap, turn)), "PNG"),
+        parts=_data_uri(parts, "PNG"),
+        colours=_data_uri(colours, "PNG"),
+        scale=_data_uri(scale, "PNG"),
+        columns=data["columns"],
+        rows=data["rows"],
+        map_caption=_WORDS["map"],
+        data=_json_for_html(data),
     )
-    rows, columns = data["rows"], data["columns"]
-    return _section(
-        "Where the photo disagrees with itself",
-        f'<div class="viewer"><div class="controls">'
-        f'<fieldset class="layers" aria-label="What to show">{radios}</fieldset>'
-        '<label class="blend">Blend <input id="blend" type="range" min="0" max="100" value="60">'
-        "</label></div>"
-        '<div id="stage" tabindex="0" role="group" aria-describedby="told" aria-label="The photo. '
-        'Arrow keys choose a patch and show which others agree with it.">'
-        f'<img id="photo" src="{photo_uri}" alt="the photo">'
-        f'<img id="map" src="{map_uri}" alt="map of inconsistency">'
-        f'<img id="parts" src="{_data_uri(parts, "PNG")}" alt="two parts" hidden>'
-        f'<img id="colours" src="{_data_uri(colours, "PNG")}" alt="main directions" hidden>'
-        f'<canvas id="heat" width="{columns}" height="{rows}" hidden></canvas>'
-        '<div id="patch" hidden></div></div>'
-        '<p id="told" aria-live="polite"></p>'
-        f'<div class="scale">one camera <img src="{_data_uri(ramp, "PNG")}" alt="colour scale"> '
-        "unrelated</div></div>"
-        '<div class="static">'
-        f'<figure><img src="{photo_uri}" alt="the photo">'
-        "<figcaption>The photo</figcaption></figure>"
-        f'<figure><img src="{map_uri}" alt="map of inconsistency"><figcaption>{_WORDS["map"]}'
-        "</figcaption></figure></div>"
-        f'<script type="application/json" id="data">{_json_for_html(data)}</script>',
-    )
+    return _section("Where the photo disagrees with itself", viewer)
 
 
-def _against_exif(facts: Mapping[str, Any]) -> str:
-    verify = facts.get("verify")
+def _exif_comparison(report: Mapping[str, Any]) -> Markup:
+    title = "Do the pixels agree with the EXIF?"
+    verify = report.get("verify")
     if not verify:
         words = "Not compared: the model carries no bank of EXIF to compare with."
-        return _section("Do the pixels agree with the EXIF?", f"<p>{words}</p>")
+        return _section(title, fill("paragraph", content=words))
     summary = visible(verify["summary"], 600)
-    told = f"<p>{summary[:1].upper()}{summary[1:]}.</p>"
+    pieces = [fill("paragraph", content=Markup(f"{summary[:1].upper()}{summary[1:]}."))]
     if verify.get("rank") is not None:
-        told += (
-            f"<p>Of {verify['bank_size']} photos by known cameras, {verify['rank']} have EXIF that "
-            "fits these pixels better than the file's own.</p>"
+        words = (
+            f"Of {verify['bank_size']} photos by known cameras, {verify['rank']} have EXIF that "
+            "fits these pixels better than the file's own."
         )
+        pieces.append(fill("paragraph", content=words))
     closest = [
-        f"{visible(c['camera'], 60)} <span class='quiet'>{c['probability']:.0%}</span>"
-        for c in verify.get("closest", [])
+        _likely(camera["camera"], camera["probability"], 60) for camera in verify.get("closest", [])
     ]
-    looks = [
-        f"{visible(t['tag'], 60)}: "
-        + ", ".join(
-            f"{visible(v['value'], 40)} <span class='quiet'>{v['probability']:.0%}</span>"
-            for v in t["values"]
+    looks_like = [_look(look["tag"], look["values"]) for look in verify.get("looks_like", [])]
+    nothing = "nothing that can be said with confidence"
+    pieces.append(
+        fill(
+            "fitting-cameras",
+            closest=_list(closest) if closest else fill("paragraph", content="none"),
+            looks_like=_list(looks_like) if looks_like else fill("paragraph", content=nothing),
         )
-        for t in verify.get("looks_like", [])
-    ]
-    told += (
-        '<div class="columns"><div><p>Known cameras whose EXIF fits best</p>'
-        f"{_list(closest) if closest else '<p>none</p>'}</div>"
-        "<div><p>What the pixels look like</p>"
-        f"{_list(looks) if looks else '<p>nothing that can be said with confidence</p>'}"
-        "</div></div>"
     )
-    return _section("Do the pixels agree with the EXIF?", told)
+    return _section(title, join(pieces, "\n"))
 
 
-def _exif_table(facts: Mapping[str, Any]) -> str:
-    exif = facts.get("exif") or {}
+def _likely(name: str, probability: float, max_chars: int) -> Markup:
+    return fill("likely", name=visible(name, max_chars), probability=f"{probability:.0%}")
+
+
+def _look(tag: str, values: Sequence[Mapping[str, Any]]) -> Markup:
+    likely = [_likely(value["value"], value["probability"], 40) for value in values]
+    return fill("look", tag=visible(tag, 60), values=join(likely, ", "))
+
+
+def _exif_table(report: Mapping[str, Any]) -> Markup:
+    title = "EXIF in the file"
+    exif = report.get("exif") or {}
     if not exif:
-        return _section("EXIF in the file", "<p>The file says nothing of the camera.</p>")
-    findings = {t["tag"]: t for t in (facts.get("verify") or {}).get("tags", [])}
-    rows = []
-    for tag, value in exif.items():
-        finding = findings.get(tag)
-        says = '<span class="quiet">not compared</span>'
-        if finding:
-            kind = {"agrees": "agrees", "disagrees": "disagrees"}.get(finding["says"], "quiet")
-            likely = ", ".join(
-                f"{visible(v['value'], 40)} {v['probability']:.0%}" for v in finding["preferred"]
+        return _section(title, fill("paragraph", content="No EXIF was found."))
+    findings = {finding["tag"]: finding for finding in (report.get("verify") or {}).get("tags", [])}
+    rows = [_exif_row(tag, value, findings.get(tag)) for tag, value in exif.items()]
+    return _section(title, fill("exif", rows=join(rows, "\n")))
+
+
+def _exif_row(tag: str, value: str, finding: Mapping[str, Any] | None) -> Markup:
+    verdict, kind, likely = "not compared", "quiet", ""
+    if finding:
+        verdict = finding["says"]
+        if verdict in ("agrees", "disagrees"):
+            kind = verdict
+            values = ", ".join(
+                f"{visible(preferred['value'], 40)} {preferred['probability']:.0%}"
+                for preferred in finding["preferred"]
             )
-            says = f'<span class="{kind}">{html.escape(finding["says"])}</span>'
-            if kind != "quiet":
-                says += f" ({likely})"
-        rows.append(f"<tr><td>{visible(tag, 60)}</td><td>{visible(value)}</td><td>{says}</td></tr>")
-    return _section(
-        "EXIF in the file",
-        '<div class="wide"><table><thead><tr><th>tag</th><th>the file says</th><th>the pixels</th>'
-        f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-        '<p class="quiet">Place, serial numbers, names, dates and comments are not shown. Values '
-        'with "~" are rounded: the pixels tell them roughly at best. "Cannot tell" means that the '
-        "model has not shown that pixels tell this tag.</p>",
+            likely = Markup(f" ({values})")
+    return fill(
+        "exif-row",
+        tag=visible(tag, 60),
+        value=visible(value),
+        kind=kind,
+        verdict=verdict,
+        likely=likely,
     )
 
 
-def _record(facts: Mapping[str, Any]) -> str:
+def _record(report: Mapping[str, Any]) -> Markup:
     keys = ("file", "sha256", "num_bytes", "format", "size", "orientation", "date", "tool")
     keys += ("model_name", "model", "settings", "score", "p_value", "band", "version")
     lines = [
-        f"{key}: {visible(json.dumps(facts[key], ensure_ascii=False), 500)}"
+        f"{key}: {visible(json.dumps(report[key], ensure_ascii=False), 500)}"
         for key in keys
-        if key in facts
+        if key in report
     ]
-    return _section(
-        "Record",
-        "<p>What an examiner needs to repeat this. The photo itself was not changed.</p>"
-        f'<pre tabindex="0" aria-label="record">{chr(10).join(lines)}</pre>',
-    )
+    return _section("Record", fill("record", lines=join(lines, "\n")))
 
 
 # --- pictures and data --------------------------------------------------------------------------
@@ -329,7 +295,7 @@ def _small_map(heatmap: np.ndarray, turn: int) -> np.ndarray:
     return levels.astype(np.uint8)
 
 
-def _json_for_html(data: Mapping[str, Any]) -> str:
+def _json_for_html(data: Mapping[str, Any]) -> Markup:
     """JSON that cannot end its script element."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))

@@ -3,7 +3,7 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const by = (id) => document.getElementById(id);
-  const stage = by("stage"), heat = by("heat"), mark = by("patch"), told = by("told");
+  const stage = by("stage"), heat = by("heat"), mark = by("patch"), status = by("status");
   const blend = by("blend"), layers = { map: by("map"), parts: by("parts"), colours: by("colours"), explore: heat };
   document.documentElement.classList.add("js");
 
@@ -39,9 +39,9 @@
   };
 
   const explore = (other) => {
-    const found = cosines(chosen), context = heat.getContext("2d");
+    const agreements = cosines(chosen), context = heat.getContext("2d");
     const picture = context.createImageData(columns, rows);
-    found.forEach((cosine, p) => {
+    agreements.forEach((cosine, p) => {
       const level = Math.round(255 * Math.min(1, Math.max(0, 1 - cosine)));
       for (let c = 0; c < 3; c++) picture.data[4 * p + c] = palette[3 * level + c];
       picture.data[4 * p + 3] = 255;
@@ -50,14 +50,14 @@
     const row = Math.floor(chosen / columns), column = chosen % columns;
     const [x, y, width, height] = data.patches;
     place(mark, [x + (column * data.step[0]), y + (row * data.step[1]), width, height]);
-    const alike = found.reduce((count, cosine) => count + (cosine > 0.5), 0);
+    const alike = agreements.reduce((count, cosine) => count + (cosine > 0.5), 0);
     const words = [
-      `Patch in row ${row + 1}, column ${column + 1}: ${alike} of ${found.length} patches agree with it by more than 0.5.`,
+      `Patch in row ${row + 1}, column ${column + 1}: ${alike} of ${agreements.length} patches agree with it by more than 0.5.`,
     ];
     if (other !== undefined && other !== chosen) {
-      words.push(`Under the pointer: row ${Math.floor(other / columns) + 1}, column ${other % columns + 1}, agreement ${found[other].toFixed(2)}.`);
+      words.push(`Under the pointer: row ${Math.floor(other / columns) + 1}, column ${other % columns + 1}, agreement ${agreements[other].toFixed(2)}.`);
     }
-    told.textContent = words.join(" ");
+    status.textContent = words.join(" ");
   };
 
   const show = () => {
@@ -69,7 +69,7 @@
     stage.classList.toggle("exploring", layer === "explore");
     blend.disabled = layer === "photo";
     if (layer === "explore") explore();
-    else told.textContent = data.words[layer];
+    else status.textContent = data.words[layer];
   };
 
   const patchAt = (event) => {

@@ -1,4 +1,4 @@
-"""The HTML report without a browser: hostile text, the policy, the verdict, missing facts."""
+"""The HTML report without a browser: hostile text, the policy, the verdict, missing report."""
 
 import base64
 import hashlib
@@ -17,7 +17,8 @@ from exif_jax.forensics import affinity
 from exif_jax.forensics.localization import Settings, localize_with_encoder
 from exif_jax.reading.photo import Photo
 from exif_jax.reports import outputs
-from exif_jax.reports.html import make_html, visible
+from exif_jax.reports.html import make_html
+from exif_jax.reports.markup import Markup, fill, join, visible
 from exif_jax.reports.render import upright
 
 HOSTILE = [
@@ -34,10 +35,15 @@ HOSTILE = [
 
 def example(file="photo.jpg", exif=None, orientation=1, **more):
     image = spliced()[0]
-    found = localize_with_encoder(image, roughness, {}, PATCH)
+    localization = localize_with_encoder(image, roughness, {}, PATCH)
     photo = Photo(Image.fromarray(image), exif or {}, orientation, "PNG", "0" * 64, 1234, ())
-    facts = outputs.make_report(photo, file, "0123456789ab", Settings(), found) | more
-    return photo, found, facts, affinity.pca_colours(found.embeddings, found.grid)
+    report = outputs.make_report(photo, file, "0123456789ab", Settings(), localization) | more
+    return (
+        photo,
+        localization,
+        report,
+        affinity.pca_colours(localization.embeddings, localization.grid),
+    )
 
 
 class Reader(html.parser.HTMLParser):
@@ -74,6 +80,18 @@ def test_no_text_becomes_markup_or_stays_unseen(text):
     assert not re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", shown)
     if text.isprintable() and len(text) <= 200:
         assert shown == text
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, '"$title"', "${x}"])
+def test_what_is_put_into_a_part_is_escaped_once(text):
+    assert Reader(fill("paragraph", content=text)).elements == ["p"]
+    assert fill("item", content=fill("paragraph", content="<")) == "<li><p>&lt;</p></li>"
+    assert join([Markup("<b>"), visible("<b>")], ", ") == "<b>, &lt;b&gt;"
+
+
+def test_a_part_without_its_value_is_a_mistake():
+    with pytest.raises(KeyError):
+        fill("paragraph")
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -127,9 +145,9 @@ def test_equal_findings_give_equal_bytes():
 
 @pytest.mark.parametrize("missing", ["p_value", "band", "note", "exif", "verify", "sha256", "date"])
 def test_what_is_not_known_is_said_or_left_out(missing):
-    photo, found, facts, pca = example(exif={"Make": "A"})
-    facts.pop(missing, None)
-    text = " ".join(Reader(make_html(photo, found, facts, pca).decode()).text)
+    photo, localization, report, pca = example(exif={"Make": "A"})
+    report.pop(missing, None)
+    text = " ".join(Reader(make_html(photo, localization, report, pca).decode()).text)
     assert "None" not in text and "nan" not in text.lower().split()
 
 
@@ -155,12 +173,12 @@ def test_a_flat_photo_is_not_judged():
 
 @pytest.mark.parametrize("turn", [1, 6])
 def test_the_explorers_rows_follow_the_upright_photo(turn):
-    photo, found, facts, pca = example(orientation=turn)
-    page = Reader(make_html(photo, found, facts, pca).decode())
+    photo, localization, report, pca = example(orientation=turn)
+    page = Reader(make_html(photo, localization, report, pca).decode())
     data = json.loads(page.raw["script"][0])
     values = np.frombuffer(base64.b64decode(data["embeddings"]), "<i2")
     z = values.reshape(data["rows"], data["columns"], data["components"]) * data["unit"]
-    full = found.embeddings.reshape(found.grid.rows, found.grid.columns, -1)
+    full = localization.embeddings.reshape(localization.grid.rows, localization.grid.columns, -1)
     expected = upright(full, turn)
     assert z.shape[:2] == expected.shape[:2]
     got = z[0, -1] @ z[2, 1]

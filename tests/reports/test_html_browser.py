@@ -73,9 +73,9 @@ def test_the_layers_and_the_slider_change_the_picture(visit):
 
 
 def test_pointing_at_a_patch_shows_how_others_agree(visit):
-    photo, found, facts, pca = example()
-    grid = found.grid
-    page = visit((photo, found, facts, pca), viewport={"width": 1100, "height": 1600})
+    photo, localization, report, pca = example()
+    grid = localization.grid
+    page = visit((photo, localization, report, pca), viewport={"width": 1100, "height": 1600})
     choose(page, "explore")
     box = page.locator("#stage").bounding_box()
 
@@ -86,15 +86,15 @@ def test_pointing_at_a_patch_shows_how_others_agree(visit):
         )
 
     point(2, 3)
-    before, told = pixels(page), page.inner_text("#told")
-    assert "row 3, column 4" in told
-    cosines = found.affinity[2 * grid.columns + 3]
-    assert int(re.search(r": (\d+) of", told)[1]) == pytest.approx((cosines > 0.5).sum(), abs=3)
+    before, status = pixels(page), page.inner_text("#status")
+    assert "row 3, column 4" in status
+    cosines = localization.affinity[2 * grid.columns + 3]
+    assert int(re.search(r": (\d+) of", status)[1]) == pytest.approx((cosines > 0.5).sum(), abs=3)
     row, column = grid.rows - 1, grid.columns - 2
     page.mouse.down()
     page.mouse.up()  # pinned: now the pointer reads off the agreement
     point(row, column)
-    value = float(re.search(r"agreement (-?[\d.]+)\.", page.inner_text("#told"))[1])
+    value = float(re.search(r"agreement (-?[\d.]+)\.", page.inner_text("#status"))[1])
     assert value == pytest.approx(cosines[row * grid.columns + column], abs=0.02)
     page.mouse.down()
     page.mouse.up()  # released
@@ -114,10 +114,10 @@ def test_the_keyboard_reaches_everything(visit):
     assert page.evaluate("document.activeElement.id") == "stage"
     page.keyboard.press("ArrowRight")
     assert page.is_checked("input[value=explore]")
-    first = re.search(r"row (\d+), column (\d+)", page.inner_text("#told")).groups()
+    first = re.search(r"row (\d+), column (\d+)", page.inner_text("#status")).groups()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowDown")
-    second = re.search(r"row (\d+), column (\d+)", page.inner_text("#told")).groups()
+    second = re.search(r"row (\d+), column (\d+)", page.inner_text("#status")).groups()
     assert [int(b) - int(a) for a, b in zip(first, second, strict=True)] == [1, 1]
 
 
