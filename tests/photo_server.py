@@ -114,6 +114,12 @@ class Server:
         elif kind == "short" and first:
             send(200, body[: len(body) // 2])
             self.served[number] -= 1
+        elif kind == "endless-picture":
+            send(200, body[:-2])
+        elif kind == "half":
+            send(200, body[: len(body) // 2])
+        elif kind == "motion":
+            send(200, body + b"\0\0\0\x18ftypmp42" + bytes(range(1, 200)) * 100)
         elif kind == "lying":
             send(200, b"<html>no photo here</html>")
         elif kind == "huge":

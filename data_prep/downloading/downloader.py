@@ -19,6 +19,7 @@ from typing import Any
 import aiohttp
 
 from data_prep.downloading.fetch import (
+    CutShortError,
     FetchSettings,
     FinalOutcome,
     Host,
@@ -37,6 +38,7 @@ from data_prep.downloading.manifest import (
 from exif_jax.io import jsonl
 from exif_jax.io.atomic import write_bytes
 from exif_jax.io.errors import ExifJaxError
+from exif_jax.reading.photo import PhotoError, read_photo
 
 Item = dict[str, Any]
 _TASKS_PER_SLOT = 64  # of those that wait: bounds the memory
@@ -173,20 +175,22 @@ async def _fetch_photo(
     row = {"id": item["id"], "url": item["url"]}
     row |= {k: item[k] for k in ("licence", "owner", "exif") if item.get(k)}
     rng = random.Random(f"{item['id']} {time.time()}")
-    why, attempt = "", 0
+    why, attempt, cut_short = "", 0, b""
     for attempt in range(1, settings.attempts + 1):
         try:
             async with host.slots:
                 await host.turn()
                 data, suffix = await fetch(session, item["url"], settings, host)
-            path = photo_path(output, item["id"], suffix)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, data)
-            file = describe_file(path, data, output)
+            file = _save_photo(output, item, data, suffix)
             return row | file | {"status": "done", "attempts": attempt}
         except FinalOutcome as e:
             return row | {"status": e.status, "why": e.why, "attempts": attempt}
         except RetryableError as e:
+            if isinstance(e, CutShortError):
+                if e.data == cut_short and _is_whole(e.data):  # some cameras write no end marker
+                    file = _save_photo(output, item, e.data, ".jpg")
+                    return row | file | {"status": "done", "attempts": attempt}
+                cut_short = e.data
             why = e.why
             if e.wait is not None and e.wait > settings.longest_wait:
                 why += f"; asked to wait {e.wait:.0f} s"
@@ -195,6 +199,22 @@ async def _fetch_photo(
                 pause = settings.backoff * 2 ** (attempt - 1) * rng.uniform(0.5, 1.0)
                 await asyncio.sleep(min(pause, settings.longest_wait))
     return row | {"status": "failed", "why": why, "attempts": attempt}
+
+
+def _is_whole(data: bytes) -> bool:
+    """Whether a file is a photo with all its pixels."""
+    try:
+        return not read_photo(data).may_be_damaged
+    except PhotoError:
+        return False
+
+
+def _save_photo(output: Path, item: Item, data: bytes, suffix: str) -> Item:
+    """Writes a photo's file; returns what its line in the manifest says of it."""
+    path = photo_path(output, item["id"], suffix)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, data)
+    return describe_file(path, data, output)
 
 
 def _is_licensed(item: Item, settings: FetchSettings) -> bool:

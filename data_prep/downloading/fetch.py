@@ -14,6 +14,8 @@ import urllib.parse
 import aiohttp
 
 from exif_jax.io.errors import ExifJaxError
+from exif_jax.reading import jpeg_scan
+from exif_jax.reading.refusal import Refusal
 
 _REDIRECTS = 3
 _GONE = (401, 402, 403, 404, 410, 451)
@@ -66,6 +68,18 @@ class RetryableError(ExifJaxError):
     def __init__(self, why: str, wait: float | None = None):
         self.why, self.wait = why, wait
         super().__init__(why)
+
+
+class CutShortError(RetryableError):
+    """A JPEG file without an end came: the transfer was cut short, or its camera wrote none.
+
+    Attributes:
+      data: The bytes that came.
+    """
+
+    def __init__(self, data: bytes):
+        self.data = data
+        super().__init__("the JPEG is cut short")
 
 
 class FinalOutcome(ExifJaxError):
@@ -123,14 +137,22 @@ async def fetch(
                 suffix = next((s for magic, s in MAGIC if data.startswith(magic)), None)
                 if suffix is None:
                     raise FinalOutcome("no photo", f"begins with {data[:12]!r}")
-                if suffix == ".jpg" and b"\xff\xd9" not in data[-4096:]:
-                    raise RetryableError("the JPEG is cut short")
+                if suffix == ".jpg" and not _has_end(data):
+                    raise CutShortError(data)
                 return data, suffix
     except ValueError as e:  # of an address, by urllib, the host's encoding or aiohttp
         raise FinalOutcome("refused", "no valid address") from e
     except (aiohttp.ClientError, TimeoutError, ConnectionError) as e:
         raise RetryableError(f"{type(e).__name__}: {e}"[:200]) from e
     raise FinalOutcome("refused", "too many redirects")
+
+
+def _has_end(data: bytes) -> bool:
+    """Whether a JPEG file's picture has its end marker, whatever follows it."""
+    try:
+        return jpeg_scan.split(data).end_marker
+    except Refusal:  # cut short within its head, or damaged in a way that data prep will name
+        return b"\xff\xd9" in data[-4096:]
 
 
 async def _body(response: aiohttp.ClientResponse, settings: FetchSettings, host: Host) -> bytes:

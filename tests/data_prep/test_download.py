@@ -116,6 +116,19 @@ def test_a_host_that_asks_for_a_day_is_left(server, tmp_path):
     assert "asked to wait 86400 s" in read_manifest(tmp_path)["0"]["why"]
 
 
+def test_a_video_behind_a_photo_is_no_sign_of_a_cut(server, tmp_path):
+    assert run(listed(server, {"motion": 1}), tmp_path) == {"done": 1}
+    assert server.asked["0"] == 1
+    assert read_manifest(tmp_path)["0"]["num_bytes"] > len(make_jpeg(0))
+
+
+def test_a_photo_that_comes_twice_without_an_end_marker_is_taken(server, tmp_path):
+    assert run(listed(server, {"endless-picture": 1}), tmp_path) == {"done": 1}
+    line = read_manifest(tmp_path)["0"]
+    assert line["attempts"] == 2 and line["num_bytes"] == len(make_jpeg(0)) - 2
+    assert run(listed(server, {"half": 1}), tmp_path / "half") == {"failed": 1}
+
+
 def test_requests_to_a_host_keep_their_distance(server, tmp_path):
     settings = dataclasses.replace(QUICK, interval=0.05)
     run(listed(server, {"ok": 12}), tmp_path, settings)
