@@ -25,6 +25,14 @@ jax.config.update("jax_num_cpu_devices", int(os.environ.get("EXIF_JAX_TEST_DEVIC
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips on Windows what uses signals, file modes and the like that it lacks."""
+    if os.name != "posix":
+        for item in items:
+            if item.get_closest_marker("posix"):
+                item.add_marker(pytest.mark.skip(reason="needs a POSIX system"))
+
+
 @pytest.fixture(scope="session")
 def real_photos() -> pathlib.Path:
     """The folder of real photos that EXIF_JAX_PHOTOS names; skips where it is not set.

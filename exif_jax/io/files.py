@@ -79,7 +79,8 @@ def read_range(path: str | os.PathLike, start: int, length: int) -> bytes:
     """Up to `length` bytes of a file from `start` on; OSError where they cannot be read."""
     if not is_url(path):
         with open(path, "rb", buffering=0) as file:
-            return os.pread(file.fileno(), length, start)
+            file.seek(start)  # and not os.pread, which Windows lacks
+            return file.read(length)
     files, where = file_system(path)
     return files.cat_file(where, start=start, end=start + length)
 

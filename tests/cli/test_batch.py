@@ -362,6 +362,7 @@ def test_bytes_at_hand_are_a_photo(tmp_path):
     assert [row["level"] for row in rows(tmp_path)] == [7, 8]
 
 
+@pytest.mark.posix
 def test_a_name_of_undecodable_bytes_is_journalled_and_resumed(tmp_path):
     path = pathlib.Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "x.png")
@@ -373,6 +374,7 @@ def test_a_name_of_undecodable_bytes_is_journalled_and_resumed(tmp_path):
     assert rows(tmp_path)[0]["file"].endswith("\\xff.png")
 
 
+@pytest.mark.posix
 def test_a_killed_run_goes_on_where_it_was(tmp_path):
     """A real process, killed between photos; the second run does only the rest."""
     script = tmp_path / "work.py"

@@ -1,7 +1,6 @@
 """What the words of a command line mean: files, folders, patterns, names or a photo on stdin."""
 
 import io
-import os
 import pathlib
 import sys
 
@@ -99,7 +98,7 @@ def test_identities_tell_equal_names_of_two_folders_apart(tmp_path, monkeypatch)
     assert len(photo_identity(PhotoInput(pathlib.Path("\udcff.jpg")))) == 16
 
 
-@pytest.mark.skipif(os.name != "posix", reason="Windows removes no folder in use")
+@pytest.mark.posix
 def test_a_removed_working_folder_leaves_an_identity(tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")

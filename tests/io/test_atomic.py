@@ -14,6 +14,7 @@ def names(folder) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
+@pytest.mark.posix
 def test_a_file_takes_the_place_of_another(tmp_path):
     path = tmp_path / "a.bin"
     write_bytes(path, b"one")
@@ -51,6 +52,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
     assert path.read_bytes() == b"one" and names(tmp_path) == {"a.bin"}
 
 
+@pytest.mark.posix
 def test_a_killed_process_leaves_what_was_there_and_the_next_goes_on(tmp_path):
     path = tmp_path / "a.bin"
     write_bytes(path, b"one")
@@ -65,6 +67,7 @@ def test_a_killed_process_leaves_what_was_there_and_the_next_goes_on(tmp_path):
     assert path.read_bytes() == b"two" and names(tmp_path) == {"a.bin"}
 
 
+@pytest.mark.posix
 def test_a_planted_link_is_not_followed(tmp_path):
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")

@@ -52,7 +52,5 @@ def test_a_child_that_localizes_raises_and_does_not_hang():
         "    try: pool.map(localize, [image])\n"
         "    except Exception as error: print(type(error).__name__)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=200
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
     assert done.stdout == "ForkError\n", done.stderr

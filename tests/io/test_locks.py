@@ -168,7 +168,7 @@ def test_processes_take_turns(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["count"]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="Windows sends no SIGINT to one process")
+@pytest.mark.posix
 def test_whoever_waits_can_be_interrupted(tmp_path):
     code = (
         "import signal, sys; from exif_jax.io.locks import take_turns\n"
