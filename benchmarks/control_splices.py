@@ -4,7 +4,7 @@ A detector of cameras finds the first and not the second; one that finds both re
 in the picture. Hosts and donors are regions of the records' validation cameras; the tampered
 ellipse keeps its place, so that both JPEG grids agree, and the result is saved as PNG. Then
 
-    python -m exif_jax.evaluate --dataset folder --root OUTPUT --json out.json
+    python -m exif_jax.evaluate --dataset folder --root OUTPUT --output results
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Linear probing: distortion against a known mapping, the probe, the command."""
+"""The command: splices of a published set, radial distortion, and what it refuses."""
 
 import json
 import shutil
@@ -10,53 +10,7 @@ from PIL import Image
 from stand_in import FakeModel
 
 from exif_jax import linear_probe
-from exif_jax.linear_probe import cropped, distorted, main, probe, resized
-
-
-def test_resized_and_cropped():
-    pixels = np.arange(300 * 260 * 3, dtype=np.uint64).reshape(300, 260, 3).astype(np.uint8)
-    assert resized(pixels).shape == (224, 224, 3)
-    np.testing.assert_array_equal(cropped(pixels), pixels[38:262, 18:242])
-    small = cropped(pixels[:100])
-    assert small.shape == (224, 224, 3) and not small[:62].any() and not small[162:].any()
-    np.testing.assert_array_equal(small[62:162], pixels[:100, 18:242])
-
-
-def test_distortion_moves_points_as_the_formula_says():
-    # The photo's values are its coordinates, so the result tells where each came from.
-    side = 336
-    at = np.linspace(-1, 1, side)
-    y, x = np.meshgrid(at, at, indexing="ij")
-    pixels = np.stack([(y + 1) * 127.5, (x + 1) * 127.5, 0 * x], axis=-1).astype(np.uint8)
-    for k1 in (-0.3, 0.0, 0.25):
-        found = distorted(pixels, k1)
-        assert found.shape == (224, 224, 3)
-        where = (np.arange(224) - 111.5) / 167.5
-        yy, xx = np.meshgrid(where, where, indexing="ij")
-        stretch = 1 + k1 * (yy**2 + xx**2)
-        expected = np.stack([(yy * stretch + 1) * 127.5, (xx * stretch + 1) * 127.5], axis=-1)
-        assert np.abs(found[..., :2] - expected).max() < 2
-    assert distorted(pixels[:, :200], 0.1).shape == (224, 224, 3)
-
-
-def test_the_probe_finds_what_is_linear_and_no_more():
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(300, 6))
-    labels = (features[:, 2] > 0).astype(int)
-    found = probe(features, labels, np.arange(300))
-    assert found["accuracy"] > 0.93 and found["auc"] > 0.97 and found["balanced_accuracy"] > 0.93
-    assert found["chance"] == pytest.approx(max(labels.mean(), 1 - labels.mean()))
-    noise = probe(features, rng.integers(0, 2, 300), np.arange(300))
-    assert abs(noise["accuracy"] - 0.5) < 0.12
-
-
-def test_photos_of_a_group_are_on_one_side():
-    # Features are the group's number: only a leak across the split could tell random labels.
-    rng = np.random.default_rng(0)
-    groups = np.repeat(np.arange(60), 5)
-    features = np.eye(60)[groups]
-    labels = rng.integers(0, 4, 60)[groups]
-    assert probe(features, labels, groups)["accuracy"] < 0.5
+from exif_jax.linear_probe import main
 
 
 @pytest.fixture
@@ -64,31 +18,53 @@ def shipped(monkeypatch):
     monkeypatch.setattr(linear_probe, "load_model", lambda path: FakeModel)
 
 
-def test_splices_command(tmp_path, shipped, capsys):
+def write_casia(root):
+    """12 smooth authentic photos, 12 rough splices, 6 smooth copy-moves; no masks."""
     rng = np.random.default_rng(0)
-    for kind, folder in ((1, "Tp/Sp"), (0, "Au")):
-        (tmp_path / folder).mkdir(parents=True)
-        for k in range(12):
-            pixels = rng.normal(128, 5 + 60 * kind, (240, 260, 3)).clip(0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(tmp_path / folder / f"{k}.png")
-    truth = tmp_path / "CASIA 1.0 groundtruth" / "Sp"
-    truth.mkdir(parents=True)
-    for k in range(12):
-        Image.new("L", (260, 240), 255).save(truth / f"{k}_gt.png")
-    arguments = ["splices", "--dataset", "casia1", "--root", str(tmp_path)]
+    names = [f"Au/Au_ani_{k:04}.png" for k in range(12)]
+    names += [f"Tp/Sp/Sp_D_CND_A_pla0005_pla0023_{k:04}.png" for k in range(12)]
+    names += [f"Tp/CM/Sp_S_CND_A_pla0005_pla0005_{k:04}.png" for k in range(6)]
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        spread = 65 if "Sp_D" in name else 5
+        pixels = rng.normal(128, spread, (240, 260, 3)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(root / name)
+    return root
+
+
+def test_splices_command(tmp_path, shipped, capsys):
+    root, output = write_casia(tmp_path / "casia1"), tmp_path / "probe"
+    arguments = ["splices", "--dataset", "casia1", "--root", str(root), "--output", str(output)]
     assert main(arguments) == 1 and "instead of 921" in capsys.readouterr().err
-    out = tmp_path / "out.json"
-    assert main([*arguments, "--partial", "--json", str(out)]) == 0
-    results = json.loads(out.read_text())["results"]
+    assert main([*arguments, "--partial", "--kind", "splice"]) == 0
+    results = json.loads((output / "linear_probe.json").read_text())["results"]
     assert set(results) == {"resized", "cropped"} and results["cropped"]["accuracy"] > 0.9
+    assert results["cropped"]["chance"] == 0.5  # the copy-moves are left out
     assert "cropped" in capsys.readouterr().out
-    (tmp_path / "Tp/Sp/0.png").write_bytes(b"no photo")
-    assert main([*arguments, "--partial", "--json", str(tmp_path)]) == 1
-    errors = capsys.readouterr().err
-    assert "0.png" in errors and f"{tmp_path}: cannot be written" in errors
-    shutil.rmtree(tmp_path / "Au")
+    assert main([*arguments, "--partial"]) == 0
+    results = json.loads((output / "linear_probe.json").read_text())["results"]
+    assert results["cropped"]["chance"] == 18 / 30
+    bad = root / "Tp/Sp/Sp_D_CND_A_pla0005_pla0023_0000.png"
+    bad.write_bytes(b"no photo")
+    capsys.readouterr()
     assert main([*arguments, "--partial"]) == 1
-    assert "needs spliced and pristine photos both" in capsys.readouterr().err
+    assert capsys.readouterr().err.count(f"error: {bad}") == 1  # once, although read twice
+    results = json.loads((output / "linear_probe.json").read_text())["results"]
+    assert results["resized"]["chance"] == 17 / 29
+    shutil.rmtree(root / "Au")
+    assert main([*arguments, "--partial"]) == 1
+    assert "needs tampered and pristine photos both" in capsys.readouterr().err
+
+
+def test_results_that_cannot_be_written(tmp_path, shipped, capsys):
+    root = write_casia(tmp_path / "casia1")
+    (tmp_path / "linear_probe.json").mkdir()
+    arguments = ["splices", "--dataset", "casia1", "--root", str(root), "--partial"]
+    assert main([*arguments, "--output", str(tmp_path)]) == 1
+    assert f"{tmp_path / 'linear_probe.json'}: cannot be written" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert main([*arguments, "--output", str(tmp_path / "file")]) == 1
+    assert "cannot write to the output folder" in capsys.readouterr().err
 
 
 def test_patches_larger_than_the_probes_pictures_are_refused(tmp_path, monkeypatch, capsys):
@@ -100,13 +76,17 @@ def test_patches_larger_than_the_probes_pictures_are_refused(tmp_path, monkeypat
 
 def test_radial_command(tmp_path, shipped, capsys):
     rng = np.random.default_rng(0)
+    photos, output = tmp_path / "photos", tmp_path / "probe"
+    photos.mkdir()
     for k in range(6):
-        Image.fromarray(rng.integers(0, 256, (90, 120, 3), np.uint8)).save(tmp_path / f"{k}.png")
-    assert main(["radial", "--input", str(tmp_path), "--per-photo", "4"]) == 0
+        Image.fromarray(rng.integers(0, 256, (90, 120, 3), np.uint8)).save(photos / f"{k}.png")
+    arguments = ["radial", "--input", str(photos), "--output", str(output)]
+    assert main([*arguments, "--per-photo", "4"]) == 0
+    assert "radial" in json.loads((output / "linear_probe.json").read_text())["results"]
     out = capsys.readouterr().out
     assert "radial" in out and "chance" in out
-    (tmp_path / "0.png").write_bytes(b"no photo")
-    assert main(["radial", "--input", str(tmp_path), "--per-photo", "2"]) == 0
+    (photos / "0.png").write_bytes(b"no photo")
+    assert main([*arguments, "--per-photo", "2"]) == 1  # done with the others
     assert "0.png" in capsys.readouterr().err
-    assert main(["radial", "--input", str(tmp_path / "none")]) == 1
+    assert main(["radial", "--input", str(tmp_path / "none"), "--output", str(output)]) == 1
     assert "0 photos" in capsys.readouterr().err

@@ -7,26 +7,27 @@ import pytest
 from test_calibrate import records, uncalibrated  # noqa: F401
 
 from exif_jax import tag_prediction
-from exif_jax.tag_prediction import main, predict
+from exif_jax.tag_prediction import main, predict_tags
 from exif_jax.weights.release_file import load_model
 
 
 def test_figures_and_table(records, uncalibrated, tmp_path, capsys):  # noqa: F811
-    out = tmp_path / "out.json"
+    output = ["--output", str(tmp_path / "tags")]
     arguments = ["--records", str(records), "--model", str(uncalibrated)]
-    assert main([*arguments, "--json", str(out)]) == 0
-    found = json.loads(out.read_text())
+    assert main([*arguments, *output]) == 0
+    metrics = json.loads((tmp_path / "tags" / "tag_prediction.json").read_text())
     table = capsys.readouterr().out
     for name in ("image_to_exif", "recall@10", "Make", "mean"):
         assert name in table
-    assert found["chance_r1"] == pytest.approx(1 / found["photos"])
-    assert 0 <= found["image_to_exif_r1"] <= found["image_to_exif_r10"] <= 1
-    train = predict(load_model(uncalibrated), str(records), "train")
-    assert train["photos"] > found["photos"]
-    assert main([*arguments, "--json", str(tmp_path)]) == 1
-    assert f"{tmp_path}: cannot be written" in capsys.readouterr().err
-    assert main([*arguments[:-1], "none.safetensors"]) == 1
-    assert main(["--records", str(tmp_path), *arguments[2:]]) == 1
+    assert metrics["chance_r1"] == pytest.approx(1 / metrics["photos"])
+    assert 0 <= metrics["image_to_exif_r1"] <= metrics["image_to_exif_r10"] <= 1
+    train = predict_tags(load_model(uncalibrated), str(records), "train")
+    assert train["photos"] > metrics["photos"]
+    (tmp_path / "tag_prediction.json").mkdir()
+    assert main([*arguments, "--output", str(tmp_path)]) == 1
+    assert f"{tmp_path / 'tag_prediction.json'}: cannot be written" in capsys.readouterr().err
+    assert main([*arguments[:-1], "none.safetensors", *output]) == 1
+    assert main(["--records", str(tmp_path), *arguments[2:], *output]) == 1
     assert len(capsys.readouterr().err.strip().splitlines()) >= 2
 
 
@@ -57,6 +58,6 @@ def test_an_oracle_finds_everything(records, uncalibrated, monkeypatch):  # noqa
         return np.concatenate([3 * z, 0 * z], axis=1)
 
     monkeypatch.setattr(tag_prediction, "embed_tiles", images)
-    found = predict(model, str(records))
+    metrics = predict_tags(model, str(records))
     # Photos of one camera model may share all these tags: they tie, and half of a tie counts.
-    assert found["image_to_exif_r10"] > 0.9 and found["image_to_exif_median_rank"] <= 3
+    assert metrics["image_to_exif_r10"] > 0.9 and metrics["image_to_exif_median_rank"] <= 3

@@ -1,6 +1,6 @@
-"""Maps that know nothing of cameras, so that an easy benchmark fools nobody.
+"""Heat maps that know nothing of cameras, so that an easy benchmark fools nobody.
 
-Each takes uint8 [H, W, 3] and gives float32 [H, W], higher where it guesses a splice.
+Each takes uint8 [H, W, 3] and gives float32 [H, W], higher where it guesses tampered pixels.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ def colour_clusters(image: np.ndarray, sigma: float = 12.0) -> np.ndarray:
     sample = lab[::step, ::step].reshape(-1, 3)
     if np.ptp(sample, axis=0).max() == 0:
         return constant(image)
-    found = KMeans(2, n_init=1, random_state=0).fit(sample)
-    first, second = found.cluster_centers_.astype(np.float32)
+    clustering = KMeans(2, n_init=1, random_state=0).fit(sample)
+    first, second = clustering.cluster_centers_.astype(np.float32)
     # Distance to the plane between the centres, above 0 on the second's side.
     second_side = (lab - (first + second) / 2) @ (second - first)
-    return second_side if 2 * found.labels_.sum() <= len(sample) else -second_side
+    return second_side if 2 * clustering.labels_.sum() <= len(sample) else -second_side
 
 
 BASELINES: dict[str, Callable[[np.ndarray], np.ndarray]] = {

@@ -1,180 +1,211 @@
-"""Photos with masks of what was pasted into them, and photos nobody touched, as one list."""
+"""Datasets: tampered photos with masks and pristine photos, as one list.
+
+`folder_dataset` reads folders of one's own, `public_datasets` the published sets by name.
+"""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-import json
-import os
 import pathlib
-from collections.abc import Collection
-from typing import Literal
+from collections.abc import Callable, Collection, Iterable, Sequence
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
-
-from exif_jax.io.errors import ExifJaxError
+from exif_jax.evaluation.masks import (
+    DatasetError,
+    Mask,
+    Meaning,
+    find_mask,
+    image_size,
+    masks_by_stem,
+)
 from exif_jax.reading.photo import EXTENSIONS
 
-
-class DatasetError(ExifJaxError):
-    """A dataset or one of its files cannot be used; the message names it and says why."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Mask:
-    """Where the mask of a photo lies, and which of its values mean tampered.
-
-    Attributes:
-        path: an image of the photo's size.
-        tampered: "bright", grey above 127; "marked", grey above 10 (masks with several levels, or
-            saved as JPEG), or above 0 where the whole mask is darker; "dark", grey below 128; or
-            "green", green above red by more than 50 levels (red is the host).
-    """
-
-    path: pathlib.Path
-    tampered: Literal["bright", "marked", "dark", "green"] = "bright"
+PRISTINE = "pristine"
+SPLICE = "splice"
+COPY_MOVE = "copy-move"
+REMOVAL = "removal"
+INPAINTING = "inpainting"
+TAMPERED = "tampered"
+"""Kinds of photos. TAMPERED: in a way that the dataset does not tell, or in several."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """One photo of a benchmark.
+    """One photo of a dataset.
 
     Attributes:
-        name: how the row is called: the photo's path below the root, with forward slashes.
+        name: what rows call it: the photo's path below the root, with forward slashes.
         image: the photo.
-        mask: where it was pasted into; None: nobody touched it.
+        kind: PRISTINE, or how it was tampered with.
+        mask: where it was tampered with. None of a pristine photo; also of a tampered photo that
+            is known to have no usable mask, which counts in detection only.
     """
 
     name: str
     image: pathlib.Path
+    kind: str = PRISTINE
     mask: Mask | None = None
 
+    @property
+    def is_tampered(self) -> bool:
+        """Whether somebody tampered with the photo."""
+        return self.kind != PRISTINE
 
-def read_folder(root: str | os.PathLike) -> list[Sample]:
-    """Lists a folder with images/ and masks/STEM.png, and photos nobody touched beside them.
 
-    Those are in pristine/ or authentic/. With a manifest.jsonl its rows are the samples ("image"
-    and "mask", optional "pristine", relative paths that must stay below the root); without one,
-    every photo in images/, sorted by name, with the mask of its stem.
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """What a reader found.
 
-    Returns:
-        The spliced photos, then the pristine ones, each once.
+    Attributes:
+        samples: the tampered photos, then the pristine ones, each once.
+        notes: what the reader left out or put right and how often, in sentences for people.
+        errors: what could not be read although it should be; the other photos are in `samples`.
+    """
+
+    samples: list[Sample]
+    notes: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of the tampered photos, in order of appearance."""
+        return tuple(dict.fromkeys(sample.kind for sample in self.samples if sample.is_tampered))
+
+    def summary(self) -> str:
+        """How many photos of which kind there are, in words."""
+        counts = collections.Counter(sample.kind for sample in self.samples)
+        pristine = counts.pop(PRISTINE, 0)
+        tampered = sum(counts.values())
+        masks = sum(sample.mask is not None for sample in self.samples)
+        words = f"{tampered} tampered photos"
+        if len(counts) > 1:
+            words += f" ({', '.join(f'{count} {kind}' for kind, count in counts.items())})"
+        if masks < tampered:
+            words += f", {masks} with masks"
+        return f"{words}; {pristine} pristine photos"
+
+
+def of_kinds(dataset: Dataset, kinds: Sequence[str]) -> Dataset:
+    """The pristine photos and the tampered ones of some kinds; everything where none is named.
 
     Raises:
-        DatasetError: no samples, or a manifest row that is malformed or leads out of the root.
-            Files that do not exist are left to whoever opens them, except without a manifest.
+        DatasetError: the dataset has no photo of a kind.
     """
-    root = pathlib.Path(root)
-    manifest = root / "manifest.jsonl"
-    if manifest.is_file():
-        spliced, pristine = _from_manifest(root, manifest)
-    elif (root / "images").is_dir():
-        spliced, pristine = photos_in(root / "images"), photos_in(root / "pristine")
-        spliced = [(path, root / "masks" / f"{path.stem}.png") for path in spliced]
-    else:
-        raise DatasetError(f"{root}: neither manifest.jsonl nor a folder images/ in it")
-    pristine += photos_in(root / "authentic")
-    if not spliced:
-        raise DatasetError(f"{root}: no images in it")
-    return [sample(root, image, Mask(mask)) for image, mask in spliced] + [
-        sample(root, image) for image in dict.fromkeys(pristine)
-    ]
+    for kind in kinds:
+        if kind not in dataset.kinds:
+            there = ", ".join(dataset.kinds)
+            raise DatasetError(f"there are no photos of the kind {kind}; the dataset has {there}")
+    if not kinds:
+        return dataset
+    samples = [s for s in dataset.samples if s.kind in (PRISTINE, *kinds)]
+    return dataclasses.replace(dataset, samples=samples)
 
 
-def photos_in(folder: pathlib.Path, suffixes: Collection[str] = EXTENSIONS) -> list[pathlib.Path]:
-    """The photos directly in a folder, sorted by name; none where there is no such folder."""
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
-
-
-def sample(root: pathlib.Path, image: pathlib.Path, mask: Mask | None = None) -> Sample:
-    """The sample of a photo below the root."""
-    return Sample(image.relative_to(root).as_posix(), image, mask)
-
-
-def _from_manifest(
-    root: pathlib.Path, manifest: pathlib.Path
-) -> tuple[list[tuple[pathlib.Path, pathlib.Path]], list[pathlib.Path]]:
-    """Pairs of spliced photo and mask, and the pristine photos."""
-    try:
-        lines = manifest.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as e:
-        raise DatasetError(f"{manifest}: cannot be read ({e})") from e
-    spliced, pristine = [], []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        where = f"{manifest}, line {number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as e:
-            raise DatasetError(f"{where}: not JSON ({e})") from e
-        if not isinstance(row, dict):
-            raise DatasetError(f"{where}: not a JSON object")
-        image, mask, pristine = (
-            _below(root, row.get(key), key, where, optional=key == "pristine")
-            for key in ("image", "mask", "pristine")
-        )
-        assert image is not None and mask is not None
-        spliced.append((image, mask))
-        if pristine is not None:
-            pristine.append(pristine)
-    return spliced, pristine
-
-
-def _below(
-    root: pathlib.Path, value: object, key: str, where: str, optional: bool
-) -> pathlib.Path | None:
-    if optional and value in (None, ""):
-        return None
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise DatasetError(f'{where}: "{key}" is not a path')
-    path = root / value
-    if not os.path.realpath(path).startswith(os.path.join(os.path.realpath(root), "")):
-        raise DatasetError(f'{where}: "{key}" leads out of {root}')
-    return path
-
-
-def read_mask(mask: Mask, shape: tuple[int, int]) -> np.ndarray:
-    """Reads a mask.
+def without_misfits(dataset: Dataset, is_known: Callable[[pathlib.Path], bool]) -> Dataset:
+    """Takes away masks that are known not to have the size of their photos.
 
     Args:
-        mask: the file, and what its values mean.
-        shape: height and width of the photo it belongs to, in pixels.
+        dataset: samples whose masks are there or missing.
+        is_known: whether a photo is one of those with such a mask. A mask that has the size of its
+            photo, as in corrected copies, stays.
 
     Returns:
-        bool [H, W], true where tampered.
+        The dataset in which those photos have no mask and so count in detection only; a note
+        says how many.
+    """
+    samples, misfits = [], 0
+    for sample in dataset.samples:
+        mask = sample.mask
+        is_there = mask and is_known(sample.image) and mask.path.is_file()
+        if mask and is_there and image_size(mask.path) != image_size(sample.image):
+            sample = dataclasses.replace(sample, mask=None)
+            misfits += 1
+        samples.append(sample)
+    note = f"photos whose masks have another size, which count in detection only: {misfits}"
+    notes = (*dataset.notes, note) if misfits else dataset.notes
+    return dataclasses.replace(dataset, samples=samples, notes=notes)
+
+
+def photos_in(folder: pathlib.Path, extensions: Collection[str] = EXTENSIONS) -> list[pathlib.Path]:
+    """The photos directly in a folder, sorted by name; none where there is no such folder.
 
     Raises:
-        DatasetError: unreadable, of another size, or without both tampered and other pixels.
+        OSError: the folder cannot be read.
     """
-    path = mask.path
-    try:
-        with Image.open(path) as image:
-            # Before decoding, so that a huge file in disguise costs nothing.
-            if (image.height, image.width) != shape:
-                raise DatasetError(
-                    f"{path}: the mask is {image.width} x {image.height} pixels, "
-                    f"its photo {shape[1]} x {shape[0]}"
-                )
-            values = np.asarray(image.convert("RGB" if mask.tampered == "green" else "L"))
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as e:
-        cause = getattr(e, "strerror", None) or e
-        raise DatasetError(f"{path}: the mask cannot be read ({cause})") from e
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
-        raise DatasetError(f"{path}: the mask is too large") from e
-    tampered = _tampered(values, mask.tampered)
-    if not tampered.any():
-        raise DatasetError(f"{path}: the mask marks no pixel as tampered ({mask.tampered})")
-    if tampered.all():
-        raise DatasetError(f"{path}: the mask marks every pixel as tampered ({mask.tampered})")
-    return tampered
+    if not folder.is_dir():
+        return []
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in extensions and not path.name.startswith("._")
+    )
 
 
-def _tampered(values: np.ndarray, meaning: str) -> np.ndarray:
-    if meaning == "green":
-        return values[..., 1] > values[..., 0].astype(np.int16) + 50
-    if meaning == "marked":
-        return values > (10 if values.max() > 10 else 0)
-    return values < 128 if meaning == "dark" else values > 127
+def make_sample(
+    root: pathlib.Path, image: pathlib.Path, kind: str = PRISTINE, mask: Mask | None = None
+) -> Sample:
+    """The sample of a photo below the root."""
+    return Sample(image.relative_to(root).as_posix(), image, kind, mask)
+
+
+def subfolders(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The folders directly in a folder, sorted; none where it is no folder.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if p.is_dir() and p.name != "__MACOSX")
+
+
+def subfolder(folder: pathlib.Path, name: str) -> pathlib.Path:
+    """A folder in a folder by its name in any case, or the folder of the same name in that one.
+
+    The path where it would be if there is none.
+    """
+    for path in subfolders(folder):
+        if path.name.casefold() == name.casefold():
+            nested = [p for p in subfolders(path) if p.name.casefold() == name.casefold()]
+            return nested[0] if nested and not photos_in(path) else path
+    return folder / name
+
+
+def with_masks(
+    root: pathlib.Path,
+    photos: Iterable[pathlib.Path],
+    masks: pathlib.Path,
+    *,
+    suffixes: Sequence[str] = ("",),
+    meaning: Meaning = "marked",
+    kind: str = TAMPERED,
+    mask_stem: Callable[[pathlib.Path], str] = lambda photo: photo.stem,
+) -> list[Sample]:
+    """Tampered photos with their masks, or with the paths at which masks are missing.
+
+    Args:
+        root: of the dataset.
+        photos: the photos.
+        masks: the folder of the masks.
+        suffixes: what follows `mask_stem` in the name of a mask, in order of preference.
+        meaning: of the masks' values.
+        kind: of the photos.
+        mask_stem: of a photo.
+    """
+    by_stem = masks_by_stem(photos_in(masks))
+    samples = []
+    for photo in photos:
+        stem = mask_stem(photo)
+        path = find_mask(by_stem, stem, suffixes) or masks / f"{stem}{suffixes[0]}.png"
+        samples.append(make_sample(root, photo, kind, Mask(path, meaning)))
+    return samples
+
+
+def samples_in(root: pathlib.Path, folder: pathlib.Path) -> list[Sample]:
+    """The photos directly in a folder, as pristine ones."""
+    return [make_sample(root, photo) for photo in photos_in(folder)]
+
+
+def tampered_first(samples: Iterable[Sample]) -> list[Sample]:
+    """The same samples, those that are tampered before the others."""
+    return sorted(samples, key=lambda sample: not sample.is_tampered)

@@ -1,4 +1,4 @@
-"""How well a score tells spliced photos from pristine ones, and how sure a mean is. NumPy only."""
+"""How well a score tells tampered photos from pristine ones, and how sure a mean is. NumPy only."""
 
 from __future__ import annotations
 
@@ -11,36 +11,37 @@ RESAMPLES = 1000
 COVERAGE = 0.95
 
 
-def detection_metrics(spliced: np.ndarray, pristine: np.ndarray) -> dict[str, float]:
+def detection_metrics(tampered: np.ndarray, pristine: np.ndarray) -> dict[str, float]:
     """All metrics of a score of whole photos.
 
     Args:
-        spliced, pristine: finite scores, one per photo, neither empty; higher means spliced.
+        tampered, pristine: finite scores, one per photo, neither empty; higher means tampered.
 
     Returns:
-        auc: how often a spliced photo scores above a pristine one, over all pairs; ties half.
-        ap: average precision, spliced photos being the positives. balanced_accuracy: the mean of
+        auc: how often a tampered photo scores above a pristine one, over all pairs; ties half.
+        ap: average precision, tampered photos being the positives. balanced_accuracy: the mean of
         both classes' shares told right, at the best threshold (an oracle's).
         fpr_at_95_tpr: share of pristine photos that a threshold accuses which finds at least 95 %
-        of the splices. tpr_at_5_fpr: share of splices found by the lowest threshold that accuses
-        at most 5 % of the pristine photos.
+        of the tampered ones. tpr_at_5_fpr: share of tampered photos found by the lowest threshold
+        that accuses at most 5 % of the pristine ones.
 
     Raises:
         ValueError: either is empty or has a value that is not finite.
     """
-    spliced, pristine = (np.sort(np.ravel(x).astype(np.float64)) for x in (spliced, pristine))
-    if not spliced.size or not pristine.size:
-        raise ValueError("detection needs scores of spliced photos and of pristine ones")
-    if not (np.isfinite(spliced).all() and np.isfinite(pristine).all()):
+    tampered, pristine = (np.sort(np.ravel(x).astype(np.float64)) for x in (tampered, pristine))
+    if not tampered.size or not pristine.size:
+        raise ValueError("detection needs scores of tampered photos and of pristine ones")
+    if not (np.isfinite(tampered).all() and np.isfinite(pristine).all()):
         raise ValueError("a score is not finite")
-    thresholds = np.unique(np.concatenate([spliced, pristine]))
-    tp, fp = (x.size - np.searchsorted(x, thresholds) for x in (spliced, pristine))
-    tpr, fpr = tp / spliced.size, fp / pristine.size
-    wins = np.searchsorted(pristine, spliced, "left") + np.searchsorted(pristine, spliced, "right")
-    found = tp - np.append(tp[1:], 0)  # splices that have exactly this score
+    thresholds = np.unique(np.concatenate([tampered, pristine]))
+    tp, fp = (x.size - np.searchsorted(x, thresholds) for x in (tampered, pristine))
+    tpr, fpr = tp / tampered.size, fp / pristine.size
+    below, not_above = (np.searchsorted(pristine, tampered, side) for side in ("left", "right"))
+    wins = below + not_above
+    at_score = tp - np.append(tp[1:], 0)  # tampered photos that have exactly this score
     return {
-        "auc": float(wins.sum() / (2 * spliced.size * pristine.size)),
-        "ap": float((found * (tp / (tp + fp))).sum() / spliced.size),
+        "auc": float(wins.sum() / (2 * tampered.size * pristine.size)),
+        "ap": float((at_score * (tp / (tp + fp))).sum() / tampered.size),
         "balanced_accuracy": float(max((tpr + 1 - fpr).max(), 1) / 2),
         "fpr_at_95_tpr": float(fpr[tpr >= 0.95 - 1e-12].min()),
         "tpr_at_5_fpr": float(tpr[fpr <= 0.05 + 1e-12].max(initial=0)),
@@ -60,16 +61,16 @@ def mean_interval(values: Sequence[float], seed: int = 0) -> tuple[float, float]
 
 
 def detection_intervals(
-    spliced: np.ndarray, pristine: np.ndarray, seed: int = 0
+    tampered: np.ndarray, pristine: np.ndarray, seed: int = 0
 ) -> dict[str, tuple[float, float]] | None:
     """`mean_interval` of each of `detection_metrics`, both classes resampled each for itself."""
-    spliced, pristine = np.ravel(spliced), np.ravel(pristine)
-    if min(spliced.size, pristine.size) < 2:
+    tampered, pristine = np.ravel(tampered), np.ravel(pristine)
+    if min(tampered.size, pristine.size) < 2:
         return None
     rng = np.random.default_rng(seed)
     draws = [
         detection_metrics(
-            spliced[rng.integers(spliced.size, size=spliced.size)],
+            tampered[rng.integers(tampered.size, size=tampered.size)],
             pristine[rng.integers(pristine.size, size=pristine.size)],
         )
         for _ in range(RESAMPLES)

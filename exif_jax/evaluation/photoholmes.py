@@ -8,8 +8,10 @@ takes; that returns {"heatmap", "mask", "detection"}, tensors or None.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib
+import os
 import pathlib
 import shutil
 import tempfile
@@ -18,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from exif_jax.api import resolve_model
-from exif_jax.evaluation.runner import Detector, Prediction
+from exif_jax.evaluation.detectors import Detector, Prediction
 from exif_jax.forensics.localization import LocalizeError, Settings, localize
 from exif_jax.io.errors import ExifJaxError
+from exif_jax.weights.release_file import Model, load_model
 
 _INSTALL = "pip install git+https://github.com/photoholmes/photoholmes"
 
@@ -51,42 +53,61 @@ def detector(name: str) -> Detector:
             method, preprocessing = factory.load(method_name, config or None)
     except Exception as e:  # whatever a method does at its start, it cannot be used
         raise PhotoHolmesError(f"PhotoHolmes' {method_name} cannot be made: {e}") from e
-    of_file = {"dct_coefficients", "qtables"} & set(preprocessing.inputs)
     read_jpeg_data: Any = None
-    if of_file:
+    if {"dct_coefficients", "qtables"} & set(preprocessing.inputs):
         try:  # this imports jpegio, which other methods need not have
             read_jpeg_data = importlib.import_module("photoholmes.utils.image").read_jpeg_data
         except ImportError as e:
             raise PhotoHolmesError(f"{name} reads JPEG coefficients ({e}): {_INSTALL}") from e
-
-    def find(pixels: np.ndarray, file: pathlib.Path | None) -> Prediction:
-        try:
-            inputs = {}
-            if "image" in preprocessing.inputs:
-                inputs["image"] = torch.from_numpy(np.moveaxis(pixels, 2, 0).copy())
-            if of_file:
-                if file is None:
-                    raise LocalizeError(f"{method_name} needs the file and not only its pixels")
-                jpeg = _jpeg_data(read_jpeg_data, file)
-                inputs |= {k: v for k, v in jpeg.items() if k in preprocessing.inputs}
-            with warnings.catch_warnings():
-                output = method.benchmark(**preprocessing(**inputs))
-        except LocalizeError:
-            raise
-        except Exception as e:  # a method may fail on a photo in any way; the next may go well
-            raise LocalizeError(f"PhotoHolmes' {method_name} failed: {e}") from e
-        heat = output["heatmap"] if output["heatmap"] is not None else output["mask"]
-        score = output["detection"]
-        if heat is None:
-            raise LocalizeError(f"PhotoHolmes' {method_name} gives no map")
-        heat = np.squeeze(np.asarray(heat.cpu(), np.float32))
-        return Prediction(
-            heat, None if score is None else float(np.asarray(score.cpu()).reshape(-1)[0])
-        )
-
     # Another file of settings under the same name is another detector.
     settings = hashlib.sha256(pathlib.Path(config).read_bytes()).hexdigest()[:12] if config else ""
-    return Detector(method_name, f"photoholmes {name} {settings}".strip(), find)
+    return Detector(
+        method_name,
+        f"photoholmes {name} {settings}".strip(),
+        _Method(method_name, method, preprocessing, torch, read_jpeg_data).predict,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Method:
+    """A method of PhotoHolmes with all that it needs.
+
+    Attributes:
+        name: of the method.
+        method, preprocessing: as `MethodFactory.load` gives them.
+        torch: the module.
+        read_jpeg_data: PhotoHolmes' function of that name; None for a method of pixels alone.
+    """
+
+    name: str
+    method: Any
+    preprocessing: Any
+    torch: Any
+    read_jpeg_data: Any
+
+    def predict(self, pixels: np.ndarray, file: pathlib.Path | None) -> Prediction:
+        """As `Detector.predict`."""
+        if self.read_jpeg_data and file is None:
+            raise LocalizeError(f"{self.name} needs the file and not only its pixels")
+        wanted = self.preprocessing.inputs
+        try:
+            inputs = {}
+            if "image" in wanted:
+                inputs["image"] = self.torch.from_numpy(np.moveaxis(pixels, 2, 0).copy())
+            if self.read_jpeg_data and file:
+                jpeg = _jpeg_data(self.read_jpeg_data, file)
+                inputs |= {key: value for key, value in jpeg.items() if key in wanted}
+            with warnings.catch_warnings():
+                output = self.method.benchmark(**self.preprocessing(**inputs))
+        except Exception as e:  # a method may fail on a photo in any way; the next may go well
+            raise LocalizeError(f"PhotoHolmes' {self.name} failed: {e}") from e
+        heatmap = output["heatmap"] if output["heatmap"] is not None else output["mask"]
+        if heatmap is None:
+            raise LocalizeError(f"PhotoHolmes' {self.name} gives no map")
+        score = output["detection"]
+        if score is not None:
+            score = float(np.asarray(score.cpu()).reshape(-1)[0])
+        return Prediction(np.squeeze(np.asarray(heatmap.cpu(), np.float32)), score)
 
 
 def _jpeg_data(read_jpeg_data: Any, file: pathlib.Path) -> dict[str, Any]:
@@ -110,8 +131,9 @@ def _jpeg_data(read_jpeg_data: Any, file: pathlib.Path) -> dict[str, Any]:
 def method_class() -> type:
     """Our model as a PhotoHolmes method: a subclass of its BaseMethod.
 
-    An object made with `model=PATH` (default: the weights that ship) goes into PhotoHolmes'
-    `Benchmark.run` with a dataset that loads "image" and no preprocessing: pixels in 0 .. 255.
+    An object made with `model=`, a path or a loaded model (default: the weights that ship), goes
+    into PhotoHolmes' `Benchmark.run` with a dataset that loads "image" and no preprocessing: pixels
+    in 0 .. 255.
 
     Raises:
         PhotoHolmesError: it is not installed.
@@ -125,9 +147,11 @@ def method_class() -> type:
     class ExifJax(base):
         """EXIF as Language in JAX (exif-jax)."""
 
-        def __init__(self, model: str | None = None, method: str = "cut"):
+        def __init__(self, model: Model | str | None = None, method: str = "cut"):
             super().__init__()
-            self.model, self.settings = resolve_model(model), Settings(method=method)
+            is_path = isinstance(model, str | os.PathLike)
+            self.model = load_model(model) if is_path else model or load_model()
+            self.settings = Settings(method=method)
 
         def predict(self, image):
             """Tensor [3, H, W] of 0 .. 255 -> `exif_jax.forensics.localization.Localization`."""
@@ -138,18 +162,18 @@ def method_class() -> type:
 
         def benchmark(self, image) -> dict:
             """The same as PhotoHolmes wants it: heat map, smaller part as mask, score in [0, 1]."""
-            found = self.predict(image)
-            grid, (height, width) = found.grid, found.heatmap.shape
+            localization = self.predict(image)
+            grid, (height, width) = localization.grid, localization.heatmap.shape
             # Each pixel belongs to the patch whose middle is nearest.
             rows, columns = (
                 np.clip(np.rint((np.arange(n) - grid.patch / 2) / grid.stride), 0, count - 1)
                 for n, count in ((height, grid.rows), (width, grid.columns))
             )
-            mask = found.clusters[np.ix_(rows.astype(int), columns.astype(int))]
+            mask = localization.clusters[np.ix_(rows.astype(int), columns.astype(int))]
             return {
-                "heatmap": torch.from_numpy(np.array(found.heatmap)),
+                "heatmap": torch.from_numpy(np.array(localization.heatmap)),
                 "mask": torch.from_numpy(mask.astype(np.float32)),  # as its metrics want it
-                "detection": torch.tensor([min(found.score, 1.0)]),
+                "detection": torch.tensor([min(localization.score, 1.0)]),
             }
 
     return ExifJax

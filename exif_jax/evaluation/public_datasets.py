@@ -1,241 +1,161 @@
-"""The common splice benchmarks, read from the copies that users hold. Nothing is downloaded.
+"""The common splice benchmarks by name, read from the copies that users hold.
 
-Each reader takes the folder that an archive unpacks to, or the one above it, and says precisely
-what a copy lacks. Layouts, counts and what the masks mean are those of the archives and of the
-code that others read them with: github.com/photoholmes/photoholmes (src/photoholmes/datasets),
-github.com/yizhe-ang/fake-detection-lab (src/datasets and the checksums in data/raw),
-github.com/hellomuffin/exif-as-language (datasets).
+Nothing is downloaded. A copy may be given by its folder, or by one or two folders above it; what
+it lacks is said precisely. The layouts stand with the readers: `public_readers` and `casia`.
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Iterator
 
-from exif_jax.evaluation.datasets import DatasetError, Mask, Sample, photos_in, sample
+from exif_jax.evaluation import public_readers as readers
+from exif_jax.evaluation.casia import read_casia1, read_casia2
+from exif_jax.evaluation.datasets import Dataset, Sample, of_kinds, subfolders
+from exif_jax.evaluation.folder_dataset import read_folder
+from exif_jax.evaluation.masks import DatasetError
+from exif_jax.io.text import printable
 
-_TIF = (".tif", ".tiff")
-_JPEG = (".jpg", ".jpeg")
 _LISTED = 3  # files that are named when many are missing
+_FOLDERS_ABOVE = 2
 
 
 @dataclasses.dataclass(frozen=True)
-class Dataset:
+class PublicDataset:
     """A benchmark.
 
     Attributes:
         layout: what a copy holds, for the error message of one that does not.
-        read: the samples of a folder, in a fixed order.
-        spliced, pristine: how many photos a whole copy holds; None: not checked.
-        archives: name -> sha256 of what is published, for the error message.
+        read: the samples of a folder, in a fixed order; may raise DatasetError and OSError.
+        tampered, pristine: how many photos a whole copy holds, each of the numbers in circulation
+            with the usual one first; empty where it is not checked.
+        archives: pairs of the name and sha256 of what is published, for the error message.
+        masks_from: where the masks come from if not with the photos, for the error message.
     """
 
     layout: str
-    read: Callable[[pathlib.Path], Iterator[Sample]]
-    spliced: int | None = None
-    pristine: int | None = None
+    read: readers.Reader
+    tampered: tuple[int, ...] = ()
+    pristine: tuple[int, ...] = ()
     archives: tuple[tuple[str, str], ...] = ()
+    masks_from: str = ""
 
 
-def read_public(name: str, root: str | os.PathLike, partial: bool = False) -> list[Sample]:
-    """The samples of one of DATASETS: the spliced photos, then the pristine ones.
+def read_dataset(
+    name: str,
+    root: str | os.PathLike,
+    partial: bool = False,
+    kinds: tuple[str, ...] = (),
+    need_masks: bool = True,
+) -> Dataset:
+    """Reads a dataset by its name: "folder", or one of DATASETS.
+
+    Args:
+        name: one of DATASET_NAMES.
+        root: its folder.
+        partial: see `read_public`.
+        kinds: take only tampered photos of these kinds; all where empty.
+        need_masks: see `read_public`.
+
+    Raises:
+        DatasetError: the folder is no such dataset or incomplete, or has no photos of a kind.
+    """
+    if name == "folder":
+        try:
+            dataset = read_folder(root)
+        except OSError as e:
+            raise _unreadable(e, root) from e
+    else:
+        dataset = read_public(name, root, partial, need_masks)
+    return of_kinds(dataset, kinds)
+
+
+def read_public(
+    name: str, root: str | os.PathLike, partial: bool = False, need_masks: bool = True
+) -> Dataset:
+    """Reads one of DATASETS.
 
     Args:
         name: of the dataset.
-        root: its folder, or the folder above it.
-        partial: take a copy of which photos or masks are missing; what is there is used.
+        root: its folder, or one or two folders above it.
+        partial: take a copy of which photos or masks are missing. Tampered photos without masks
+            then have none, and count in detection only.
+        need_masks: whether missing masks make a copy incomplete.
 
     Raises:
-        DatasetError: what is missing, and what a whole copy holds.
+        DatasetError: what is missing, and what a whole copy holds; or a folder cannot be read.
     """
-    dataset, root = DATASETS[name], pathlib.Path(root)
+    public, root = DATASETS[name], pathlib.Path(root)
     if not root.is_dir():
         raise DatasetError(f"{root}: there is no such folder")
-    found: list[Sample] = []
-    for folder in (root, *sorted(path for path in root.iterdir() if path.is_dir())):
-        found = list(dataset.read(folder))
-        if found:
-            break
-    # The same photo may be reached by two patterns on file systems that do not tell case.
-    found = list({s.image: s for s in found}.values())
-    spliced = [s for s in found if s.mask]
-    pristine = [s for s in found if not s.mask]
-    whole = f"a whole copy of {name} holds {dataset.layout}"
-    if dataset.archives:
-        sums = ", ".join(f"{file} (sha256 {digest})" for file, digest in dataset.archives)
+    try:
+        dataset = _read_below(public, root)
+    except OSError as e:
+        raise _unreadable(e, root) from e
+    tampered = [s for s in dataset.samples if s.is_tampered]
+    whole = f"a whole copy of {name} holds {public.layout}"
+    if public.archives:
+        sums = ", ".join(f"{file} (sha256 {digest})" for file, digest in public.archives)
         whole += f", as unpacked from {sums}"
-    if not spliced:
-        raise DatasetError(f"{root}: no spliced photos found; {whole}")
-    missing = [s.mask.path for s in spliced if s.mask and not s.mask.path.is_file()]
+    if not tampered:
+        raise DatasetError(f"{root}: no tampered photos found; {whole}")
+
+    lost = [s for s in tampered if s.mask and not s.mask.path.is_file()]
     problems = []
-    if missing:
-        names = ", ".join(str(path) for path in missing[:_LISTED])
-        problems.append(f"{len(missing)} masks are missing ({names}{', ...' * (len(missing) > 3)})")
-    for kind, have, want in (
-        ("spliced", len(spliced), dataset.spliced),
-        ("pristine", len(pristine), dataset.pristine),
+    if lost and need_masks:
+        names = ", ".join(str(s.mask.path) for s in lost[:_LISTED] if s.mask)
+        source = f"; they are at {public.masks_from}" if public.masks_from else ""
+        problems.append(
+            f"{len(lost)} masks are missing ({names}{', ...' * (len(lost) > _LISTED)}{source})"
+        )
+    for kind, there, wanted in (
+        ("tampered", len(tampered), public.tampered),
+        ("pristine", len(dataset.samples) - len(tampered), public.pristine),
     ):
-        if want is not None and have != want:
-            problems.append(f"{have} {kind} photos instead of {want}")
+        if wanted and there not in wanted:
+            problems.append(f"{there} {kind} photos instead of {' or '.join(map(str, wanted))}")
     if problems and not partial:
         raise DatasetError(
             f"{root}: {'; '.join(problems)}; {whole}. --partial uses what is there, which gives "
             "figures that compare with no others"
         )
-    lost = set(missing)
-    return [s for s in spliced if s.mask and s.mask.path not in lost] + pristine
+    return _without_masks(dataset, lost) if lost else dataset
 
 
-def _columbia(root: pathlib.Path) -> Iterator[Sample]:
-    for image in photos_in(root / "4cam_splc", _TIF):
-        mask = root / "4cam_splc" / "edgemask" / f"{image.stem}_edgemask.jpg"
-        yield sample(root, image, Mask(mask, "green"))
-    for image in photos_in(root / "4cam_auth", _TIF):
-        yield sample(root, image)
+def _read_below(public: PublicDataset, root: pathlib.Path) -> Dataset:
+    """What the first folder gives that holds the dataset: the root, or one some levels below."""
+    level = [root]
+    for _ in range(_FOLDERS_ABOVE + 1):
+        for folder in level:
+            dataset = public.read(folder)
+            if any(sample.is_tampered for sample in dataset.samples):
+                return dataset
+        level = [inner for folder in level for inner in subfolders(folder)]
+    return Dataset([])
 
 
-def _dso1(root: pathlib.Path) -> Iterator[Sample]:
-    for image in photos_in(root / "DSO-1", {".png"}):
-        spliced = image.name.startswith("splicing")
-        mask = root / "DSO-1-Fake-Images-Masks" / image.name
-        yield sample(root, image, Mask(mask, "dark") if spliced else None)
-
-
-def _realistic_tampering(root: pathlib.Path) -> Iterator[Sample]:
-    for camera in ("Canon_60D", "Nikon_D90", "Nikon_D7000", "Sony_A57"):
-        for image in photos_in(root / camera / "tampered-realistic", _TIF):
-            mask = root / camera / "ground-truth" / f"{image.stem}.PNG"
-            yield sample(root, image, Mask(mask, "marked"))
-        for image in photos_in(root / camera / "pristine", _TIF):
-            yield sample(root, image)
-
-
-def _in_the_wild(root: pathlib.Path) -> Iterator[Sample]:
-    for folder in (root, root / "label_in_wild"):
-        for image in photos_in(folder / "images", _JPEG):
-            yield sample(root, image, Mask(folder / "masks" / f"{image.stem}.png", "marked"))
-
-
-def _hays(root: pathlib.Path) -> Iterator[Sample]:
-    for image in photos_in(root):
-        if not image.stem.endswith("_mask"):
-            mask = image.with_name(f"{image.stem}_mask{image.suffix}")
-            other = image.with_name(f"{image.stem}_mask.jpg")
-            yield sample(root, image, Mask(mask if mask.is_file() else other, "bright"))
-
-
-def _casia1(root: pathlib.Path) -> Iterator[Sample]:
-    for kind in ("Sp", "CM"):
-        truth = root / "CASIA 1.0 groundtruth" / kind
-        for image in photos_in(root / "Tp" / kind):
-            yield sample(root, image, Mask(truth / f"{image.stem}_gt.png", "marked"))
-    for image in photos_in(root / "Au"):
-        yield sample(root, image)
-
-
-def _casia2(root: pathlib.Path) -> Iterator[Sample]:
-    truths = [
-        root / name for name in ("CASIA 2 Groundtruth", "CASIA2.0_Groundtruth", "Groundtruth")
+def _without_masks(dataset: Dataset, lost: list[Sample]) -> Dataset:
+    names = {sample.name for sample in lost}
+    samples = [
+        dataclasses.replace(sample, mask=None) if sample.name in names else sample
+        for sample in dataset.samples
     ]
-    truth = next(filter(pathlib.Path.is_dir, truths), truths[0])
-    for image in photos_in(root / "Tp"):
-        yield sample(root, image, Mask(truth / f"{image.stem}_gt.png", "marked"))
-    for image in photos_in(root / "Au", {*_JPEG, *_TIF, ".bmp"}):
-        yield sample(root, image)
+    note = f"tampered photos whose masks are missing, which count in detection only: {len(lost)}"
+    return dataclasses.replace(dataset, samples=samples, notes=(*dataset.notes, note))
 
 
-def _coverage(root: pathlib.Path) -> Iterator[Sample]:
-    for image in photos_in(root / "image", _TIF):
-        if image.stem.endswith("t"):
-            mask = root / "mask" / f"{image.stem[:-1]}forged.tif"
-            yield sample(root, image, Mask(mask, "bright"))
-        else:
-            yield sample(root, image)
+def _unreadable(error: OSError, root: str | os.PathLike) -> DatasetError:
+    name = printable(error.filename or root)
+    return DatasetError(f"{name}: cannot be read ({error.strerror}); change its permissions")
 
 
-def _nist16(root: pathlib.Path) -> Iterator[Sample]:
-    seen = set()
-    for task in ("manipulation", "splice", "removal"):
-        table = root / "reference" / task / f"NC2016-{task}-ref.csv"
-        if not table.is_file():
-            continue
-        with open(table, newline="", encoding="utf-8", errors="replace") as file:
-            for row in csv.DictReader(file, delimiter="|"):
-                probe = (row.get("ProbeFileName") or "").strip()
-                mask = (row.get("ProbeMaskFileName") or "").strip()
-                if not probe or probe in seen or _leads_out(probe) or _leads_out(mask):
-                    continue
-                target = (row.get("IsTarget") or "").strip() == "Y"
-                if target and not mask:
-                    continue  # this task's reference has no mask for it; another's may
-                seen.add(probe)
-                yield sample(root, root / probe, Mask(root / mask, "dark") if target else None)
-
-
-def _leads_out(path: str) -> bool:
-    return os.path.isabs(path) or ".." in pathlib.PurePosixPath(path).parts or "\0" in path
-
-
-def _imd2020(root: pathlib.Path) -> Iterator[Sample]:
-    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-        photos = photos_in(folder)
-        if not any(photo.stem.endswith("_orig") for photo in photos):
-            continue
-        for image in photos:
-            if image.stem.endswith("_orig"):
-                yield sample(root, image)
-            elif not image.stem.endswith("_mask"):
-                yield sample(root, image, Mask(folder / f"{image.stem}_mask.png", "marked"))
-
-
-def _autosplice(quality: int) -> Callable[[pathlib.Path], Iterator[Sample]]:
-    def read(root: pathlib.Path) -> Iterator[Sample]:
-        for image in photos_in(root / f"Forged_JPEG{quality}", _JPEG):
-            mask = root / "Mask" / f"{image.stem.split('_')[0]}_mask.png"
-            yield sample(root, image, Mask(mask, "marked"))
-        for image in photos_in(root / "Authentic", _JPEG):
-            yield sample(root, image)
-
-    return read
-
-
-def _osn(source: str, network: str) -> Callable[[pathlib.Path], Iterator[Sample]]:
-    """Other datasets after a social network. All masks are bright where tampered, DSO-1's too."""
-
-    def read(root: pathlib.Path) -> Iterator[Sample]:
-        # The archives do not agree on capitals.
-        names = {path.name.lower(): path for path in root.iterdir()} if root.is_dir() else {}
-        folder = names.get(f"{source}_{network}".lower())
-        if folder is None or not folder.is_dir():
-            return
-        truth = next((p for p in sorted(folder.iterdir()) if p.name.lower().endswith("_gt")), None)
-        for inside in (folder, folder / "Sp", folder / "CM"):
-            for image in photos_in(inside):
-                mask = (truth or folder / f"{source}_GT") / f"{image.stem}_gt.png"
-                yield sample(root, image, Mask(mask, "marked"))
-
-    return read
-
-
-def _trace(trace: str, mask: str) -> Callable[[pathlib.Path], Iterator[Sample]]:
-    def read(root: pathlib.Path) -> Iterator[Sample]:
-        for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-            image = folder / f"{trace}_{mask}.png"
-            if image.is_file():
-                yield sample(root, image, Mask(folder / f"mask_{mask}.png", "marked"))
-
-    return read
-
-
-DATASETS: dict[str, Dataset] = {
-    "columbia": Dataset(
+DATASETS: dict[str, PublicDataset] = {
+    "columbia": PublicDataset(
         "4cam_splc/*.tif, 4cam_splc/edgemask/*_edgemask.jpg and 4cam_auth/*.tif",
-        _columbia,
-        180,
-        183,
+        readers.read_columbia,
+        (180,),
+        (183,),
         (
             (
                 "4cam_auth.tar.bz2",
@@ -247,11 +167,11 @@ DATASETS: dict[str, Dataset] = {
             ),
         ),
     ),
-    "dso-1": Dataset(
+    "dso-1": PublicDataset(
         "DSO-1/{splicing,normal}-*.png and DSO-1-Fake-Images-Masks/splicing-*.png (0 = tampered)",
-        _dso1,
-        100,
-        100,
+        readers.read_dso1,
+        (100,),
+        (100,),
         (
             (
                 "tifs-database.zip",
@@ -259,12 +179,12 @@ DATASETS: dict[str, Dataset] = {
             ),
         ),
     ),
-    "realistic-tampering": Dataset(
+    "realistic-tampering": PublicDataset(
         "{Canon_60D,Nikon_D90,Nikon_D7000,Sony_A57}/{tampered-realistic,pristine}/*.TIF and "
         "ground-truth/*.PNG",
-        _realistic_tampering,
-        220,
-        220,
+        readers.read_realistic_tampering,
+        (220,),
+        (220,),
         (
             (
                 "realistic-tampering-dataset.zip",
@@ -272,49 +192,66 @@ DATASETS: dict[str, Dataset] = {
             ),
         ),
     ),
-    "in-the-wild": Dataset(
+    "in-the-wild": PublicDataset(
         "label_in_wild/images/*.jpg and label_in_wild/masks/*.png",
-        _in_the_wild,
-        201,
-        0,
+        readers.read_in_the_wild,
+        (201,),
+        (0,),
         (("in_wild.tar.gz", "6a00d4c66742bd50068c739edd67d99b346a51db797778140a568763ef49c2c5"),),
     ),
-    "hays": Dataset(
+    "hays": PublicDataset(
         "NAME.EXT and NAME_mask.EXT or NAME_mask.jpg, in one folder",
-        _hays,
-        51,
-        0,
+        readers.read_hays,
+        (51,),
+        (0,),
         (("test_set.zip", "5b219cf3262844ec6b89af021b2d86a615a94a0f0245800bd1540254e1180d76"),),
     ),
-    "casia1": Dataset(
-        "Tp/{Sp,CM}/*.jpg, Au/*.jpg and 'CASIA 1.0 groundtruth'/{Sp,CM}/*_gt.png", _casia1, 921
+    "casia1": PublicDataset(
+        "Au/Au_*.jpg, Tp/{Sp,CM}/Sp_*.jpg or Sp/Sp_*.jpg, and 'CASIA 1.0 groundtruth'/{Sp,CM}/"
+        "Sp_*_gt.png, in folders of any names",
+        read_casia1,
+        (921, 920),
+        (800,),
+        masks_from="github.com/namtpham/casia1groundtruth",
     ),
-    "casia2": Dataset("Tp/*, Au/* and 'CASIA 2 Groundtruth'/*_gt.png", _casia2, 5123),
-    "coverage": Dataset("image/{N,Nt}.tif and mask/Nforged.tif", _coverage, 100, 100),
-    "nist16": Dataset(
+    "casia2": PublicDataset(
+        "Au/Au_*, Tp/Tp_* and 'CASIA 2 Groundtruth'/Tp_*_gt.png, in folders of any names",
+        read_casia2,
+        (5123,),
+        (7491, 7437),
+        masks_from="github.com/namtpham/casia2groundtruth",
+    ),
+    "coverage": PublicDataset(
+        "image/{N,Nt}.tif and mask/Nforged.tif", readers.read_coverage, (100,), (100,)
+    ),
+    "nist16": PublicDataset(
         "reference/{manipulation,splice,removal}/NC2016-*-ref.csv and the probes and masks that "
         "they name (0 = tampered)",
-        _nist16,
-        564,
+        readers.read_nist16,
+        (564,),
     ),
-    "imd2020": Dataset("*/*_orig.*, and */NAME.* with */NAME_mask.png", _imd2020, 2010, 414),
+    "imd2020": PublicDataset(
+        "*/*_orig.*, and */NAME.* with */NAME_mask.png", readers.read_imd2020, (2010,), (414,)
+    ),
     **{
-        f"autosplice-{quality}": Dataset(
-            f"Forged_JPEG{quality}/*.jpg, Mask/*_mask.png and Authentic/*.jpg", _autosplice(quality)
+        f"autosplice-{quality}": PublicDataset(
+            f"Forged_JPEG{quality}/*.jpg, Mask/*_mask.png and Authentic/*.jpg",
+            readers.read_autosplice(quality),
         )
         for quality in (100, 90, 75)
     },
     **{
-        f"osn-{source.lower()}-{network.lower()}": Dataset(
-            f"{source}_{network}/*.jpg (or Sp/*.jpg and CM/*.jpg) and {source}_GT/*_gt.png in it",
-            _osn(source, network),
+        f"osn-{source.lower()}-{network.lower()}": PublicDataset(
+            f"{source}_{network}/*.jpg (or Sp/*.jpg and CM/*.jpg), and {source}_GT/*_gt.png in "
+            "that folder or beside it",
+            readers.read_social_network(source, network),
         )
         for source in ("Columbia", "CASIA", "DSO", "NIST")
         for network in ("Facebook", "Whatsapp", "Weibo", "Wechat")
     },
     **{
-        f"trace-{trace.replace('_', '-')}-{mask}": Dataset(
-            f"*/{trace}_{mask}.png and */mask_{mask}.png", _trace(trace, mask)
+        f"trace-{trace.replace('_', '-')}-{mask}": PublicDataset(
+            f"*/{trace}_{mask}.png and */mask_{mask}.png", readers.read_trace(trace, mask)
         )
         for trace in (
             *("noise", "jpeg_quality", "jpeg_grid", "hybrid_select", "cfa_alg", "cfa_grid"),
@@ -322,4 +259,6 @@ DATASETS: dict[str, Dataset] = {
         for mask in ("exo", "endo")
     },
 }
-"""Readers by name. Counts of CASIA: namtpham's ground truth; of IMD2020 and NIST16: their pages."""
+"""Readers by name."""
+
+DATASET_NAMES = ("folder", *DATASETS)

@@ -36,14 +36,14 @@ def recall(z_query: np.ndarray, z_target: np.ndarray, ks: tuple[int, ...]) -> di
 
 def retrieval_metrics(z_img: np.ndarray, z_txt: np.ndarray) -> dict[str, float]:
     """Recall at 1, 5 and 10 and the median rank both ways, and what guessing would give at 1."""
-    found = {}
+    metrics = {}
     for name, query, target in (
         ("image_to_exif", z_img, z_txt),
         ("exif_to_image", z_txt, z_img),
     ):
-        found |= {f"{name}_r{k}": share for k, share in recall(query, target, (1, 5, 10)).items()}
-        found[f"{name}_median_rank"] = median_rank(query, target)
-    return found | {"chance_r1": 1.0 / len(z_img)}
+        metrics |= {f"{name}_r{k}": share for k, share in recall(query, target, (1, 5, 10)).items()}
+        metrics[f"{name}_median_rank"] = median_rank(query, target)
+    return metrics | {"chance_r1": 1.0 / len(z_img)}
 
 
 def median_rank(z_query: np.ndarray, z_target: np.ndarray) -> float:
@@ -103,10 +103,10 @@ class TagQuestion:
 def tag_questions(photos: Sequence[Mapping[str, str]], least: int = 2) -> list[TagQuestion]:
     """A question for each tag that has at least two classes, by name.
 
-    Numbers like ISO and Focal Length are classes by size (`bank.coarse`); a class with fewer than
+    Numbers like ISO and Focal Length are classes by size (`coarse_value`); a class with fewer than
     `least` photos is not asked for.
     """
-    asked = []
+    questions = []
     for tag in sorted({tag for photo in photos for tag in photo}):
         classes = [coarse_value(tag, photo[tag]) if tag in photo else None for photo in photos]
         known = sorted({c for c in classes if c is not None and classes.count(c) >= least})
@@ -119,7 +119,7 @@ def tag_questions(photos: Sequence[Mapping[str, str]], least: int = 2) -> list[T
             if name in number
         }
         values = tuple(sorted(class_of))
-        asked.append(
+        questions.append(
             TagQuestion(
                 tag,
                 values,
@@ -127,11 +127,11 @@ def tag_questions(photos: Sequence[Mapping[str, str]], least: int = 2) -> list[T
                 np.array([-1 if name is None else number.get(name, -1) for name in classes]),
             )
         )
-    return asked
+    return questions
 
 
 def tag_metrics(
-    z_img: np.ndarray, z_values: np.ndarray, asked: Sequence[TagQuestion]
+    z_img: np.ndarray, z_values: np.ndarray, questions: Sequence[TagQuestion]
 ) -> dict[str, float]:
     """Which value does a patch have, and which patches have a value?
 
@@ -140,7 +140,7 @@ def tag_metrics(
     Args:
         z_img: float32 [N, D], unit rows.
         z_values: float32 [sum of V, D], the values' texts, question by question.
-        asked: of these N photos.
+        questions: of these N photos.
 
     Returns:
         By tag, and their means over tags under the bare name: tag_accuracy, how often a patch's
@@ -148,25 +148,25 @@ def tag_metrics(
         frequent class; tag_retrieval, the mean over classes of the average precision with which
         patches are found for one; tag_prevalence, what that is for a random order, nearly.
     """
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     start = 0
-    for question in asked:
+    for question in questions:
         z = z_values[start : start + len(question.values)]
         start += len(question.values)
         classes = question.class_of_value.max() + 1
         z_classes = np.stack([z[question.class_of_value == c].mean(axis=0) for c in range(classes)])
         z_classes /= np.maximum(np.linalg.norm(z_classes, axis=1, keepdims=True), 1e-12)
-        asks = question.class_of_photo >= 0
-        own = question.class_of_photo[asks]
-        sims = np.nan_to_num(z_img[asks] @ z_classes.T)  # of a model that is no number: chance
+        has_tag = question.class_of_photo >= 0
+        own = question.class_of_photo[has_tag]
+        sims = np.nan_to_num(z_img[has_tag] @ z_classes.T)  # of a model that is no number: chance
         shares = np.bincount(own, minlength=classes) / len(own)
         precisions = [average_precision(sims[:, c], own == c) for c in range(classes)]
-        found[f"tag_accuracy/{question.tag}"] = float((sims.argmax(axis=1) == own).mean())
-        found[f"tag_chance/{question.tag}"] = float(shares.max())
-        found[f"tag_retrieval/{question.tag}"] = float(np.mean(precisions))
-        found[f"tag_prevalence/{question.tag}"] = float(shares.mean())
+        metrics[f"tag_accuracy/{question.tag}"] = float((sims.argmax(axis=1) == own).mean())
+        metrics[f"tag_chance/{question.tag}"] = float(shares.max())
+        metrics[f"tag_retrieval/{question.tag}"] = float(np.mean(precisions))
+        metrics[f"tag_prevalence/{question.tag}"] = float(shares.mean())
     for kind in ("tag_accuracy", "tag_chance", "tag_retrieval", "tag_prevalence"):
-        of_tags = [value for name, value in found.items() if name.startswith(f"{kind}/")]
-        if of_tags:
-            found[kind] = float(np.mean(of_tags))
-    return found
+        values = [value for name, value in metrics.items() if name.startswith(f"{kind}/")]
+        if values:
+            metrics[kind] = float(np.mean(values))
+    return metrics

@@ -1,8 +1,8 @@
-"""How well a map finds the tampered pixels: NumPy, from how many pixels have each score.
+"""How well a heat map finds the tampered pixels: NumPy, from how many pixels have each score.
 
-A name without prefix is *oriented*: high in the map must mean tampered. `p_` is *permuted*: the
-better of the map and its inverse, photo by photo, which takes an oracle. `_fixed` cuts the map at
-0.5, `_weighted` takes it for a probability (PhotoHolmes' metrics), and `_official` is what the
+A name without prefix is *oriented*: high in the heat map must mean tampered. `p_` is *permuted*:
+the better of the heat map and its inverse, photo by photo, which takes an oracle. `_fixed` cuts it
+at 0.5, `_weighted` takes it for a probability (PhotoHolmes' metrics), and `_official` is what the
 released evaluator of "EXIF as Language" computes under that name (eval/image_splice/metrics.py).
 """
 
@@ -29,7 +29,7 @@ OF_PROBABILITIES = (
 
 
 def pixel_metrics(scores: np.ndarray, mask: np.ndarray) -> dict[str, float]:
-    """All metrics of one map.
+    """All metrics of one heat map.
 
     Args:
         scores: any real dtype, any shape; higher means tampered.
@@ -53,18 +53,17 @@ def pixel_metrics(scores: np.ndarray, mask: np.ndarray) -> dict[str, float]:
     """
     scores, mask = _checked(scores, mask)
     values, positive, negative = _histogram(scores, mask)
-    found, inverse = (
-        _oriented(*pair) for pair in ((positive, negative), (positive[::-1], negative[::-1]))
-    )
-    found |= {permuted: max(found[name], inverse[name]) for permuted, name in _PERMUTED.items()}
+    metrics = _oriented(positive, negative)
+    inverse = _oriented(positive[::-1], negative[::-1])
+    metrics |= {permuted: max(metrics[name], inverse[name]) for permuted, name in _PERMUTED.items()}
     if values[0] >= 0 and values[-1] <= 1:
-        found |= _of_probabilities(scores, mask)
+        metrics |= _of_probabilities(scores, mask)
         inverse_values = (1 - values)[::-1]
-        found["ciou_official"] = max(
+        metrics["ciou_official"] = max(
             _ciou_official(values, positive, negative),
             _ciou_official(inverse_values, positive[::-1], negative[::-1]),
         )
-    return found
+    return metrics
 
 
 def average_precision(scores: np.ndarray, mask: np.ndarray) -> float:
@@ -73,7 +72,7 @@ def average_precision(scores: np.ndarray, mask: np.ndarray) -> float:
 
 
 def soft_counts(scores: np.ndarray, mask: np.ndarray) -> tuple[float, float, float, float]:
-    """True and false positives, false and true negatives of a map of probabilities, in pixels.
+    """True and false positives, false and true negatives of a heat map of probabilities, in pixels.
 
     A pixel of probability p counts p as positive and 1 - p as negative; arguments as in
     `pixel_metrics`. PhotoHolmes' "v2" metrics are `weighted` of the sums over a dataset.
@@ -167,7 +166,7 @@ def _ciou_official(values: np.ndarray, positive: np.ndarray, negative: np.ndarra
     at = np.searchsorted(values, np.linspace(0, 1, 1000))  # the first score not below
     below = [np.concatenate([[0.0], np.cumsum(x)])[at] for x in (positive, negative)]
     true, false = positive.sum() - below[0], negative.sum() - below[1]
-    of_pasted = (true / (positive.sum() + false)).max()
+    iou_of_tampered = (true / (positive.sum() + false)).max()
     # "Not tampered" is true everywhere, so its IoU is the share that is not marked.
-    of_others = (sum(below) / (positive.sum() + negative.sum())).max()
-    return float((of_pasted + of_others) / 2)
+    iou_of_others = (sum(below) / (positive.sum() + negative.sum())).max()
+    return float((iou_of_tampered + iou_of_others) / 2)

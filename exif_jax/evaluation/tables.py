@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -15,17 +15,29 @@ from exif_jax.io.text import printable
 from exif_jax.reports.render import colorize
 
 _DETECTION = (("auc", "detection AUC"), ("ap", "detection AP"))
-HEADER = ("dataset", "detector", *METRICS, *(title for _, title in _DETECTION))
 _SIDE = 288  # pixels of a panel of the contact sheet
 _MARGIN, _CAPTION = 12, 34
+_EXPLANATION = (
+    "Means over the tampered photos that have a mask, with 95 % bootstrap intervals. A name "
+    "without prefix is oriented: high in the heat map must mean tampered; best over all thresholds "
+    "(f1, iou, ciou, mcc) or at 0.5 (_fixed). p_ takes the better of the heat map and its inverse, "
+    "photo by photo."
+)
 
 
-def cells(summary: dict[str, Any], intervals: bool = True) -> tuple[str, ...]:
-    """A summary (`evaluation.summarize`) as a row of the table under HEADER."""
-    figures = [(summary["mean"].get(m), summary["interval"].get(m)) for m in METRICS]
+def header(metrics: Sequence[str] = METRICS) -> tuple[str, ...]:
+    """The first row of a table: of `cells` of the same metrics."""
+    return ("dataset", "detector", *metrics, *(title for _, title in _DETECTION))
+
+
+def cells(
+    summary: dict[str, Any], metrics: Sequence[str] = METRICS, intervals: bool = True
+) -> tuple[str, ...]:
+    """A summary (`runner.summarize`) as a row of the table under `header`."""
+    figures = [(summary["mean"].get(name), summary["interval"].get(name)) for name in metrics]
+    detection, between = summary["detection"], summary["detection_interval"]
     for name, _ in _DETECTION:
-        pair = [summary[k] and summary[k][name] for k in ("detection", "detection_interval")]
-        figures.append((pair[0], pair[1]))
+        figures.append((detection and detection[name], between and between[name]))
     return (
         printable(summary["dataset"]),
         printable(summary["detector"]),
@@ -52,15 +64,12 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def markdown(rows: Sequence[Sequence[str]], command: str, photos: str) -> str:
-    """The table with the command that makes it, ready for a README."""
+def markdown(rows: Sequence[Sequence[str]], command: str, notes: Sequence[str]) -> str:
+    """The table with the command that makes it and notes below it, ready for a README."""
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     lines.insert(1, "|---|---|" + "---:|" * (len(rows[0]) - 2))
-    note = (
-        "Means over the spliced photos with 95 % bootstrap intervals; ap, f1 (best threshold) and "
-        "auc of pixels are oriented, p_map takes the better of the map and its inverse."
-    )
-    return f"```sh\n{command}\n```\n\n" + "\n".join(lines) + f"\n\n{photos} {note}\n"
+    paragraphs = [f"```sh\n{command}\n```", "\n".join(lines), *notes, _EXPLANATION]
+    return "\n\n".join(paragraphs) + "\n"
 
 
 def csv_bytes(rows: Sequence[dict[str, Any]]) -> bytes:
@@ -80,14 +89,25 @@ def _cell(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" else value
 
 
-def contact_sheet(cases: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]]) -> Image.Image:
-    """Photo, mask and map side by side, one case below the other.
+class Case(NamedTuple):
+    """One photo of a contact sheet.
 
-    Args:
-        cases: caption, uint8 [H, W, 3], bool [H, W], float [H, W] in [0, 1] each; at least one.
-            The map's colours are on the fixed scale from 0 to 1.
+    Attributes:
+        caption: above it.
+        pixels: uint8 [H, W, 3].
+        mask: bool [H, W].
+        heatmap: float [H, W] in [0, 1], shown in colours on that fixed scale.
     """
-    strips = [_strip(*case) for case in cases]
+
+    caption: str
+    pixels: np.ndarray
+    mask: np.ndarray
+    heatmap: np.ndarray
+
+
+def contact_sheet(cases: Sequence[Case]) -> Image.Image:
+    """Photo, mask and heat map side by side, one case below the other; at least one case."""
+    strips = [_strip(case) for case in cases]
     height = sum(strip.height for strip in strips) + _MARGIN
     sheet = Image.new("RGB", (strips[0].width, height), "white")
     top = 0
@@ -97,15 +117,16 @@ def contact_sheet(cases: Sequence[tuple[str, np.ndarray, np.ndarray, np.ndarray]
     return sheet
 
 
-def _strip(caption: str, pixels: np.ndarray, mask: np.ndarray, found: np.ndarray) -> Image.Image:
-    white = np.repeat(np.uint8(255) * mask[..., None], 3, axis=2)
-    panels = [Image.fromarray(np.ascontiguousarray(x)) for x in (pixels, white, colorize(found))]
+def _strip(case: Case) -> Image.Image:
+    white = np.repeat(np.uint8(255) * case.mask[..., None], 3, axis=2)
+    pictures = (case.pixels, white, colorize(case.heatmap))
+    panels = [Image.fromarray(np.ascontiguousarray(picture)) for picture in pictures]
     for panel in panels:
         panel.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
     size = 3 * _SIDE + 4 * _MARGIN, panels[0].height + _CAPTION
     strip = Image.new("RGB", size, "white")
     font = ImageFont.load_default(16)
-    ImageDraw.Draw(strip).text((_MARGIN, 10), printable(caption)[:110], "black", font)
+    ImageDraw.Draw(strip).text((_MARGIN, 10), printable(case.caption)[:110], "black", font)
     for at, panel in enumerate(panels):
         strip.paste(panel, (_MARGIN + at * (_SIDE + _MARGIN), _CAPTION))
     return strip
@@ -114,8 +135,8 @@ def _strip(caption: str, pixels: np.ndarray, mask: np.ndarray, found: np.ndarray
 def best_median_worst(
     rows: Sequence[dict[str, Any]], each: int = 2
 ) -> list[tuple[str, dict[str, Any]]]:
-    """The spliced rows to show, by their ap: the best, those in the middle, the worst."""
-    ordered = sorted((row for row in rows if row["spliced"]), key=lambda row: -row["ap"])
+    """The rows to show, by their ap: the best, those in the middle, the worst."""
+    ordered = sorted((row for row in rows if "ap" in row), key=lambda row: -row["ap"])
     if len(ordered) <= 3 * each:
         return [("", row) for row in ordered]
     middle = (len(ordered) - each) // 2

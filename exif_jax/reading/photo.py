@@ -42,6 +42,7 @@ EXTENSIONS: frozenset[str] = frozenset(
     + ((".heic", ".heif", ".hif") if HEIF_IS_READ else ())
 )
 MAX_BYTES = 512 * 2**20
+MAX_PIXELS = 200_000_000
 _MAX_EXIF_BYTES = 1 << 20
 _NO_MEMORY = ("too large for the memory", "Lower max_pixels or crop it")
 
@@ -167,7 +168,7 @@ def read_photo(
     source: str | os.PathLike | bytes,
     *,
     name: str | None = None,
-    max_pixels: int = 200_000_000,
+    max_pixels: int = MAX_PIXELS,
     max_bytes: int = MAX_BYTES,
 ) -> Photo:
     """Reads one photo, or raises PhotoError and nothing else.

@@ -19,8 +19,11 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from exif_jax.data.dataset import PatchDataset
-from exif_jax.evaluation.datasets import DatasetError, Sample, read_folder, read_mask
+from exif_jax.evaluation.datasets import Sample
 from exif_jax.evaluation.detection_metrics import detection_metrics
+from exif_jax.evaluation.detectors import model_detector
+from exif_jax.evaluation.folder_dataset import read_folder
+from exif_jax.evaluation.masks import DatasetError, read_mask
 from exif_jax.evaluation.retrieval import (
     TagQuestion,
     alignment_and_uniformity,
@@ -28,7 +31,7 @@ from exif_jax.evaluation.retrieval import (
     tag_metrics,
     tag_questions,
 )
-from exif_jax.evaluation.runner import model_detector, score_photo
+from exif_jax.evaluation.runner import score_photo
 from exif_jax.evaluation.splice_metrics import METRICS
 from exif_jax.forensics.localization import Localization, LocalizeError, Settings, localize
 from exif_jax.models import dual_encoder
@@ -121,7 +124,7 @@ def make_validation(
 
 def read_splices(root: str) -> list[Sample]:
     """The samples of `config.eval.splices`; raises DatasetError."""
-    return read_folder(root) if root else []
+    return read_folder(root).samples if root else []
 
 
 def splice_metrics(samples: list[Sample], model: Model) -> dict[str, float]:
@@ -135,7 +138,7 @@ def splice_metrics(samples: list[Sample], model: Model) -> dict[str, float]:
         image, mask = samples[k].image, samples[k].mask
         try:
             pixels = read_photo(image).pixels
-            tampered = read_mask(mask, pixels.shape[:2]) if mask else None
+            tampered = read_mask(mask, pixels.shape[:2]).tampered if mask else None
             row = score_photo(pixels, tampered, detector, image)
         except (DatasetError, PhotoError, LocalizeError) as e:
             print(f"{image}: left out of the validation: {e}", file=sys.stderr)
@@ -146,7 +149,7 @@ def splice_metrics(samples: list[Sample], model: Model) -> dict[str, float]:
         table = np.where(np.isnan(tables), 0.0, tables).sum(0) + np.where(
             np.isnan(tables).all(0), np.nan, 0.0
         )
-    is_spliced = np.array([sample.mask is not None for sample in samples], bool)
+    is_spliced = np.array([sample.is_tampered for sample in samples], bool)
     read = ~np.isnan(table[:, -1])
     spliced, pristine = table[read & is_spliced], table[read & ~is_spliced]
     if not len(spliced):

@@ -95,12 +95,12 @@ def double(monkeypatch):
 
 def test_their_methods_are_detectors_here(tmp_path):
     image, _ = spliced()
-    found = photoholmes.detector("brightness")
-    assert found.name == "brightness"
+    brightness = photoholmes.detector("brightness")
+    assert brightness.name == "brightness"
     before, kept = warnings.filters, [*warnings.filters]
-    result = found.find(image, None)
-    np.testing.assert_allclose(result.map, image.mean(axis=2) / 255, atol=1e-6)
-    assert result.score == pytest.approx(result.map.max()) and result.p_value is None
+    result = brightness.predict(image, None)
+    np.testing.assert_allclose(result.heatmap, image.mean(axis=2) / 255, atol=1e-6)
+    assert result.score == pytest.approx(result.heatmap.max()) and result.p_value is None
     assert warnings.filters is before and [*before] == kept  # what a method does to them is undone
 
 
@@ -116,16 +116,16 @@ def test_a_method_that_reads_the_file(tmp_path):
     jpeg = b"\xff\xd8\xff" + bytes(30)
     for name in ("a.jpg", "a.jpeg", "a.JPG", "a.jpe", "a"):
         (tmp_path / name).write_bytes(jpeg)
-        result = blocks.find(image, tmp_path / name)
-        np.testing.assert_array_equal(result.map, (image[..., 0] > 127) * 33)  # the file's own
+        result = blocks.predict(image, tmp_path / name)
+        np.testing.assert_array_equal(result.heatmap, (image[..., 0] > 127) * 33)  # the file's own
         assert result.score is None
     (tmp_path / "a.png").write_bytes(b"\x89PNG")
-    assert blocks.find(image, tmp_path / "a.png").map.max() == 0
+    assert blocks.predict(image, tmp_path / "a.png").heatmap.max() == 0
     with pytest.raises(LocalizeError, match="needs the file"):
-        blocks.find(image, None)
+        blocks.predict(image, None)
     (tmp_path / "none.jpg").write_bytes(b"")
     with pytest.raises(LocalizeError, match="blocks failed: no coefficients"):
-        blocks.find(image, tmp_path / "none.jpg")
+        blocks.predict(image, tmp_path / "none.jpg")
 
 
 def test_our_model_is_a_method_there():

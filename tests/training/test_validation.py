@@ -16,6 +16,7 @@ from exif_jax.data.dataset import PatchDataset
 from exif_jax.data.records_folder import load_tokenizer
 from exif_jax.data.tokenizer import Tokenizer
 from exif_jax.evaluation import runner
+from exif_jax.evaluation.detectors import model_detector
 from exif_jax.evaluation.retrieval import alignment_and_uniformity, retrieval_metrics
 from exif_jax.evaluation.splice_metrics import METRICS
 from exif_jax.forensics.localization import Settings
@@ -103,10 +104,10 @@ def stand_in() -> release_file.Model:
 def test_splices_are_scored_as_the_command_scores_them(splices, capsys):
     samples, model = validation.read_splices(str(splices)), stand_in()
     found = validation.splice_metrics(samples, model)
-    detector = runner.model_detector(model, Settings(), "model")
+    detector = model_detector(model, Settings(), "model")
     rows = runner.evaluate(samples, "set", [detector], print)
     expected = runner.summarize(rows, "set", "model")
-    assert expected["spliced"] == expected["pristine"] == 3
+    assert expected["tampered"] == expected["pristine"] == 3
     assert found.pop("detection_auc") == expected["detection"]["auc"]
     assert found == pytest.approx({name: expected["mean"][name] for name in METRICS})
     assert validation.read_splices("") == [] and validation.splice_metrics([], model) == {}
