@@ -2,10 +2,15 @@
 
 Seeds are JPEG, PNG, TIFF and WebP files with EXIF, small ones made here and the malformed ones of
 tests/hostile; with EXIF_JAX_PHOTOS also small copies of real photos with their own EXIF bytes.
-Mutation i depends on --seed and i alone, so that it can be made again. Each is read by
-`exif_jax.reading.photo.read_photo` and its EXIF made a text, in worker processes that may take
-2 GiB. A finding is anything but a photo or a PhotoError: another exception, a dead process, more
-than 10 seconds, memory run out, or a result out of its bounds. Findings are kept in --findings.
+Case i depends on --seed and i alone, so that it can be made again: one to eight changes of any
+bytes (`benchmarks.mutations`), or one change of a JPEG file's parts (`benchmarks.jpeg_mutations`).
+Each is read by `exif_jax.reading.photo.read_photo` and its EXIF made a text, in worker processes
+that may take 2 GiB.
+
+A finding is anything but a photo or a PhotoError: another exception, a dead process, more than
+10 seconds, memory run out, or a result out of its bounds. So are other pixels, or a refusal, where
+a change leaves the picture as it is; and a photo that is read without a word though libjpeg's
+`djpeg` warns of it (not looked at where djpeg is not installed). Findings are kept in --findings.
 """
 
 from __future__ import annotations
@@ -13,139 +18,192 @@ from __future__ import annotations
 import argparse
 import collections
 import concurrent.futures
+import functools
+import hashlib
 import json
 import os
 import pathlib
-import resource
+import re
 import selectors
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
+from benchmarks.fuzz_seeds import Seeds, make_seeds
+from benchmarks.jpeg_mutations import JPEG_MUTATIONS
+from benchmarks.mutations import BYTE_MUTATIONS, Expected, Mutation
 from exif_jax.cli import command
 from exif_jax.reading.exif import MAX_CHARS, to_text
-from exif_jax.reading.photo import PhotoError, read_photo
+from exif_jax.reading.photo import Photo, PhotoError, read_photo
 
-HOSTILE = pathlib.Path(__file__).parent.parent / "tests" / "hostile"
-SECONDS, BYTES = 10, 2 << 30
+MAX_SECONDS, MAX_BYTES = 10, 2 << 30
 WORKER = (sys.executable, "-m", "benchmarks.fuzz", "--worker")
-CHUNK = 250  # mutations a worker process reads
-_EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
+CASES_PER_WORKER = 250
+_JPEG_PROB = 0.5  # of a case that changes a JPEG file's parts
 
 
-# --- seeds and mutations --------------------------------------------------------------------------
+# --- cases ----------------------------------------------------------------------------------------
 
 
-def make_seeds() -> list[bytes]:
-    """Whole files, most small: a mutation of a small file more often hits what matters."""
-    import io
+class Case(NamedTuple):
+    """A changed file: the number of its seed, the names of its changes, and what is expected."""
 
-    from PIL import Image
-
-    rng = np.random.default_rng(7)
-    pixels = np.cumsum(rng.integers(-9, 10, (48, 64, 3)), axis=1).astype(np.uint8)
-    exif = Image.Exif()
-    exif[0x010F], exif[0x0110], exif[0x0112] = "Canon", "Canon EOS 5D", 6
-    exif.get_ifd(0x8769).update({0x829A: 0.004, 0x829D: 2.8, 0x8827: 400, 0x920A: 50.0})
-    images = [(Image.fromarray(pixels), exif.tobytes())]
-    folder = os.environ.get("EXIF_JAX_PHOTOS")
-    for path in sorted(pathlib.Path(folder, "train").iterdir())[::60] if folder else ():
-        with Image.open(path) as image:
-            if image.info.get("exif"):
-                images.append((image.convert("RGB").crop((0, 0, 64, 48)), image.info["exif"]))
-    seeds = []
-    for image, block in images:
-        for kind, options in (
-            *(("JPEG", {}), ("JPEG", {"progressive": True}), ("JPEG", {"subsampling": 0})),
-            *(("PNG", {}), ("WEBP", {}), ("WEBP", {"lossless": True}), ("TIFF", {})),
-            *(("TIFF", {"compression": name}) for name in ("tiff_lzw", "tiff_deflate", "jpeg")),
-        ):
-            file = io.BytesIO()
-            # libtiff, which writes the compressed ones, refuses some cameras' EXIF.
-            image.save(file, kind, exif=b"" if "compression" in options else block, **options)
-            seeds.append(file.getvalue())
-    for mode in ("L", "1", "P", "CMYK", "I;16"):
-        kind = "TIFF" if mode in ("I;16", "1") else "JPEG" if mode == "CMYK" else "PNG"
-        file = io.BytesIO()
-        images[0][0].convert("I" if mode == "I;16" else mode).convert(mode).save(file, kind)
-        seeds.append(file.getvalue())
-    seeds += [path.read_bytes() for path in sorted(HOSTILE.iterdir()) if path.suffix != ".py"]
-    return [seed for seed in seeds if seed]
+    seed_number: int
+    names: tuple[str, ...]
+    data: bytes
+    expected: Expected = Expected.ANYTHING
 
 
-def mutate(seeds: list[bytes], seed: int, index: int) -> bytes:
-    """Mutation `index`: one to eight changes of one file, most of them near its head."""
+def make_case(seeds: Seeds, seed: int, index: int) -> Case:
+    """Case `index`: one change of a JPEG file's parts, or one to eight of any bytes."""
     rng = np.random.default_rng((seed, index))
-    data = bytearray(seeds[rng.integers(len(seeds))])
+    files = seeds.files
+    if rng.random() < _JPEG_PROB:
+        mutation: Mutation = JPEG_MUTATIONS[rng.integers(len(JPEG_MUTATIONS))]
+        # A change may not apply to a file: one of a restart marker needs a file that has some.
+        for place in rng.permutation(len(seeds.jpegs)):
+            number = seeds.jpegs[place]
+            data = mutation.apply(files[number], rng, files)
+            if data is not None:
+                return Case(number, (mutation.name,), data, mutation.expected)
+    number = int(rng.integers(len(files)))
+    data, names = files[number], []
     for _ in range(min(rng.geometric(0.5), 8)):
         if not data:
             break
-        head = rng.random() < 0.6
-        at = int(rng.integers(min(len(data), 600 if head else len(data))))
-        match rng.integers(8):
-            case 0:
-                data[at] = int(rng.integers(256))
-            case 1:
-                data[at] ^= 1 << int(rng.integers(8))
-            case 2 | 3:  # a number at an edge, as lengths, counts and offsets are written
-                size = int(rng.choice([1, 2, 4]))
-                value = int(rng.choice(_EDGES)) & (256**size - 1)
-                order = "little" if rng.random() < 0.5 else "big"
-                data[at : at + size] = value.to_bytes(size, order)
-            case 4:
-                del data[at : at + int(rng.integers(1, 64))]
-            case 5:
-                data[at:at] = rng.bytes(int(rng.integers(1, 64)))
-            case 6:  # a piece of another place, or of another file
-                other = data if rng.random() < 0.5 else seeds[rng.integers(len(seeds))]
-                start = int(rng.integers(len(other)))
-                data[at:at] = other[start : start + int(rng.integers(1, 400))]
-            case _:
-                if rng.random() < 0.3:
-                    del data[at:]
-    return bytes(data)
+        mutation = BYTE_MUTATIONS[rng.integers(len(BYTE_MUTATIONS))]
+        data = mutation.apply(data, rng, files) or b""
+        names.append(mutation.name)
+    return Case(number, tuple(names), data)
 
 
-def read(data: bytes) -> str:
-    """What became of it, in a few words; raises what only a finding raises."""
+class Outcome(NamedTuple):
+    """What a reader made of a file: a refusal's cause, or pixels by their hash, and notes."""
+
+    refusal: str = ""
+    pixels: str = ""
+    notes: tuple[str, ...] = ()
+
+    def label(self) -> str:
+        """The outcome in a few words, for counts."""
+        if self.refusal:
+            return "refused: " + re.sub(r"[\d,]*\d", "N", self.refusal.partition(":")[0])
+        return "read with notes" if self.notes else "read"
+
+
+def read(data: bytes) -> Outcome:
+    """Reads a file; raises what only a finding raises."""
     try:
         photo = read_photo(data)
+        _check_bounds(photo)
     except PhotoError as e:
         if "too large for the memory" in e.cause:
-            raise MemoryError(f"more than {BYTES >> 20} MiB") from e
-        return "refused: " + e.cause.partition(":")[0].lstrip("0123456789x, ")
+            raise MemoryError(f"more than {MAX_BYTES >> 20} MiB") from e
+        return Outcome(refusal=e.cause)
+    digest = hashlib.sha256(repr(photo.pixels.shape).encode() + photo.pixels.tobytes())
+    return Outcome(pixels=digest.hexdigest(), notes=photo.notes)
+
+
+def _check_bounds(photo: Photo) -> None:
     assert photo.pixels.dtype == np.uint8 and photo.pixels.ndim == 3 and photo.pixels.size
     text = to_text(photo.exif)
     assert (text.isascii() and text.isprintable()) or not text
     assert all(len(value) <= MAX_CHARS for value in photo.exif.values())
-    return "read, EXIF in part" if photo.notes else "read"
+
+
+def find_fault(case: Case, outcome: Outcome, unchanged: bytes) -> str:
+    """What is wrong with an outcome, in a few words; "" if nothing is.
+
+    Args:
+      case: The changed file.
+      outcome: What the reader made of it.
+      unchanged: The bytes of its seed.
+    """
+    if case.expected is Expected.ANYTHING:
+        return ""
+    original = read(unchanged)
+    if original.refusal:
+        return ""
+    has_new_note = bool(set(outcome.notes) - set(original.notes))
+    if case.expected is Expected.AS_LIBJPEG:
+        is_silent = not outcome.refusal and not has_new_note
+        warns = is_silent and not djpeg_warning(unchanged) and djpeg_warning(case.data)
+        return f"read without a word; djpeg: {warns}" if warns else ""
+    if outcome.refusal:
+        return f"refused: {outcome.refusal}"
+    if outcome.pixels != original.pixels:
+        return "other pixels"
+    if case.expected is Expected.SAME_PIXELS_NOTED and not has_new_note:
+        return "read without a word"
+    return ""
+
+
+@functools.lru_cache(maxsize=256)
+def djpeg_warning(data: bytes) -> str:
+    """What libjpeg's own tool warns of; "" for nothing, or where it is not installed."""
+    if not shutil.which("djpeg"):
+        return ""
+    words = ["djpeg", "-scale", "1/8", "-outfile", os.devnull]
+    done = subprocess.run(words, input=data, capture_output=True)
+    lines = done.stderr.decode("utf-8", "replace").splitlines()
+    return lines[0] if lines else f"status {done.returncode}" if done.returncode else ""
 
 
 # --- processes ------------------------------------------------------------------------------------
 
 
 def work(seed: int, first: int, last: int) -> None:
-    """A worker: a JSON line before and after each mutation."""
-    resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
+    """A worker: a JSON line before and after each case."""
+    import resource  # not on Windows
+
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     seeds = make_seeds()
     for index in range(first, last):
-        data = mutate(seeds, seed, index)
+        case = make_case(seeds, seed, index)
         print(json.dumps({"begin": index}), flush=True)
         try:
-            line = {"end": index, "outcome": read(data)}
+            outcome = read(case.data)
+            line = {"end": index, "outcome": outcome.label(), "mutation": case.names[0]}
+            if fault := find_fault(case, outcome, seeds.files[case.seed_number]):
+                line["finding"] = fault
         except BaseException as e:  # a finding, whatever it is
             line = {"end": index, "finding": f"{type(e).__name__}: {e}"[:300]}
         print(json.dumps(line), flush=True)
     print(json.dumps({"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}), flush=True)
 
 
-def watch(seed: int, first: int, last: int) -> tuple[collections.Counter, dict[int, str], float]:
-    """Has workers read mutations first..last; starts another where one dies or hangs."""
-    outcomes, findings, peak = collections.Counter(), {}, 0.0
+class Results(NamedTuple):
+    """Counts of outcomes and of mutations, index -> finding, and the highest memory in MiB."""
+
+    outcomes: collections.Counter[str]
+    mutations: collections.Counter[str]
+    findings: dict[int, str]
+    peak: float
+
+    def merged(self, other: Results) -> Results:
+        """The results of both."""
+        return Results(
+            self.outcomes + other.outcomes,
+            self.mutations + other.mutations,
+            self.findings | other.findings,
+            max(self.peak, other.peak),
+        )
+
+
+NO_RESULTS = Results(collections.Counter(), collections.Counter(), {}, 0.0)
+
+
+def watch(seed: int, first: int, last: int) -> Results:
+    """Has workers read the cases first..last; starts another where one dies or hangs."""
+    outcomes, mutations = collections.Counter(), collections.Counter()
+    findings, peak = {}, 0.0
     while first < last:
         worker = subprocess.Popen(
             [*WORKER, str(seed), str(first), str(last)],
@@ -160,7 +218,7 @@ def watch(seed: int, first: int, last: int) -> tuple[collections.Counter, dict[i
             selector.register(worker.stdout, selectors.EVENT_READ)
             while True:
                 # Before its first line a worker makes the seeds, which may take a while.
-                if not selector.select(SECONDS if at is not None else 120):
+                if not selector.select(MAX_SECONDS if at is not None else 120):
                     hung = True
                     worker.kill()
                     break
@@ -176,22 +234,27 @@ def watch(seed: int, first: int, last: int) -> tuple[collections.Counter, dict[i
                     first, at = line["end"] + 1, None
                     if "finding" in line:
                         findings[line["end"]] = line["finding"]
-                    else:
+                    if "outcome" in line:
                         outcomes[line["outcome"]] += 1
+                        mutations[line["mutation"]] += 1
         status = worker.wait()
         worker.stdout.close()
         if hung or status:
             if at is None:
                 raise RuntimeError(f"a worker did not start (status {status})")
-            findings[at] = f"more than {SECONDS} s" if hung else f"the process died ({status})"
+            findings[at] = f"more than {MAX_SECONDS} s" if hung else f"the process died ({status})"
             first = at + 1
-    return outcomes, findings, peak
+    return Results(outcomes, mutations, findings, peak)
+
+
+# --- command --------------------------------------------------------------------------------------
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = command.parser("benchmarks.fuzz", __doc__, "exit codes: 0 nothing found, 1 findings")
-    parser.add_argument("--count", type=int, default=20_000, help="mutations (default 20,000)")
-    parser.add_argument("--seed", type=int, default=0, help="another gives other mutations")
+    """Runs the command; returns its exit code."""
+    parser = command.parser("benchmarks.fuzz", __doc__, "exit codes: 0 no findings, 1 findings")
+    parser.add_argument("--count", type=int, default=20_000, help="cases (default 20,000)")
+    parser.add_argument("--seed", type=int, default=0, help="another gives other cases")
     parser.add_argument("--processes", type=int, default=2, help="at a time (default 2)")
     default = pathlib.Path(tempfile.gettempdir()) / "exif_jax_findings"
     parser.add_argument("--findings", type=pathlib.Path, default=default, help="folder for them")
@@ -200,33 +263,40 @@ def main(argv: list[str] | None = None) -> int:
     if args.worker:
         work(*args.worker)
         return 0
-    from tqdm import tqdm
-
     started = time.monotonic()
-    outcomes, findings, peak = collections.Counter(), {}, 0.0
-    starts = range(0, args.count, CHUNK)
-    with concurrent.futures.ThreadPoolExecutor(args.processes) as pool:
+    results = _run_all(args.seed, args.count, args.processes)
+    seeds = make_seeds()
+    for index, fault in sorted(results.findings.items()):
+        case = make_case(seeds, args.seed, index)
+        args.findings.mkdir(parents=True, exist_ok=True)
+        (args.findings / f"seed{args.seed}_{index}").write_bytes(case.data)
+        print(f"finding {index} ({', '.join(case.names)}): {fault}")
+    for title, counts in (("outcome", results.outcomes), ("first change", results.mutations)):
+        print(f"{'cases':>8}  {title}")
+        for name, count in counts.most_common():
+            print(f"{count:8,}  {name}")
+    if not shutil.which("djpeg"):
+        print("djpeg is not installed: damaged scans were not compared with libjpeg's warnings")
+    print(
+        f"{args.count:8,}  cases of {len(seeds.files)} files "
+        f"in {time.monotonic() - started:.0f} s, peak {results.peak:.0f} MiB, "
+        f"{len(results.findings)} findings"
+    )
+    return 1 if results.findings else 0
+
+
+def _run_all(seed: int, count: int, processes: int) -> Results:
+    """Has all cases read, some processes at a time, with a progress bar."""
+    results = NO_RESULTS
+    with concurrent.futures.ThreadPoolExecutor(processes) as pool:
         jobs = [
-            pool.submit(watch, args.seed, first, min(first + CHUNK, args.count)) for first in starts
+            pool.submit(watch, seed, first, min(first + CASES_PER_WORKER, count))
+            for first in range(0, count, CASES_PER_WORKER)
         ]
         for job in tqdm(concurrent.futures.as_completed(jobs), total=len(jobs), unit="chunk"):
-            more, found, high = job.result()
-            outcomes += more
-            findings |= found
-            peak = max(peak, high)
-    seeds = make_seeds()
-    for index, what in sorted(findings.items()):
-        args.findings.mkdir(parents=True, exist_ok=True)
-        (args.findings / f"seed{args.seed}_{index}").write_bytes(mutate(seeds, args.seed, index))
-        print(f"finding {index}: {what}")
-    for outcome, count in outcomes.most_common():
-        print(f"{count:8,}  {outcome}")
-    print(
-        f"{args.count:8,}  mutations of {len(seeds)} files in {time.monotonic() - started:.0f} s, "
-        f"peak {peak:.0f} MiB, {len(findings)} findings"
-    )
-    return 1 if findings else 0
+            results = results.merged(job.result())
+    return results
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -20,8 +20,11 @@ from exif_jax.reading.refusal import Refusal
 _REDIRECTS = 3
 _GONE = (401, 402, 403, 404, 410, 451)
 MAGIC = (
-    *((b"\xff\xd8\xff", ".jpg"), (b"\x89PNG\r\n\x1a\n", ".png"), (b"II*\0", ".tif")),
-    *((b"MM\0*", ".tif"), (b"RIFF", ".webp")),
+    (b"\xff\xd8\xff", ".jpg"),
+    (b"\x89PNG\r\n\x1a\n", ".png"),
+    (b"II*\0", ".tif"),
+    (b"MM\0*", ".tif"),
+    (b"RIFF", ".webp"),
 )
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052
 _INSIDE = "an address inside the own network; see --private"

@@ -13,6 +13,7 @@ from data_prep.processing.settings import PrepSettings
 from data_prep.sources.raw_photo import RawPhoto
 from exif_jax.data.records import Record, encode_image, encode_record
 from exif_jax.reading.photo import PhotoError, read_photo
+from exif_jax.reading.refusal import CURE_COPY
 
 
 class PhotoResult(NamedTuple):
@@ -69,7 +70,10 @@ def process_photo(raw: RawPhoto, settings: PrepSettings) -> tuple[PhotoResult, l
     try:
         photo = read_photo(raw.data, name=source)
     except PhotoError as error:
-        return PhotoResult(source, "unreadable", str(error)), []
+        reason = "damaged" if error.cure == CURE_COPY else "unreadable"
+        return PhotoResult(source, reason, str(error)), []
+    if photo.may_be_damaged:
+        return PhotoResult(source, "damaged", "; ".join(photo.notes), photo.sha256), []
     exif = photo.exif or dict(raw.exif or {})
     reason, message = reject_reason(exif, photo.image.size, settings, is_crop=bool(raw.photo))
     if reason:

@@ -22,8 +22,13 @@ from exif_jax.io.text import json_bytes
 
 # The information goes first: without it the folder does not pass for complete.
 _FILES = (
-    *("dataset_info.json", "statistics.json", "statistics.html", "features.json"),
-    *("tag_counts.json", "rejects.jsonl", "tokenizer.model"),
+    "dataset_info.json",
+    "statistics.json",
+    "statistics.html",
+    "features.json",
+    "tag_counts.json",
+    "rejects.jsonl",
+    "tokenizer.model",
 )
 
 

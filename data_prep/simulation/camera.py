@@ -1,4 +1,4 @@
-"""What describes a simulated camera: its maker's house style, its lens, its sensor."""
+"""What describes a simulated camera: its maker's house style, its lens and its sensor."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ class Make:
     """What the models of one maker share.
 
     Attributes:
-      name: As written to the EXIF tag Make.
+      name: The EXIF tag Make.
       kind: Decides how exposures are chosen and which tags are written.
-      phase: (row, column) of the red filter: (0, 0) RGGB, (0, 1) GRBG, (1, 0) GBRG, (1, 1) BGGR.
+      phase: Row and column of the red filter: (0, 0) RGGB, (0, 1) GRBG, (1, 0) GBRG, (1, 1) BGGR.
       response: Sensitivity of red, green and blue pixels to white light.
-      matrix: Camera colours to sRGB, rows sum to 1.
-      gamma, contrast, black: Of the tone curve, see `imaging.tone_table`.
-      denoise: Method of `imaging.smooth_luma`.
-      tables: Own quantisation tables, or None for those of Annex K.
+      matrix: Turns camera colours into sRGB; its rows sum to 1.
+      gamma, contrast, black: Parameters of the tone curve, see `imaging.tone_table`.
+      denoise: The method of `imaging.smooth_luma`.
+      tables: The shape of its own quantisation tables, or None for those of Annex K.
       optimize: Whether the encoder computes Huffman tables for each photo.
-      exif_version: Four ASCII digits.
-      density: Dots per inch as written.
-      centred_chroma: Chroma position as written in YCbCrPositioning (1 centred, else co-sited).
+      exif_version: The EXIF tag ExifVersion, four ASCII digits.
+      density: Dots per inch, as the EXIF says.
+      centred_chroma: Whether YCbCrPositioning says that chroma is centred, else co-sited.
       auto_balance: How much of a light's colour the automatic white balance removes, 0 to 1.
-      software: Pattern of the tag Software; "{}" is replaced by the model's firmware.
+      software: The EXIF tag Software; "{}" stands for the model's firmware.
     """
 
     name: str
@@ -84,14 +84,14 @@ class Lens:
     """A lens; pairs are (widest, longest) focal length, in between is interpolated.
 
     Attributes:
-      name: As written to LensModel, "" where the maker writes none.
-      focal: Mm.
+      name: The EXIF tag LensModel, "" where the maker writes none.
+      focal: Focal length in mm.
       aperture: Smallest f-number.
       blur: Standard deviation in pixels, stopped down, before diffraction.
       vignetting: Loss of light in the corners wide open, 0 to 1.
       distortion: See `imaging.expose`.
-      aberration: Lateral, of (red, blue), pixels in the corner of a photo 512 pixels wide, at
-        the widest focal length; half of it with the opposite sign at the longest.
+      aberration: Lateral shift of (red, blue) in pixels in the corner of a photo 512 pixels wide,
+        at the widest focal length; half of it with the opposite sign at the longest.
     """
 
     name: str
@@ -109,20 +109,20 @@ class Camera:
 
     Attributes:
       make: The maker.
-      model: As written to the EXIF tag Model.
-      firmware: Goes into Software.
+      model: The EXIF tag Model.
+      firmware: The version that the EXIF tag Software names.
       lens: The lens it is used with.
-      pitch: Of the pixels, micrometres; electrons of a full pixel follow from it.
-      read_noise: Electrons.
-      iso: (lowest, highest).
-      bits: Of the converter.
+      pitch: Distance of two pixels in micrometres; electrons of a full pixel follow from it.
+      read_noise: Standard deviation of the read noise in electrons.
+      iso: Lowest and highest sensitivity.
+      bits: Resolution of the analogue-to-digital converter.
       crop_factor: 35 mm equivalent over true focal length.
-      demosaic: Method of `demosaic.demosaic`.
+      demosaic: The method of `demosaic.demosaic`.
       denoise: Threshold of the luma denoiser in standard deviations of the noise.
       chroma_denoise: Blur of the colour differences in pixels at the lowest ISO.
-      sharpen: (radius in pixels, amount).
+      sharpen: Radius in pixels and amount of the unsharp mask.
       quality: Coarseness of the quantisation tables; 1 is the make's standard, 0.5 finer.
-      subsampling: Of chroma, as Pillow and JPEG name it.
+      subsampling: Chroma subsampling as JPEG names it.
     """
 
     make: Make
@@ -143,7 +143,7 @@ class Camera:
 
     @property
     def full_well(self) -> float:
-        """Electrons of a full pixel at the lowest ISO; about 3,000 for 1 um, 33,000 for 5 um."""
+        """Electrons of a full pixel at the lowest ISO: 3,000 for 1 um, about 33,000 for 5 um."""
         return 3000.0 * self.pitch**1.5
 
 
@@ -152,7 +152,7 @@ def quantisation_tables(camera: Camera, coarseness: float = 1.0) -> list[list[in
 
     Args:
       camera: The camera.
-      coarseness: Of the quality setting; 1 fine, more is coarser.
+      coarseness: Factor of the quality setting: 1 is fine, more is coarser.
     """
     shape = camera.make.tables
     if shape is None:

@@ -19,11 +19,11 @@ def site_slices(phase: tuple[int, int]) -> tuple[tuple[slice, slice], ...]:
 
 
 def demosaic(mosaic, phase: tuple[int, int], method: str):
-    """Fill in the two colours that each pixel did not measure.
+    """Fills in the two colours that each pixel did not measure.
 
     Args:
       mosaic: float32 [H, W], white balanced, H and W even and at least 4.
-      phase: (row, column) of the red filter.
+      phase: Row and column of the red filter.
       method: "bilinear"; "linear5" (the 5x5 gradient-corrected linear filters of Malvar, He and
         Cutler, ICASSP 2004); "directed" (green along the edge, then colour differences, after
         Hamilton and Adams, US patent 5,629,734); "hue" (bilinear green, then constant colour
@@ -33,35 +33,11 @@ def demosaic(mosaic, phase: tuple[int, int], method: str):
       float32 [3, H, W].
 
     Raises:
-      ValueError: Unknown method.
+      ValueError: If the method is none of these.
     """
-    if method not in ("bilinear", "linear5", "directed", "hue"):
+    if method not in _METHODS:
         raise ValueError(f"unknown demosaicing method {method!r}")
-    if method == "linear5":
-        return _linear5(mosaic, phase)
-    out = np.empty((3, *mosaic.shape), np.float32)
-    green = out[1]
-    green[:] = mosaic
-    red_sites, _, _, blue_sites = site_slices(phase)
-    at = shifts(mosaic, 2)
-    for where in (red_sites, blue_sites):
-        green[where] = _green_directed(at, where) if method == "directed" else _cross(at, where)
-    # Red and blue are carried over as what varies least: themselves, their difference from green
-    # or their ratio to it.
-    if method == "bilinear":
-        carried = mosaic
-    elif method == "directed":
-        carried = mosaic - green
-    else:
-        carried = (mosaic + np.float32(0.01)) / (green + np.float32(0.01))
-    _spread(carried, phase, out[0], out[2])
-    for plane in (out[0], out[2]):
-        if method == "directed":
-            plane += green
-        elif method == "hue":
-            plane *= green + np.float32(0.01)
-            plane -= np.float32(0.01)
-    return out
+    return _METHODS[method](mosaic, phase)
 
 
 def shifts(plane, radius: int):
@@ -122,6 +98,45 @@ def _spread(carried, phase, red, blue):
         plane[other] = quarter * _corners(at, other)
 
 
+def _with_green(mosaic, phase, interpolate):
+    """Planes of which green is filled in, by a function of (shifts, sites)."""
+    planes = np.empty((3, *mosaic.shape), np.float32)
+    green = planes[1]
+    green[:] = mosaic
+    red_sites, _, _, blue_sites = site_slices(phase)
+    at = shifts(mosaic, 2)
+    for where in (red_sites, blue_sites):
+        green[where] = interpolate(at, where)
+    return planes
+
+
+def _bilinear(mosaic, phase):
+    planes = _with_green(mosaic, phase, _cross)
+    _spread(mosaic, phase, planes[0], planes[2])
+    return planes
+
+
+def _directed(mosaic, phase):
+    planes = _with_green(mosaic, phase, _green_directed)
+    green = planes[1]
+    # Differences from green vary less than red and blue themselves.
+    _spread(mosaic - green, phase, planes[0], planes[2])
+    for plane in (planes[0], planes[2]):
+        plane += green
+    return planes
+
+
+def _hue(mosaic, phase):
+    planes = _with_green(mosaic, phase, _cross)
+    offset = np.float32(0.01)  # ratios to black would be unbounded
+    green = planes[1] + offset
+    _spread((mosaic + offset) / green, phase, planes[0], planes[2])
+    for plane in (planes[0], planes[2]):
+        plane *= green
+        plane -= offset
+    return planes
+
+
 def _linear5(mosaic, phase):
     at = shifts(mosaic, 2)
     red_sites, green_r, green_b, blue_sites = site_slices(phase)
@@ -144,3 +159,6 @@ def _linear5(mosaic, phase):
         across[where] = eighth * (base + 4 * _across(at, where) - far_x + half * far_y)
         along[where] = eighth * (base + 4 * _along(at, where) - far_y + half * far_x)
     return out
+
+
+_METHODS = {"bilinear": _bilinear, "linear5": _linear5, "directed": _directed, "hue": _hue}

@@ -33,18 +33,18 @@ _BRIGHTNESS = {
 METERING = {"centre": 2, "spot": 3, "pattern": 5}
 # The usual third stops.
 _F_NUMBERS = (
-    *(1.4, 1.6, 1.8, 2.0, 2.2, 2.5, 2.8, 3.2, 3.5, 4.0, 4.5, 5.0, 5.6),
-    *(6.3, 7.1, 8.0, 9.0, 10.0, 11.0, 13.0, 14.0, 16.0),
-)
+    1.4, 1.6, 1.8, 2.0, 2.2, 2.5, 2.8, 3.2, 3.5, 4.0, 4.5, 5.0, 5.6,
+    6.3, 7.1, 8.0, 9.0, 10.0, 11.0, 13.0, 14.0, 16.0,
+)  # fmt: skip
 _SPEEDS = tuple(
     float(base * 10**power)
     for power in range(5)
     for base in (10, 12.5, 16, 20, 25, 32, 40, 50, 64, 80)
 )
 _SHUTTER = (
-    *(4, 5, 6, 8, 10, 13, 15, 20, 25, 30, 40, 50, 60, 80, 100, 125, 160, 200, 250, 320, 400),
-    *(500, 640, 800, 1000, 1250, 1600, 2000, 2500, 3200, 4000, 5000, 6400, 8000),
-)
+    4, 5, 6, 8, 10, 13, 15, 20, 25, 30, 40, 50, 60, 80, 100, 125, 160, 200, 250, 320, 400,
+    500, 640, 800, 1000, 1250, 1600, 2000, 2500, 3200, 4000, 5000, 6400, 8000,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,19 @@ class ShotSettings:
 
     Attributes:
       iso: Sensitivity.
-      exposure_time: Seconds.
+      exposure_time: In seconds.
       f_number: Aperture.
-      focal_length: Mm.
-      brightness: Of the scene, exposure value at ISO 100.
-      exposure_bias: Stops asked for by the photographer.
+      focal_length: In mm.
+      brightness: Of the scene, as exposure value at ISO 100.
+      exposure_bias: Correction by the photographer, in stops.
       program: EXIF ExposureProgram (2 normal, 3 aperture priority, 4 shutter priority).
       metering: Which part of the picture decides the exposure.
       light: What lights the scene.
-      preset_balance: White balance set to `light` by hand instead of automatic.
-      flash: Fired.
-      scene_type: Of the mode dial.
+      preset_balance: Whether the white balance is set to `light` by hand, else automatic.
+      flash: Whether it fired.
+      scene_type: What the mode dial is set to.
       contrast, saturation, sharpness: -1 low, 0 normal, 1 high.
-      fine: JPEG quality "fine", else "normal".
+      fine: Whether the JPEG quality is set to "fine", else to "normal".
     """
 
     iso: int
@@ -116,6 +116,10 @@ def _nominal_time(seconds: float, kind: str) -> Fraction:
     return Fraction(1, int(_nearest(1 / seconds, _SHUTTER)))
 
 
+def _choose_level(rng: np.random.Generator, adjustable: bool) -> Level:
+    return int(rng.choice([-1, 0, 1], p=[0.1, 0.8, 0.1])) if adjustable else 0  # type: ignore
+
+
 def choose_shot_settings(camera: Camera, rng: np.random.Generator) -> ShotSettings:
     """Settings that a photographer and the camera's automatic exposure might arrive at."""
     kind = camera.make.kind
@@ -139,7 +143,7 @@ def choose_shot_settings(camera: Camera, rng: np.random.Generator) -> ShotSettin
         limit = 16.0 if kind == "system" else 8.0
         f_number = max(widest, _nearest(min(widest * 2 ** (stops / 2), limit), _F_NUMBERS))
     program = int(rng.choice([2, 3, 4], p=[0.6, 0.3, 0.1])) if kind == "system" else 2
-    # Light a flash adds at the subject's distance.
+    # The light that a flash adds at the subject's distance.
     lit = max(brightness, 8.5) if flash else brightness
     steady = 1 / 20 if kind == "phone" else 1 / (focal * camera.crop_factor)
     lowest, highest = camera.iso
@@ -153,9 +157,6 @@ def choose_shot_settings(camera: Camera, rng: np.random.Generator) -> ShotSettin
         iso = int(min(max(_nearest(iso, _SPEEDS), lowest), highest))
     seconds = float(np.clip(seconds * lowest / iso, 1 / 8000, 1.0))
     adjustable = kind in ("system", "compact")
-
-    def level() -> Level:
-        return int(rng.choice([-1, 0, 1], p=[0.1, 0.8, 0.1])) if adjustable else 0  # type: ignore
 
     return ShotSettings(
         iso=iso,
@@ -172,8 +173,8 @@ def choose_shot_settings(camera: Camera, rng: np.random.Generator) -> ShotSettin
         preset_balance=adjustable and bool(rng.random() < 0.25),
         flash=flash,
         scene_type=scene_type,  # type: ignore
-        contrast=level(),
-        saturation=level(),
-        sharpness=level(),
+        contrast=_choose_level(rng, adjustable),
+        saturation=_choose_level(rng, adjustable),
+        sharpness=_choose_level(rng, adjustable),
         fine=not adjustable or bool(rng.random() < 0.75),
     )

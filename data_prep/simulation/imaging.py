@@ -132,11 +132,11 @@ def sensor(mosaic, gain: float, full_well: float, read_noise: float, bits: int, 
 
     Args:
       mosaic: float32 [H, W] in units of saturation.
-      gain: ISO over base ISO, >= 1.
+      gain: ISO over base ISO, at least 1.
       full_well: Electrons of a full pixel at base ISO.
-      read_noise: Electrons, standard deviation.
-      bits: Of the converter.
-      rng: Numpy Generator.
+      read_noise: Standard deviation in electrons.
+      bits: Resolution of the converter.
+      rng: Decides the noise.
 
     Returns:
       float32 [H, W] in [0, 1].
@@ -177,7 +177,7 @@ def tone_table(gamma: float, contrast: float, black: float):
     """Linear light to display value, as a table.
 
     Args:
-      gamma: Of the power law that follows a short linear toe (sRGB is about 2.2).
+      gamma: Exponent of the power law that follows a short linear toe (sRGB is about 2.2).
       contrast: Share of an S-curve about middle grey, -0.5 to 1.
       black: Value of black, 0 to 10.
 
@@ -234,30 +234,46 @@ def smooth_luma(luma, method: str, threshold: float):
       float32 [H, W].
 
     Raises:
-      ValueError: Unknown method.
+      ValueError: If the method is none of these.
     """
-    limit = np.float32(threshold)
-    if method == "coring":
-        detail = luma - blur(luma, 0.8)
-        return np.clip(-detail, -limit, limit)
+    if method not in _LUMA_FILTERS:
+        raise ValueError(f"unknown denoising method {method!r}")
+    return _LUMA_FILTERS[method](luma, threshold)
+
+
+def _four_neighbours(luma):
+    """Each pixel's neighbour above, below, to the left and to the right."""
     at = shifts(luma, 1)
     everywhere = (slice(None), slice(None))
-    around = [at(everywhere, dy, dx) for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1))]
-    if method == "median":
-        # Of five: the middle of (centre, larger of the two lows, smaller of the two highs).
-        up, down, left, right = around
-        low = np.maximum(np.minimum(up, down), np.minimum(left, right))
-        high = np.minimum(np.maximum(up, down), np.maximum(left, right))
-        low, high = np.minimum(low, high), np.maximum(low, high)
-        return np.clip(np.clip(luma, low, high) - luma, -limit, limit)
-    if method != "edge":
-        raise ValueError(f"unknown denoising method {method!r}")
+    return [at(everywhere, dy, dx) for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1))]
+
+
+def _coring(luma, threshold: float):
+    limit = np.float32(threshold)
+    detail = luma - blur(luma, 0.8)
+    return np.clip(-detail, -limit, limit)
+
+
+def _median(luma, threshold: float):
+    limit = np.float32(threshold)
+    # Of five: the middle of (centre, larger of the two lows, smaller of the two highs).
+    up, down, left, right = _four_neighbours(luma)
+    low = np.maximum(np.minimum(up, down), np.minimum(left, right))
+    high = np.minimum(np.maximum(up, down), np.maximum(left, right))
+    low, high = np.minimum(low, high), np.maximum(low, high)
+    return np.clip(np.clip(luma, low, high) - luma, -limit, limit)
+
+
+def _edge_preserving(luma, threshold: float):
     total = np.zeros_like(luma)
     inverse = np.float32(1 / max(threshold, 1e-3) ** 2)
-    for neighbour in around:
+    for neighbour in _four_neighbours(luma):
         step = neighbour - luma
         total += step / (1 + inverse * step * step)
     return np.float32(0.2) * total
+
+
+_LUMA_FILTERS = {"edge": _edge_preserving, "coring": _coring, "median": _median}
 
 
 def sharpen_luma(luma, radius: float, amount: float, core: float, limit: float):

@@ -215,10 +215,13 @@ class PatchDataset:
             last = saved._replace(factor=1.0) if too_small else saved
             smallest = min_rescale_factor(side, math.ceil(self._size / last.factor))
             history = sample_augmentation(
-                *(rng, c.rescale_prob, c.recompress_prob, c.shift_prob),
-                smallest,
-                last,
-                c.filter_prob,
+                rng,
+                c.rescale_prob,
+                c.recompress_prob,
+                c.shift_prob,
+                filter_prob=c.filter_prob,
+                min_factor=smallest,
+                post_processing=last,
             )
             contrast = c.contrast_prob > 0 and rng.random() < c.contrast_prob
             first = 0.0

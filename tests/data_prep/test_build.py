@@ -67,7 +67,7 @@ def test_the_bytes_are_those_of_the_plain_driver(root, made, tmp_path, workers):
     assert build.main(command(root, tmp_path / "out", "--workers", workers)) == 0
     assert contents(tmp_path / "out") == contents(made)
     assert set(rejects(made).values()) == {
-        *("duplicate", "near duplicate", "two cameras", "unreadable", "no EXIF"),
+        *("duplicate", "near duplicate", "two cameras", "damaged", "no EXIF"),
         *("camera cap", "photographer cap"),
     }
 

@@ -190,8 +190,8 @@ def test_bad_files_are_counted_and_listed_and_the_good_ones_kept(tmp_path, capsy
     assert main(command(root, tmp_path / "out")) == 0
     expected = {
         "bomb.png": "unreadable",
-        "cut.jpg": "unreadable",
-        "empty.jpg": "unreadable",
+        "cut.jpg": "damaged",
+        "empty.jpg": "damaged",
         "flat.jpg": "no detail",
         "good1.jpg": "duplicate",  # "copy.jpg" comes first
         "nameless.jpg": "no camera named",
@@ -202,7 +202,11 @@ def test_bad_files_are_counted_and_listed_and_the_good_ones_kept(tmp_path, capsy
     }
     assert rejects(tmp_path / "out") == expected
     info = json.loads((tmp_path / "out" / "statistics.json").read_text())
-    assert info["rejects"]["unreadable"] == 5 and info["rejects"]["duplicate"] == 1
+    assert (
+        info["rejects"]["unreadable"] == 3
+        and info["rejects"]["damaged"] == 2
+        and info["rejects"]["duplicate"] == 1
+    )
     printed = capsys.readouterr()
     assert "unreadable" in printed.out and "duplicate" in printed.out
     records = [r for split in all_records(tmp_path / "out").values() for r in split]
