@@ -19,7 +19,6 @@ import apache_beam as beam
 from data_prep.processing.settings import PrepSettings
 from data_prep.records.chunks import chunk_path, process_chunk, read_results
 from data_prep.records.counts import split_bounds
-from data_prep.records.metadata import reject_lines
 from data_prep.records.output_folder import work_folder
 from data_prep.records.selection import (
     RULES,
@@ -32,7 +31,8 @@ from data_prep.records.selection import (
 from data_prep.records.shards import RecordLocation, apply_decisions, write_one_shard
 from data_prep.records.split import Camera, validation_cameras
 from data_prep.sources.raw_photo import Chunk
-from exif_jax.io.atomic import replacing, write_bytes
+from exif_jax.io import jsonl
+from exif_jax.io.atomic import write_bytes
 from exif_jax.io.files import join
 
 REJECTS_PART = 4096  # chunks whose rejected files one worker sorts
@@ -152,9 +152,9 @@ class _WriteShard(beam.DoFn):
 
 def _write_rejects(element: tuple[int, Iterable[tuple[int, list[dict]]]], work: str) -> None:
     part, rows = element
-    with replacing(join(work, f"rejects-{part:09d}.jsonl")) as file:
-        for _, rejects in sorted(rows, key=lambda row: row[0]):
-            file.writelines(reject_lines(rejects))
+    ordered = sorted(rows, key=lambda row: row[0])
+    rejects = itertools.chain.from_iterable(rejects for _, rejects in ordered)
+    jsonl.rewrite(join(work, f"rejects-{part:09d}.jsonl"), rejects)
 
 
 def _write_counts(counts: dict[tuple[str, ...], int], work: str) -> None:

@@ -1,8 +1,7 @@
 """The files of a folder of records beside its shards."""
 
 import itertools
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from data_prep.processing.settings import PrepSettings
@@ -11,7 +10,8 @@ from data_prep.records.statistics import CANONICAL_ORDER, make_statistics, tag_v
 from data_prep.records.statistics_page import write_page
 from data_prep.records.tfds_files import write_tfds_files
 from exif_jax.data.records import SPLITS
-from exif_jax.io.atomic import replacing, write_bytes
+from exif_jax.io import jsonl
+from exif_jax.io.atomic import write_bytes
 from exif_jax.io.files import join
 from exif_jax.io.text import json_bytes
 
@@ -46,10 +46,4 @@ def _shard_lengths(bounds: list[int]) -> list[int]:
 
 def write_rejects(output: str, rows: Iterable[Mapping[str, str]]) -> None:
     """Writes `rejects.jsonl`: one object a file, in the files' order."""
-    with replacing(join(output, "rejects.jsonl")) as file:
-        file.writelines(reject_lines(rows))
-
-
-def reject_lines(rows: Iterable[Mapping[str, str]]) -> Iterator[bytes]:
-    """The lines of `rejects.jsonl`."""
-    return (json.dumps(row).encode() + b"\n" for row in rows)
+    jsonl.rewrite(join(output, "rejects.jsonl"), rows)

@@ -89,8 +89,8 @@ def test_from_a_bucket_to_a_bucket(root, made, tmp_path):
     line = command(Path("x"), f"{url}/out", "--workers", "1")
     line[line.index("--input") + 1] = f"{url}/in"
     assert build.main(line) == 0
-    found = {name: read_file(f"{url}/out/{name}") for name in list_names(f"{url}/out")}
-    assert found == contents(made)
+    written = {name: read_file(f"{url}/out/{name}") for name in list_names(f"{url}/out")}
+    assert written == contents(made)
     reader = RecordReader(f"{url}/out", "train")
     assert reader[0] == RecordReader(made, "train")[0]
     assert build.main(line) == 0  # complete already

@@ -7,7 +7,7 @@ from test_records import make_record
 
 from data_prep.processing.photo import PhotoResult
 from data_prep.records.chunks import ChunkError
-from data_prep.records.metadata import reject_lines
+from data_prep.records.metadata import write_rejects
 from data_prep.records.selection import Decision
 from data_prep.records.shards import apply_decisions, list_shards, write_one_shard
 from exif_jax.data.records import (
@@ -91,15 +91,16 @@ def test_another_crop_of_a_photo_gives_records_and_counts_as_no_photo(chunk):
     assert {kind[0] for kind in more} == {"records", "bytes"} and more["records", "train"] == 2
 
 
-def test_rejects_are_listed_in_the_files_order(chunk):
+def test_rejects_are_listed_in_the_files_order(chunk, tmp_path):
     rows = outcome(chunk).rejects
     assert rows == [
         {"file": "b.jpg", "reason": "unreadable", "message": "b.jpg: no image"},
         {"file": "d.jpg", "reason": "duplicate", "message": "the same as a.jpg"},
     ]
-    assert [json.loads(line) for line in reject_lines(rows)] == rows
-    (line,) = reject_lines([{"file": "ü\n\x1b"}])
-    assert line.isascii() and line.count(b"\n") == 1 and line.endswith(b"\n")
+    write_rejects(str(tmp_path), [*rows, {"file": "ü\n\x1b"}])
+    lines = (tmp_path / "rejects.jsonl").read_bytes().splitlines()
+    assert [json.loads(line) for line in lines] == [*rows, {"file": "ü\n\x1b"}]
+    assert len(lines) == 3 and b"\x1b" not in lines[2]
 
 
 def test_a_damaged_chunk_is_an_error(chunk, tmp_path):
