@@ -30,7 +30,7 @@ MAX_PIXELS = 200_000_000
 
 # (photo, how messages call it, name for its files) -> (its row in the journal, lines to print).
 # It writes the photo's files, and may raise PhotoFailed, OSError or MemoryError.
-Work = Callable[[Photo, str, str], tuple[Row, str]]
+Analyze = Callable[[Photo, str, str], tuple[Row, str]]
 
 
 class PhotoFailed(ExifJaxError):
@@ -76,7 +76,7 @@ def _read(photo: PhotoInput, max_pixels: int) -> Photo | PhotoError | MemoryErro
 def process_photos(
     photos: Sequence[PhotoInput],
     output: pathlib.Path,
-    work: Work,
+    analyze: Analyze,
     settings: dict[str, Any],
     *,
     command: str,
@@ -93,11 +93,11 @@ def process_photos(
     Args:
       photos: The photos, each once.
       output: The output folder, which exists. Other runs may work in it too.
-      work: What is done to each photo.
+      analyze: What is done to each photo.
       settings: What the results depend on (model, options): a photo counts as done only under
         equal settings.
       command: Whose results these are, like "localize".
-      last_file: Ending of the last file that `work` writes, like "json".
+      last_file: Ending of the last file that `analyze` writes, like "json".
       resume: Skip the photos that the journal has as done, that are as they were, and whose last
         file is still there.
       ahead: How many photos are decoded ahead.
@@ -129,7 +129,7 @@ def process_photos(
             for index, photo in zip(indices, progress, strict=True):
                 path, name = photos[index].path, journal.names[index]
                 with journal.working_on(name):
-                    row, words = _judge(photo, path, name, output, work)
+                    row, words = _judge(photo, path, name, output, analyze)
                     journal.add(index, photos[index], row | {"settings": settings})
                 del photo
                 if _replaced_other_results(journal.former_rows[index], row):
@@ -153,30 +153,30 @@ def _judge(
     path: pathlib.Path,
     name: str,
     output: pathlib.Path,
-    work: Work,
+    analyze: Analyze,
 ) -> tuple[Row, str]:
     """Returns a photo's row and what to print."""
-    shown = printable(path)
+    display_name = printable(path)
     try:
         if isinstance(photo, Exception):
             raise photo
-        row, words = work(photo, shown, name)
+        row, words = analyze(photo, display_name, name)
         return {"status": "done", "sha256": photo.sha256, **row}, words
     except (PhotoError, PhotoFailed, OSError, MemoryError) as error:
-        message = _explain(error, shown, printable(output))
+        message = _explain(error, display_name, printable(output))
         return {"status": "failed", "error": message}, f"error: {message}"
 
 
-def _explain(error: Exception, shown: str, output: str) -> str:
+def _explain(error: Exception, display_name: str, output: str) -> str:
     if isinstance(error, PhotoError):
         # Its cure names arguments of `read_photo`; here they are options of the command.
         return printable(error).replace("max_pixels", "--max-pixels")
     if isinstance(error, PhotoFailed):
-        return f"{shown}: {printable(error)}"
+        return f"{display_name}: {printable(error)}"
     if isinstance(error, OSError):
         why = f"cannot write its results to {output} ({error.strerror})"
-        return f"{shown}: {why}; make room or choose another --output"
-    return f"{shown}: not enough memory; lower --max-patches, or use a machine with more"
+        return f"{display_name}: {why}; make room or choose another --output"
+    return f"{display_name}: not enough memory; lower --max-patches, or use a machine with more"
 
 
 def _is_done(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import jax
 
-from exif_jax.cli import batch, command
+from exif_jax.cli import batch, command, terminal
 from exif_jax.cli.inputs import PhotoInput, find_inputs
 from exif_jax.cli.journal import JOURNAL
 from exif_jax.io.jsonl import Row
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from exif_jax.forensics.localization import Settings
     from exif_jax.weights.release_file import Model
 
-# (photo, how messages call it, name for its files, model, output folder) -> as `batch.Work`
-Work = Callable[[Photo, str, str, "Model", pathlib.Path], tuple[Row, str]]
+# (photo, how messages call it, name for its files, model, output folder) -> as `batch.Analyze`
+Analyze = Callable[[Photo, str, str, "Model", pathlib.Path], tuple[Row, str]]
 
 
 def positive(text: str) -> int:
@@ -70,25 +70,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace, work: Work, settings: Settings, name: str, kind: str) -> int:
+def run(
+    args: argparse.Namespace, analyze: Analyze, settings: Settings, name: str, kind: str
+) -> int:
     """Works through the photos of the arguments; returns the exit code.
 
     Args:
       args: Of `add_arguments`.
-      work: What is done to each photo.
+      analyze: What is done to each photo.
       settings: What the results depend on.
       name: The command's, like "localize".
       kind: A photo's results are complete when its file NAME.kind is there.
     """
-    output = pathlib.Path(args.output)
+    with terminal.forgiving_streams():
+        return _run(args, analyze, settings, name, kind)
+
+
+def _run(
+    args: argparse.Namespace, analyze: Analyze, settings: Settings, name: str, kind: str
+) -> int:
     report = WalkReport()
     photos = find_inputs(args.photos, report)
     try:
-        failed = _process(args, photos, output, work, settings, name, kind) if photos else 0
+        status = _process(args, photos, analyze, settings, name, kind) if photos else 0
     except KeyboardInterrupt:
         return command.stopped("the same command with --resume goes on")
     if not photos:
-        failed = command.fail(
+        status = command.fail(
             f"no photos in {', '.join(map(printable, args.photos))}; looked for files "
             f"that end in {', '.join(sorted(EXTENSIONS))}"
         )
@@ -96,20 +104,23 @@ def run(args: argparse.Namespace, work: Work, settings: Settings, name: str, kin
     if skipped := report.summary():
         print(skipped, file=sys.stderr)
     for folder in report.unreadable:
-        failed = command.fail(f"{folder}; make the folder readable, or leave it out")
-    return failed
+        status = command.fail(f"{folder}; make the folder readable, or leave it out")
+    return status
 
 
 def _process(
     args: argparse.Namespace,
     photos: list[PhotoInput],
-    output: pathlib.Path,
-    work: Work,
+    analyze: Analyze,
     settings: Settings,
     name: str,
     kind: str,
 ) -> int:
     """Loads the model and judges the photos; returns the exit code."""
+    # A CPU computes and decodes with the same cores; other devices wait for many decoders. This
+    # also fails where the environment names a device that is not there: before anything is made.
+    ahead = 1 if jax.default_backend() == "cpu" else min(8, os.cpu_count() or 1)
+    output = pathlib.Path(args.output)
     if problem := outputs.prepare_folder(output):
         return command.fail(problem)
     from exif_jax.api import resolve_model
@@ -121,13 +132,11 @@ def _process(
         return command.fail(printable(e))
     keep_compiled()
     print(f"model {printable(args.model or PRETRAINED.stem)} ({model.id})", file=sys.stderr)
-    # A CPU computes and decodes with the same cores; other devices wait for many decoders.
-    ahead = 1 if jax.default_backend() == "cpu" else min(8, os.cpu_count() or 1)
     try:
         num_failed = batch.process_photos(
             photos,
             output,
-            functools.partial(_work_with, work, model, output),
+            functools.partial(_analyze_with, analyze, model, output),
             {"results": kind, "model": model.id, **dataclasses.asdict(settings)},
             command=name,
             last_file=kind,
@@ -142,10 +151,10 @@ def _process(
     return int(num_failed > 0)
 
 
-def _work_with(
-    work: Work, model: Model, output: pathlib.Path, photo: Photo, shown: str, name: str
+def _analyze_with(
+    analyze: Analyze, model: Model, output: pathlib.Path, photo: Photo, display_name: str, name: str
 ) -> tuple[Row, str]:
-    return work(photo, shown, name, model, output)
+    return analyze(photo, display_name, name, model, output)
 
 
 def keep_compiled() -> None:

@@ -21,10 +21,10 @@ _MOST_COMPONENTS = 64
 _LEFT_OUT = 0.004  # of a patch's squared length, which bounds the error of a cosine
 
 
-def explorer_data(found: Localization, turn: int) -> dict[str, Any]:
+def explorer_data(localization: Localization, turn: int) -> dict[str, Any]:
     """What the script needs to compute cosines and to lay patches over the upright photo."""
-    grid = found.grid
-    coded, unit = quantised(found.embeddings)
+    grid = localization.grid
+    coded, unit = quantised(localization.embeddings)
     turned = upright(coded.reshape(grid.rows, grid.columns, -1), turn)
     rows, columns = turned.shape[:2]
     stride, patch = grid.stride, grid.patch

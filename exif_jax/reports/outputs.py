@@ -92,15 +92,15 @@ def prepare_folder(out: pathlib.Path) -> str:
 
 
 def make_report(
-    photo: Photo, name: str, model_id: str, settings: Settings, found: Localization
+    photo: Photo, name: str, model_id: str, settings: Settings, localization: Localization
 ) -> dict[str, Any]:
     """The JSON report of one photo, as plain types; see `JSON_VERSION`.
 
     `p_value` and `band` are null where the model carries no calibration. The date is that of the
     analysis, in UTC.
     """
-    height, width = found.heatmap.shape
-    grid = found.grid
+    height, width = localization.heatmap.shape
+    grid = localization.grid
     return {
         "version": JSON_VERSION,
         "tool": f"exif-jax {exif_jax.__version__}",
@@ -114,10 +114,10 @@ def make_report(
         | {"patch": grid.patch, "stride": grid.stride, "rows": grid.rows, "columns": grid.columns},
         "size": {"width": width, "height": height},
         "orientation": photo.orientation,
-        "score": found.score,
-        "p_value": found.p_value,
-        "band": found.band,
-        "note": "; ".join(filter(None, [found.note, *photo.notes])),
+        "score": localization.score,
+        "p_value": localization.p_value,
+        "band": localization.band,
+        "note": "; ".join(filter(None, [localization.note, *photo.notes])),
         "exif": dict(photo.exif),
     }
 
@@ -126,31 +126,34 @@ def write_outputs(
     out: pathlib.Path,
     name: str,
     photo: Photo,
-    found: Localization,
-    facts: dict[str, Any],
+    localization: Localization,
+    report: dict[str, Any],
     page: bytes | None = None,
 ) -> None:
     """Writes NAME.overlay.png, NAME.map.npy, NAME.html (of a page) and, last, NAME.json.
 
     Raises OSError.
     """
-    patches = f"{found.grid.rows} x {found.grid.columns} patches of {found.grid.patch} px"
+    grid = localization.grid
+    patches = f"{grid.rows} x {grid.columns} patches of {grid.patch} px"
     p_value = (
-        "not calibrated" if found.p_value is None else f"{found.band}, p = {found.p_value:.3f}"
+        "not calibrated"
+        if localization.p_value is None
+        else f"{localization.band}, p = {localization.p_value:.3f}"
     )
-    subtitle = f"score {found.score:.3f} ({p_value})   {patches}   model {facts['model']}"
-    if found.note:
-        subtitle += f"   {found.note}"
+    subtitle = f"score {localization.score:.3f} ({p_value})   {patches}   model {report['model']}"
+    if localization.note:
+        subtitle += f"   {localization.note}"
     with concurrent.futures.ThreadPoolExecutor(1) as pool:  # the disk works beside the encoder
-        mapped = pool.submit(write_map, out / f"{name}.map.npy", found.heatmap)
+        map_written = pool.submit(write_map, out / f"{name}.map.npy", localization.heatmap)
         picture = overlay_image(
-            photo.pixels, found.heatmap, facts["file"], subtitle, photo.orientation
+            photo.pixels, localization.heatmap, report["file"], subtitle, photo.orientation
         )
         write_bytes(out / f"{name}.overlay.png", png_bytes(picture))
-        mapped.result()
+        map_written.result()
     if page is not None:
         write_bytes(out / f"{name}.html", page)
-    write_bytes(out / f"{name}.json", json_bytes(facts))
+    write_bytes(out / f"{name}.json", json_bytes(report))
 
 
 def write_map(path: str | os.PathLike, values: np.ndarray) -> None:
