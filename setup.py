@@ -19,6 +19,7 @@ DATA = ["fsspec>=2024.6", "google-crc32c>=1.5", "protobuf>=5"]
 EVAL = ["matplotlib>=3.9", "scikit-learn>=1.5", "scipy>=1.15"]
 EXPORT = ["flatbuffers>=24"]
 NOTEBOOKS = ["ipykernel>=6.29", "matplotlib>=3.9", "nbclient>=0.10", "nbformat>=5.10"]
+PAPER = ["tokenizers>=0.20"]  # the texts of the paper's published model
 DOWNLOAD = ["aiohttp>=3.10", "zstandard>=0.22"]
 DEV = [
     "exifread>=3.4",
@@ -69,6 +70,7 @@ setup(
         # Asks for an older orbax-checkpoint than constraints.txt names: an environment of its own.
         "onnx": ["jax2onnx>=0.17", *EXPORT],
         "notebooks": NOTEBOOKS,
+        "paper": PAPER,
         "wandb": ["wandb>=0.19"],
         "heif": ["pillow-heif>=0.20"],
         # Beam holds protobuf and numpy back: an environment of its own (`make test-beam`).
@@ -76,7 +78,7 @@ setup(
         # The shards are TensorFlow's own format; this reads them with TensorFlow to prove it.
         "array_record": ["array_record>=0.7"],
         "tensorflow": ["tensorflow-cpu>=2.18", "tensorflow-datasets>=4.9.7", "importlib_resources"],
-        "dev": sorted({*TRAIN, *DATA, *EVAL, *DOWNLOAD, *EXPORT, *NOTEBOOKS, *DEV}),
+        "dev": sorted({*TRAIN, *DATA, *EVAL, *DOWNLOAD, *EXPORT, *NOTEBOOKS, *PAPER, *DEV}),
     },
     entry_points={
         "console_scripts": [
