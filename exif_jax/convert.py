@@ -1,6 +1,6 @@
 """Makes a release file of a published checkpoint: `python -m exif_jax.convert wrapper.pth OUT`.
 
-Read are the checkpoint of the paper's authors ({'epoch', 'model', 'optimizer', 'lr_sched'} with
+It reads the checkpoint of the paper's authors ({'epoch', 'model', 'optimizer', 'lr_sched'} with
 `model.visual.*` as torchvision names a ResNet-50 and `model.transformer.*` as transformers names a
 DistilBERT) and the pruned form that PhotoHolmes keeps of it. Nothing in the file is executed.
 """
@@ -12,6 +12,7 @@ import math
 import os
 import pathlib
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -21,21 +22,30 @@ from exif_jax.data.wordpiece import WordPiece
 from exif_jax.io.errors import ExifJaxError
 from exif_jax.models.distilbert import DistilBertConfig
 from exif_jax.models.dual_encoder import DualEncoderConfig
+from exif_jax.models.parameters import name_mismatch
 from exif_jax.models.resnet import ResNetConfig
 from exif_jax.reading.exif import TAGS
 from exif_jax.weights import release_file, torch_names
-from exif_jax.weights.torch_file import TorchFileError, read_torch
+from exif_jax.weights.torch_file import read_torch
 
 # What the authors' checkpoint still holds of the CLIP that they took apart, and never uses.
 LEFTOVERS = (
-    *("positional_embedding", "ln_final.weight", "ln_final.bias", "token_embedding.weight"),
-    *("text_projection", "sink_temp"),
+    "positional_embedding",
+    "ln_final.weight",
+    "ln_final.bias",
+    "token_embedding.weight",
+    "text_projection",
+    "sink_temp",
 )
-DEFAULT_LOG_SCALE = math.log(100.0)
+# The paper's texts are "Name: value, Name: value" of the tags that half of its photos carry. Which
+# these are was not published, so the model reads every canonical tag that a photo has.
+TAG_NAMES = tuple(tag.name for table in TAGS.values() for tag in table)
+MAX_LOG_SCALE = math.log(100.0)  # CLIP's bound, which a checkpoint without a scale is given
+HEAD_WIDTH = 64  # of every DistilBERT; a checkpoint does not say how many heads it has
 
 
 class ConvertError(ExifJaxError):
-    """A file that holds none of the known models; the message names what is wrong."""
+    """The file does not hold the paper's model; the message names the file and what is wrong."""
 
 
 def convert(
@@ -53,73 +63,95 @@ def convert(
         The model, and notes on what was left out and why.
 
     Raises:
-        ConvertError, TorchFileError, TokenizerError: naming the file and the cause.
+        ConvertError, TorchFileError, TokenizerError: the file or the vocabulary is not what it
+            should be; the message names the file and the cause.
     """
-    saved = read_torch(path)
+    checkpoint = read_torch(path)
     try:
-        tensors = torch_names.state_dict(saved)
+        tensors = torch_names.state_dict(checkpoint)
     except ValueError as e:
         raise ConvertError(f"{path}: {e}") from e
-    image = {k[len("visual.") :]: x for k, x in tensors.items() if k.startswith("visual.")}
-    text = {k[len("transformer.") :]: x for k, x in tensors.items() if k.startswith("transformer.")}
-    image_config = ResNetConfig(image_size=patch_size)
-    depth = len({k.split(".")[2] for k in text if k.startswith("transformer.layer.")})
-    wanted = [
-        *(
-            f"visual.{name}"
-            for name in (*torch_names.resnet_names(image_config.stages), "fc.weight", "fc.bias")
-        ),
-        *(f"transformer.{name}" for name in torch_names.distilbert_names(max(depth, 1))),
-    ]
+    image = _below("visual.", tensors)
+    text = _below("transformer.", tensors)
+    stages = ResNetConfig().stages
+    depth = len({name.split(".")[2] for name in text if name.startswith("transformer.layer.")})
+    _check_names(path, tensors, stages, max(depth, 1))
     notes = [f"left out {name}: never used" for name in tensors if name in LEFTOVERS]
-    known = {*wanted, *LEFTOVERS, "logit_scale"}
-    unexpected = [n for n in tensors if n not in known and not torch_names.COUNTERS.match(n)]
-    wrong = torch_names.name_differences([n for n in wanted if n not in tensors], unexpected)
-    if wrong:
-        raise ConvertError(f"{path}: not the paper's model; {wrong}")
     if "logit_scale" not in tensors:
         notes.append("no logit_scale: 100, CLIP's, is taken")
-    vocab_size, width = text["embeddings.word_embeddings.weight"].shape
-    config = DualEncoderConfig(
-        image=image_config,
-        text=DistilBertConfig(
-            vocab_size=vocab_size,
-            max_length=text["embeddings.position_embeddings.weight"].shape[0],
-            width=width,
-            depth=depth,
-            heads=max(width // 64, 1),
-            mlp_dim=text["transformer.layer.0.ffn.lin1.bias"].shape[0],
-        ),
-        embed_dim=width,
-    )
-    scale = float(tensors.get("logit_scale", DEFAULT_LOG_SCALE))
-    scale = np.float32(min(max(scale, 0.0), DEFAULT_LOG_SCALE))
-    flat = {f"image/{k}": x for k, x in torch_names.read_resnet(image, image_config.stages).items()}
-    flat |= {f"text/{k}": x for k, x in torch_names.read_distilbert(text, depth).items()}
-    flat |= {"log_scale": scale, "log_image_scale": scale}
-    provenance = {
-        "converted_from": {
-            "file": pathlib.Path(path).name,
-            "sha256": _sha256(path),
-            "left_out": sorted(
-                n for n in tensors if n in LEFTOVERS or torch_names.COUNTERS.match(n)
-            ),
-        }
-    }
-    if isinstance(saved.get("epoch"), int):
-        provenance["converted_from"]["epoch"] = saved["epoch"]
     try:
-        model = release_file.make_model(
-            flat, config, WordPiece(vocabulary), tuple(TAGS), provenance
+        text_config = _distilbert_config(text, depth)
+        config = DualEncoderConfig(
+            image=ResNetConfig(image_size=patch_size), text=text_config, embed_dim=text_config.width
         )
-    except (ValueError, TokenizerError) as e:
+        log_scale = float(tensors.get("logit_scale", MAX_LOG_SCALE))
+        log_scale = np.float32(min(max(log_scale, 0.0), MAX_LOG_SCALE))
+        weights = {
+            **{f"image/{k}": x for k, x in torch_names.read_resnet(image, stages).items()},
+            **{f"text/{k}": x for k, x in torch_names.read_distilbert(text, depth).items()},
+            "log_scale": log_scale,
+            "log_image_scale": log_scale,
+        }
+        provenance = {"converted_from": _describe(path, checkpoint, tensors)}
+        tokenizer = WordPiece(vocabulary)
+        model = release_file.make_model(weights, config, tokenizer, TAG_NAMES, provenance)
+    except (ValueError, TypeError, IndexError, TokenizerError) as e:  # of shapes that do not fit
         raise ConvertError(f"{path}: {e}") from e
     return model, notes
 
 
-def _sha256(path: str | os.PathLike) -> str:
+def _below(prefix: str, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The tensors whose names begin so, by the rest of their names."""
+    return {name[len(prefix) :]: x for name, x in tensors.items() if name.startswith(prefix)}
+
+
+def _check_names(
+    path: str | os.PathLike,
+    tensors: dict[str, np.ndarray],
+    stages: tuple[int, ...],
+    depth: int,
+) -> None:
+    """Raises ConvertError where a tensor of the model is missing, or one is not known."""
+    image_names = (*torch_names.resnet_names(stages), "fc.weight", "fc.bias")
+    expected = [f"visual.{name}" for name in image_names]
+    expected += [f"transformer.{name}" for name in torch_names.distilbert_names(depth)]
+    known = {*expected, *LEFTOVERS, "logit_scale"}
+    mismatch = name_mismatch(
+        missing=[name for name in expected if name not in tensors],
+        unexpected=[n for n in tensors if n not in known and not torch_names.COUNTERS.match(n)],
+    )
+    if mismatch:
+        raise ConvertError(f"{path}: not the paper's model; {mismatch}")
+
+
+def _distilbert_config(text: dict[str, np.ndarray], depth: int) -> DistilBertConfig:
+    """The shape of a text encoder, as its tensors have it."""
+    vocab_size, width = text["embeddings.word_embeddings.weight"].shape
+    return DistilBertConfig(
+        vocab_size=vocab_size,
+        max_length=text["embeddings.position_embeddings.weight"].shape[0],
+        width=width,
+        depth=depth,
+        heads=max(width // HEAD_WIDTH, 1),
+        mlp_dim=text["transformer.layer.0.ffn.lin1.bias"].shape[0],
+    )
+
+
+def _describe(
+    path: str | os.PathLike, checkpoint: dict[str, Any], tensors: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """Which file a model was converted from, and what of it was left out."""
     with open(path, "rb") as file:  # by pieces: checkpoints are large
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    left_out = [n for n in tensors if n in LEFTOVERS or torch_names.COUNTERS.match(n)]
+    description = {
+        "file": pathlib.Path(path).name,
+        "sha256": sha256,
+        "left_out": sorted(left_out),
+    }
+    if isinstance(checkpoint.get("epoch"), int):
+        description["epoch"] = checkpoint["epoch"]
+    return description
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -158,7 +190,7 @@ def main(argv: list[str] | None = None) -> int:
         vocabulary = args.vocab.read_bytes() if args.vocab else b""
         model, notes = convert(args.checkpoint, vocabulary, args.patch_size)
         release_file.save_model(model, args.out, args.dtype)
-    except (ConvertError, TorchFileError, TokenizerError, release_file.ReleaseError) as e:
+    except ExifJaxError as e:
         return command.fail(e)
     except OSError as e:
         return command.fail(f"{e.filename or args.out}: {e.strerror or e}")

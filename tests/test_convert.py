@@ -13,6 +13,7 @@ from exif_jax import convert, localize
 from exif_jax.data.tokenizer import TokenizerError
 from exif_jax.forensics.embed import embed_exif
 from exif_jax.models.dual_encoder import embed_images, embed_texts
+from exif_jax.reading.exif import from_values, select_tags, to_text
 from exif_jax.weights.release_file import load_model
 
 PIECES = [
@@ -60,12 +61,12 @@ def test_the_pruned_form_gives_the_same_weights(files, model):
     jax.tree.map(np.testing.assert_array_equal, pruned.params, model.params)
 
 
-def test_what_is_recorded_and_what_is_told(files, model, capsys):
+def test_what_is_left_out_is_said_and_recorded(files, model, capsys):
     assert convert.main([str(files / "wrapper.pth"), str(files / "again.safetensors")]) == 0
-    told = capsys.readouterr().err
+    messages = capsys.readouterr().err
     for name in convert.LEFTOVERS:
-        assert f"left out {name}: never used" in told
-    assert "no --vocab" in told
+        assert f"left out {name}: never used" in messages
+    assert "no --vocab" in messages
     record = model.provenance["converted_from"]
     assert record["file"] == "wrapper.pth"
     assert record["epoch"] == 75
@@ -148,9 +149,21 @@ def test_texts_embed_as_numpy_embeds_them(saved, model):
         h = linear(h * (1 + erf(h / np.sqrt(2))) / 2, f"{at}.ffn.lin2")
         x = norm(x + h, f"{at}.output_layer_norm")
     z = x.mean(0)
-    found = embed_texts(model.config, model.params, tokens, mask)
-    assert relative_error(found, (z / np.linalg.norm(z))[None]) < 1e-5
-    assert embed_exif([{"Make": "Canon"}], model).shape == (1, 768)
+    embedding = embed_texts(model.config, model.params, tokens, mask)
+    assert relative_error(embedding, (z / np.linalg.norm(z))[None]) < 1e-5
+    # The same text, made of the photo's EXIF by the tags and the format that the file carries.
+    exif = {"Make": "Canon", "Model": "7", "Not Canonical": "hidden"}
+    np.testing.assert_allclose(embed_exif([exif], model), embedding, atol=1e-6)
+
+
+def test_the_model_reads_the_canonical_tags_of_a_photo(model):
+    """The tags, not the names of the directories that they lie in: no text would be left."""
+    assert {"Make", "Model", "Focal Length", "ISO"} <= set(model.tags)
+    directories = {"IFD0": {0x010F: "Canon", 0x0110: "EOS"}, "ExifIFD": {0x920A: 50.0}}
+    tags = from_values(directories)
+    assert (
+        to_text(select_tags(tags, model.tags)) == "Make: Canon, Model: EOS, Focal Length: 50.0 mm"
+    )
 
 
 def test_a_converted_model_localises(files, model, tmp_path):
@@ -177,17 +190,28 @@ def test_what_is_missing_and_what_is_unexpected_is_named(saved, tmp_path, capsys
     tc.save({"model": model}, tmp_path / "x.pth")
     assert convert.main([str(tmp_path / "x.pth"), str(tmp_path / "out.safetensors")]) == 1
     error = capsys.readouterr().err
-    assert "1 missing (visual.layer2.0.conv1.weight)" in error
-    assert "1 unexpected (visual.layer9.0.conv1.weight)" in error
+    assert "missing: visual.layer2.0.conv1.weight;" in error
+    assert "unexpected: visual.layer9.0.conv1.weight\n" in error
     assert str(tmp_path / "x.pth") in error
     assert not (tmp_path / "out.safetensors").exists()
 
 
-def test_a_wrong_shape_is_named(saved, tmp_path, capsys):
-    model = saved["model"] | {"model.visual.fc.bias": np.zeros(5, "f4")}
+@pytest.mark.parametrize(
+    ("name", "shape", "words"),
+    [
+        ("visual.fc.bias", (5,), "image/fc/bias (5,) instead of (768,)"),
+        ("transformer.embeddings.word_embeddings.weight", (7,), "not enough values to unpack"),
+        ("transformer.embeddings.position_embeddings.weight", (), "out of range"),
+        ("transformer.transformer.layer.1.ffn.lin1.bias", (3,), "same shape"),
+        ("logit_scale", (3,), "scalar"),
+    ],
+)
+def test_a_wrong_shape_ends_in_one_line(saved, tmp_path, capsys, name, shape, words):
+    model = saved["model"] | {f"model.{name}": np.zeros(shape, "f4")}
     tc.save({"model": model}, tmp_path / "x.pth")
     assert convert.main([str(tmp_path / "x.pth"), str(tmp_path / "out.safetensors")]) == 1
-    assert "image/fc/bias" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path / 'x.pth'}: ") and words in error
 
 
 @pytest.mark.parametrize("value", [[1, 2], {"model": 3}, {}, {"model": {}}, "text"])
