@@ -1,9 +1,9 @@
-"""Reads the tensors of a PyTorch checkpoint without PyTorch and without running what it says.
+"""Reads the tensors of a PyTorch checkpoint without PyTorch and without running its code.
 
 A checkpoint is a pickle, and a pickle is a program: it may name any function and have it called.
 This reader knows a dozen harmless names, which build dicts and descriptions of tensors, and
-refuses the file at any other. Both layouts of `torch.save` are read: the zip archive of PyTorch
-1.6 and later, and the row of pickles before it
+refuses the file at any other. It reads both layouts of `torch.save`: the zip archive of PyTorch
+1.6 and later, and the sequence of pickles before it
 (https://docs.pytorch.org/docs/stable/notes/serialization.html).
 """
 
@@ -17,7 +17,8 @@ import pickle
 import pickletools
 import struct
 import zipfile
-from typing import Any
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -42,21 +43,27 @@ _STORAGES = {
 
 
 class TorchFileError(ExifJaxError):
-    """The file is no PyTorch checkpoint, or one that this reader refuses."""
+    """The file is not a PyTorch checkpoint, or is one that this reader refuses."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Storage:
-    """A flat run of numbers, by the name of its bytes in the file."""
+    """A flat array, described by where its bytes are.
 
-    kind: str
+    Attributes:
+        dtype_name: one of _STORAGES.
+        key: the name of its bytes in the file.
+        count: number of elements.
+    """
+
+    dtype_name: str
     key: str
     count: int
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Tensor:
-    """A view of a storage; `offset` and `stride` count elements."""
+    """A tensor, described as a view of a storage; `offset` and `stride` count elements."""
 
     storage: _Storage
     offset: int
@@ -65,12 +72,12 @@ class _Tensor:
 
 
 def _rebuild_tensor(storage, offset, shape, stride, *_):
-    whole = (offset, *shape, *stride)
-    if not isinstance(storage, _Storage) or not all(type(n) is int and n >= 0 for n in whole):
+    numbers = (offset, *shape, *stride)
+    if not isinstance(storage, _Storage) or not all(type(n) is int and n >= 0 for n in numbers):
         raise TorchFileError("a tensor's description is damaged")
     count = math.prod(shape)
     last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
-    # A count above the storage's is a small storage spread over a huge array by strides of 0.
+    # Strides of 0 would spread a small storage over a huge array.
     if count > storage.count or (count and last >= storage.count):
         raise TorchFileError("a tensor reaches beyond its storage")
     return _Tensor(storage, offset, tuple(shape), tuple(stride))
@@ -109,21 +116,22 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module_name: str, global_name: str) -> Any:
         if module_name == "torch" and global_name in _STORAGES:
             return global_name
-        found = _NAMES.get((module_name, global_name))
-        if found is None:
+        known = _NAMES.get((module_name, global_name))
+        if known is None:
             raise TorchFileError(
                 f"it asks for {module_name}.{global_name}, which no checkpoint of tensors needs; "
                 "nothing was run. Do not open this file with other tools"
             )
-        return found
+        return known
 
     def persistent_load(self, pid: Any) -> _Storage:
         if not (isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage"):
             raise TorchFileError("an unknown reference")
-        kind, key, count = pid[1], pid[2], pid[4]
-        if kind not in _STORAGES or not isinstance(key, str) or type(count) is not int or count < 0:
+        dtype_name, key, count = pid[1], pid[2], pid[4]
+        valid_count = type(count) is int and count >= 0
+        if dtype_name not in _STORAGES or not isinstance(key, str) or not valid_count:
             raise TorchFileError("a storage's description is damaged")
-        return _Storage(kind, key, count)
+        return _Storage(dtype_name, key, count)
 
 
 def read_torch(path: str | os.PathLike) -> Any:
@@ -133,8 +141,8 @@ def read_torch(path: str | os.PathLike) -> Any:
         path: the checkpoint.
 
     Returns:
-        What was saved, of dicts, lists, tuples, strings and numbers, with a NumPy array for every
-        tensor (a parameter is its tensor; bfloat16 becomes float32).
+        The dicts, lists, tuples, strings and numbers that were saved, with a NumPy array for every
+        tensor and parameter (bfloat16 becomes float32).
 
     Raises:
         TorchFileError: it cannot be read, is damaged, or names anything but tensors; the message
@@ -153,10 +161,10 @@ def read_torch(path: str | os.PathLike) -> Any:
     except TorchFileError as e:
         raise TorchFileError(f"{path}: not read: {e}") from e
     except Exception as e:  # whatever goes wrong in here, the bytes of the file are the cause
-        raise TorchFileError(f"{path}: no PyTorch checkpoint, or damaged ({e})") from e
+        raise TorchFileError(f"{path}: not a PyTorch checkpoint, or damaged ({e})") from e
 
 
-def _read_zip(file) -> Any:
+def _read_zip(file: BinaryIO) -> Any:
     with zipfile.ZipFile(file) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
         packed = [name for name, e in entries.items() if e.compress_type != zipfile.ZIP_STORED]
@@ -171,34 +179,31 @@ def _read_zip(file) -> Any:
         if entries[pickles[0]].file_size > MAX_PICKLE_BYTES:
             raise TorchFileError(f"its pickle is larger than {MAX_PICKLE_BYTES >> 20} MiB")
         described = _load(io.BytesIO(archive.read(pickles[0])))
-        return _fill(described, lambda storage: archive.read(f"{folder}data/{storage.key}"))
+        return _Reader(lambda storage: archive.read(f"{folder}data/{storage.key}")).fill(described)
 
 
-def _read_legacy(file) -> Any:
+def _read_legacy(file: BinaryIO) -> Any:
     data = file.read()
     stream = io.BytesIO(data)
     if _load(stream) != _LEGACY_MAGIC:
         raise TorchFileError("it does not begin as one")
-    _load(stream), _load(stream)  # version and sizes of C types
+    _load(stream)  # the version of the layout
+    _load(stream)  # the sizes of C types
     described = _load(stream)
-    kinds = {storage.key: storage.kind for storage in _storages(described)}
-    places = {}
+    dtype_names = {storage.key: storage.dtype_name for storage in _storages(described)}
+    spans = {}
     for key in _load(stream):
         (count,) = struct.unpack("<q", stream.read(8))
-        places[key] = stream.tell(), count
-        if key not in kinds or count < 0:
+        if key not in dtype_names or count < 0:
             raise TorchFileError(f"storage {key} is described nowhere")
-        stream.seek(count * _STORAGES[kinds[key]].itemsize, io.SEEK_CUR)
-
-    def read(storage: _Storage) -> bytes:
-        start, count = places[storage.key]
-        return data[start : start + count * _STORAGES[storage.kind].itemsize]
-
-    return _fill(described, read)
+        size = count * _STORAGES[dtype_names[key]].itemsize
+        spans[key] = slice(stream.tell(), stream.tell() + size)
+        stream.seek(size, io.SEEK_CUR)
+    return _Reader(lambda storage: data[spans[storage.key]]).fill(described)
 
 
 def _load(stream: io.BytesIO) -> Any:
-    """One pickle, checked before it is run: numbered memos can ask for any amount of memory."""
+    """Loads one pickle and checks it before: numbered memos can ask for any amount of memory."""
     start = stream.tell()
     for opcode, argument, _ in pickletools.genops(stream):
         if stream.tell() - start > MAX_PICKLE_BYTES:
@@ -210,6 +215,7 @@ def _load(stream: io.BytesIO) -> Any:
 
 
 def _storages(described: Any) -> list[_Storage]:
+    """The storages of all tensors in nested dicts, lists and tuples."""
     if isinstance(described, _Tensor):
         return [described.storage]
     if isinstance(described, dict):
@@ -219,32 +225,35 @@ def _storages(described: Any) -> list[_Storage]:
     return []
 
 
-def _fill(described: Any, read) -> Any:
-    """The same with arrays for descriptions; a storage that tensors share is read once."""
-    arrays: dict[str, np.ndarray] = {}
+class _Reader:
+    """Puts arrays in the place of described tensors; a shared storage is read once."""
 
-    def fill(value: Any) -> Any:
-        if isinstance(value, _Tensor):
-            return array(value)
-        if isinstance(value, dict):
-            return {key: fill(v) for key, v in value.items()}
-        if isinstance(value, list | tuple):
-            return type(value)(fill(v) for v in value)
-        return value
+    def __init__(self, read_bytes: Callable[[_Storage], bytes]):
+        self._read_bytes = read_bytes
+        self._arrays: dict[str, np.ndarray] = {}
 
-    def array(tensor: _Tensor) -> np.ndarray:
-        storage = tensor.storage
-        if storage.key not in arrays:
-            data = read(storage)
-            dtype = _STORAGES[storage.kind]
-            if len(data) != storage.count * dtype.itemsize:
-                raise TorchFileError(f"storage {storage.key} is cut short")
-            arrays[storage.key] = np.frombuffer(data, dtype)
-        flat = arrays[storage.key][tensor.offset :]
+    def fill(self, described: Any) -> Any:
+        if isinstance(described, _Tensor):
+            return self._array(described)
+        if isinstance(described, dict):
+            return {key: self.fill(value) for key, value in described.items()}
+        if isinstance(described, list | tuple):
+            return type(described)(self.fill(value) for value in described)
+        return described
+
+    def _array(self, tensor: _Tensor) -> np.ndarray:
+        flat = self._flat_array(tensor.storage)[tensor.offset :]
         strides = tuple(step * flat.itemsize for step in tensor.stride)
         x = np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False)
-        if storage.kind == "BFloat16Storage":
+        if tensor.storage.dtype_name == "BFloat16Storage":
             return (x.astype(np.uint32) << 16).view(np.float32)
         return x.copy()
 
-    return fill(described)
+    def _flat_array(self, storage: _Storage) -> np.ndarray:
+        if storage.key not in self._arrays:
+            data = self._read_bytes(storage)
+            dtype = _STORAGES[storage.dtype_name]
+            if len(data) != storage.count * dtype.itemsize:
+                raise TorchFileError(f"storage {storage.key} is cut short")
+            self._arrays[storage.key] = np.frombuffer(data, dtype)
+        return self._arrays[storage.key]
