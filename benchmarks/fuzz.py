@@ -1,7 +1,8 @@
 """Reads mutations of photos for hours: `python -m benchmarks.fuzz [--count 20000]`.
 
-Seeds are JPEG, PNG, TIFF and WebP files with EXIF, small ones made here and the malformed ones of
-tests/hostile; with EXIF_JAX_PHOTOS also small copies of real photos with their own EXIF bytes.
+Seeds are JPEG, PNG, TIFF, WebP, BMP and AVIF files, most with EXIF: small ones made here and the
+malformed ones of tests/hostile; with EXIF_JAX_PHOTOS also small copies of real photos with their
+own EXIF bytes.
 Case i depends on --seed and i alone, so that it can be made again: one to eight changes of any
 bytes (`benchmarks.mutations`), or one change of a JPEG file's parts (`benchmarks.jpeg_mutations`).
 Each is read by `exif_jax.reading.photo.read_photo` and its EXIF made a text, in worker processes

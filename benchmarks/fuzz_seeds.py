@@ -8,7 +8,7 @@ import pathlib
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 from benchmarks.jpeg_mutations import jpeg_parts
 
@@ -50,7 +50,9 @@ def make_seeds() -> Seeds:
     image = images[0][0]
     seeds += [_encode(image.convert("L"), "PNG"), _encode(image.convert("P"), "PNG")]
     seeds += [_encode(image.convert("1"), "TIFF"), _encode(image.convert("CMYK"), "JPEG")]
-    seeds.append(_encode(image.convert("I").convert("I;16"), "TIFF"))
+    seeds += [_encode(image.convert("I").convert("I;16"), "TIFF"), _encode(image, "BMP")]
+    if features.check("avif"):
+        seeds.append(_encode(image, "AVIF", exif=images[0][1]))
     seeds += _large_jpegs(rng)
     seeds += [path.read_bytes() for path in sorted(HOSTILE.iterdir()) if path.suffix != ".py"]
     files = [seed for seed in seeds if seed]
