@@ -27,7 +27,13 @@ from exif_jax.data.augment import (
     sample_corner,
     sample_post_processing,
 )
-from exif_jax.data.records import Record, RecordError, decode_image, decode_record
+from exif_jax.data.records import (
+    Record,
+    RecordError,
+    decode_image,
+    decode_record,
+    records_by_photo,
+)
 from exif_jax.data.records_folder import DataError, chosen_tags, open_split
 from exif_jax.data.sampler import photo_indices
 from exif_jax.data.tokenizer import Tokenizer
@@ -86,10 +92,7 @@ class PatchDataset:
         self.tags = chosen_tags(config)
         self.corrupt: dict[int, str] = {}
         self.unreadable: set[int] = set()
-        photo_ids = self._reader.photo_ids
-        self._order = np.argsort(photo_ids, kind="stable")
-        _, starts = np.unique(photo_ids[self._order], return_index=True)
-        self._bounds = np.append(starts, len(photo_ids))
+        self._order, self._bounds = records_by_photo(self._reader.photo_ids)
         self._record = functools.lru_cache(config.cache_regions)(self._read)
 
     @property

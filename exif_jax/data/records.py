@@ -1,8 +1,7 @@
-"""Training records: one region of one photo with its EXIF, and the folders that hold them.
+"""Training records: a region of a photo with the photo's EXIF, and the folders that hold them.
 
 A record is a `tf.train.Example` in a TFRecord file: TensorFlow, tensorflow-datasets and Beam read
-it, and this module reads and writes it without TensorFlow. Schema:
-https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/example/example.proto.
+it, and this module reads and writes it without TensorFlow.
 
 Record directory, one file set per split ("train", "validation"):
 
@@ -11,8 +10,8 @@ Record directory, one file set per split ("train", "validation"):
                                              the first 63 bits of its photo_id
 """
 
-import functools
 import io
+import itertools
 import json
 import os
 import re
@@ -20,10 +19,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
+from google.protobuf.message import DecodeError
 from PIL import Image
 
 from exif_jax.io.atomic import write_bytes
+from exif_jax.io.example import example_class
 from exif_jax.io.files import FilesError, join, list_names, read_file
 from exif_jax.io.tfrecord import RecordError, check_spans, read_payload, write_frames
 
@@ -43,6 +43,7 @@ __all__ = [
     "encode_image",
     "encode_record",
     "read_index",
+    "records_by_photo",
     "shard_name",
     "write_shard",
 ]
@@ -55,11 +56,11 @@ class Record(NamedTuple):
     """One training example.
 
     Attributes:
-      image: The region's pixels as lossless WebP (`encode_image`).
-      exif: Canonical tags of the photo, tag name -> value text, in canonical order.
-      photo_id: SHA-256 in hex: equal for all regions of one photo.
-      region: (y, x, height, width) in pixels of the photo as stored (orientation not applied).
-      source: Where the photo came from: its path relative to the input folder.
+        image: the region's pixels as lossless WebP (`encode_image`).
+        exif: canonical tags of the photo, tag name -> value text, in canonical order.
+        photo_id: a SHA-256 in hex, equal for all regions of one photo.
+        region: (y, x, height, width) in pixels of the photo as stored (orientation not applied).
+        source: where the photo came from: its path relative to the input folder.
     """
 
     image: bytes
@@ -76,7 +77,7 @@ def encode_image(pixels: np.ndarray) -> bytes:
     """Compresses uint8 [H, W, 3] as lossless WebP: every pixel comes back as it was.
 
     Raises:
-      ValueError: If the array has another dtype or shape, or a side above 16,383 (WebP's limit).
+        ValueError: the array has another dtype or shape, or a side above 16,383 (WebP's limit).
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ValueError(f"pixels must be uint8 [H, W, 3], not {pixels.dtype} {pixels.shape}")
@@ -90,7 +91,7 @@ def decode_image(record: Record) -> np.ndarray:
     """Returns the record's pixels, uint8 [h, w, 3] with (h, w) as `record.region` says.
 
     Raises:
-      RecordError: If the image is no WebP, damaged, or of another size than the region.
+        RecordError: the image is not WebP, is damaged, or is of another size than the region.
     """
     try:
         with Image.open(io.BytesIO(record.image), formats=["WEBP"]) as image:
@@ -108,59 +109,13 @@ def decode_image(record: Record) -> np.ndarray:
 # --- one record -------------------------------------------------------------------------------
 
 
-@functools.cache
-def _example_class() -> type[Any]:
-    """Builds tf.train.Example from its published schema, in a pool that TensorFlow never sees."""
-    file = descriptor_pb2.FileDescriptorProto(
-        name="exif_jax/example.proto", package="tensorflow", syntax="proto3"
-    )
-    kind = descriptor_pb2.FieldDescriptorProto
-
-    def add_field(owner, name, number, type_, *, repeated=False, type_name=None, oneof=None):
-        label = kind.LABEL_REPEATED if repeated else kind.LABEL_OPTIONAL
-        field = owner.field.add(name=name, number=number, type=type_, label=label)
-        if type_name:
-            field.type_name = f".tensorflow.{type_name}"
-        if oneof is not None:
-            field.oneof_index = oneof
-
-    for name, type_ in (
-        ("BytesList", kind.TYPE_BYTES),
-        ("FloatList", kind.TYPE_FLOAT),
-        ("Int64List", kind.TYPE_INT64),
-    ):
-        add_field(file.message_type.add(name=name), "value", 1, type_, repeated=True)
-
-    feature = file.message_type.add(name="Feature")
-    feature.oneof_decl.add(name="kind")
-    for number, name in enumerate(("bytes_list", "float_list", "int64_list"), start=1):
-        type_name = "".join(part.capitalize() for part in name.split("_"))
-        add_field(feature, name, number, kind.TYPE_MESSAGE, type_name=type_name, oneof=0)
-
-    features = file.message_type.add(name="Features")
-    entry = features.nested_type.add(name="FeatureEntry")
-    entry.options.map_entry = True
-    add_field(entry, "key", 1, kind.TYPE_STRING)
-    add_field(entry, "value", 2, kind.TYPE_MESSAGE, type_name="Feature")
-    add_field(
-        features, "feature", 1, kind.TYPE_MESSAGE, repeated=True, type_name="Features.FeatureEntry"
-    )
-
-    example = file.message_type.add(name="Example")
-    add_field(example, "features", 1, kind.TYPE_MESSAGE, type_name="Features")
-
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
-
-
 def encode_record(record: Record) -> bytes:
     """Serialises a record; equal records give equal bytes.
 
     The Example has `image`, `exif` (JSON object, canonical order), `photo_id` and `source` as one
     bytes value each, `region` as four int64 (y, x, height, width) and `version` as one int64.
     """
-    example = _example_class()()
+    example = example_class()()
     feature = example.features.feature
     texts = {
         "exif": json.dumps(record.exif, ensure_ascii=True),
@@ -180,11 +135,11 @@ def decode_record(serialized: bytes) -> Record:
     """Parses one record and checks every field; the image stays compressed (`decode_image`).
 
     Raises:
-      RecordError: If the bytes are no Example, a field is missing or malformed, or the record is
-        of another version.
+        RecordError: the bytes are not an Example, a field is missing or malformed, or the record
+            is of another version.
     """
     try:
-        feature = _example_class().FromString(serialized).features.feature
+        feature = example_class().FromString(serialized).features.feature
         version = _values(feature, "version", "int64_list", 1)[0]
         if version != RECORD_VERSION:
             raise RecordError(
@@ -199,12 +154,12 @@ def decode_record(serialized: bytes) -> Record:
             region=tuple(_values(feature, "region", "int64_list", 4)),
             source=_values(feature, "source", "bytes_list", 1)[0].decode(),
         )
-    except (message.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as error:
+    except (DecodeError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise RecordError(f"damaged record: {error}") from error
     if not isinstance(exif, dict) or not all(isinstance(value, str) for value in exif.values()):
-        raise RecordError("damaged record: exif is no JSON object of texts")
+        raise RecordError("damaged record: exif is not a JSON object of texts")
     if not _SHA256_HEX.fullmatch(record.photo_id):
-        raise RecordError("damaged record: photo_id is no SHA-256")
+        raise RecordError("damaged record: photo_id is not a SHA-256")
     if min(record.region) < 0 or min(record.region[2:]) == 0:
         raise RecordError(f"damaged record: impossible region {record.region}")
     return record
@@ -230,24 +185,24 @@ def write_shard(path: str | os.PathLike, serialized: Iterable[bytes]) -> int:
     """Writes one shard and its index, each whole or not at all.
 
     Args:
-      path: The shard; the index goes to the same name plus ".index.npy".
-      serialized: Records as `encode_record` gives them, taken one at a time (bounded memory).
+        path: the shard; the index goes to the same name plus ".index.npy".
+        serialized: records as `encode_record` returns them, taken one at a time (bounded memory).
 
     Returns:
-      The number of records.
+        The number of records.
 
     Raises:
-      RecordError: If one is no record.
-      OSError: As the system says. Neither error leaves a half-written file.
+        RecordError: the bytes of one are not a record.
+        OSError: as the system says. Neither error leaves a half-written file.
     """
     photo_ids: list[int] = []
 
-    def noted() -> Iterator[bytes]:
+    def checked_records() -> Iterator[bytes]:
         for payload in serialized:
             photo_ids.append(int(decode_record(payload).photo_id[:16], 16) >> 1)
             yield payload
 
-    spans = write_frames(path, noted())
+    spans = write_frames(path, checked_records())
     index = np.column_stack([spans, np.array(photo_ids, np.int64)])
     stream = io.BytesIO()
     np.save(stream, index, allow_pickle=False)
@@ -259,7 +214,7 @@ def read_index(path: str | os.PathLike) -> np.ndarray:
     """Returns a shard's index, int64 [N, 3] of (offset, length, photo), checked against the shard.
 
     Raises:
-      RecordError: If the shard or its index is missing, damaged, or they do not belong together.
+        RecordError: the shard or its index is missing or damaged, or they do not belong together.
     """
     try:
         stream = io.BytesIO(read_file(f"{os.fspath(path)}{INDEX_SUFFIX}"))
@@ -274,6 +229,22 @@ def read_index(path: str | os.PathLike) -> np.ndarray:
     return index
 
 
+def records_by_photo(photo_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Groups the numbers of records by photo.
+
+    Args:
+        photo_ids: int64 [N], equal for records of one photo.
+
+    Returns:
+        numbers: int64 [N]. The records of photo k, photos being in the order of their ids, are
+            numbers[bounds[k] : bounds[k + 1]], in ascending order.
+        bounds: int64 [number of photos + 1].
+    """
+    numbers = np.argsort(photo_ids, kind="stable")
+    _, starts = np.unique(photo_ids[numbers], return_index=True)
+    return numbers, np.append(starts, len(photo_ids))
+
+
 class RecordReader:
     """Random access to the serialised records of one split; safe to share, fork and pickle.
 
@@ -281,20 +252,22 @@ class RecordReader:
     between calls.
 
     Attributes:
-      paths: The split's shards, in order: paths, or URLs if the folder's is one.
-      photo_ids: int64 [N], equal for records of one photo: the first 63 bits of `photo_id`.
+        paths: the split's shards, in order: paths, or URLs if the folder's is one.
+        photo_ids: int64 [N], equal for records of one photo: the first 63 bits of `photo_id`.
+        lengths: int64 [N], bytes of each serialised record.
     """
 
     def __init__(self, directory: str | os.PathLike, split: str, *more: str | os.PathLike):
         """Finds the shards, in `more` folders too, and loads their indexes (24 bytes a record).
 
         Raises:
-          RecordError: If there is none, some are missing, or an index does not fit its shard.
+            RecordError: there is none, some are missing, or an index does not fit its shard.
         """
         folders = [os.fspath(folder) for folder in (directory, *more)]
         self.paths = [path for folder in folders for path in _find_shards(folder, split)]
         indexes = [read_index(path) for path in self.paths]
         self._spans = np.concatenate(indexes)[:, :2]
+        self.lengths = self._spans[:, 1]
         self.photo_ids = np.concatenate(indexes)[:, 2]
         self._ends = np.cumsum([len(index) for index in indexes])
 
@@ -302,18 +275,16 @@ class RecordReader:
         return len(self._spans)
 
     def photos(self) -> list[list[int]]:
-        """The numbers of each photo's records, photos in the order of their first record."""
-        found: dict[int, list[int]] = {}
-        for number, photo in enumerate(self.photo_ids.tolist()):
-            found.setdefault(photo, []).append(number)
-        return list(found.values())
+        """Returns the numbers of each photo's records; photos in the order of their first one."""
+        numbers, bounds = records_by_photo(self.photo_ids)
+        return sorted(numbers[a:b].tolist() for a, b in itertools.pairwise(bounds))
 
     def __getitem__(self, i: int) -> bytes:
         """Returns record i, 0 <= i < len(self), as `decode_record` takes it.
 
         Raises:
-          IndexError: If i is out of range.
-          RecordError: Naming shard and offset, if the record is damaged.
+            IndexError: i is out of range.
+            RecordError: the record is damaged; the message names shard and offset.
         """
         if not 0 <= i < len(self):
             raise IndexError(f"record {i} of {len(self)}")
@@ -323,22 +294,24 @@ class RecordReader:
 
 
 def _find_shards(directory: str, split: str) -> list[str]:
+    """The shards of a split in a folder, in order; RecordError where they are not complete."""
     try:
         names = list_names(directory)
     except (OSError, FilesError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise RecordError(f"{directory}: no folder of records: {why}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise RecordError(f"{directory}: cannot read the folder of records: {reason}") from error
     matches = [match for name in names if (match := _SHARD_NAME.fullmatch(name))]
-    found = [match for match in matches if match[1] == split]
-    if not found:
+    shards = [match for match in matches if match[1] == split]
+    if not shards:
         raise RecordError(
             f"{directory}: no {split} records ({split}-00000-of-*.tfrecord); make them with "
             f"python -m data_prep.photos --input PHOTOS --output {directory}"
         )
-    expected = [shard_name(split, k, int(found[0][3])) for k in range(int(found[0][3]))]
-    if [match[0] for match in found] != expected:
+    num_shards = int(shards[0][3])
+    expected = [shard_name(split, k, num_shards) for k in range(num_shards)]
+    if [match[0] for match in shards] != expected:
         raise RecordError(
             f"{directory}: the {split} shards are incomplete or of several runs: found "
-            f"{len(found)} of {len(expected)}; copy them again or write them into a fresh folder"
+            f"{len(shards)} of {num_shards}; copy them again or write them into a fresh folder"
         )
     return [join(directory, name) for name in expected]

@@ -6,21 +6,21 @@ import numpy as np
 
 
 def photo_indices(num_photos: int, per_batch: int, seed: int, step: int) -> np.ndarray:
-    """The photos of a step's batch, each once.
+    """Returns the photos of a step's batch, each once.
 
-    Epochs follow each other without a gap, each a permutation of all photos, so a batch may hold
-    the end of one and the beginning of the next; photos that would meet there twice come later in
-    the next. Below three batches an epoch that cannot always be had: there, the photos that do
-    not fill a batch wait for another epoch's order.
+    Epochs follow each other without a gap, each a permutation of all photos, so that a batch may
+    hold the end of one and the beginning of the next; a photo that would be in it twice is moved
+    further back in the next. With fewer than three batches in an epoch that is not always possible:
+    then the photos that do not fill a batch are left out of that epoch.
 
     Args:
-        num_photos: N, all photos of the split, at least `per_batch`.
+        num_photos: number N of all photos of the split, at least `per_batch`.
         per_batch: photos of a batch.
-        seed: of the order.
+        seed: decides the order.
         step: 0, 1, ...
 
     Returns:
-        int64 [per_batch].
+        int64 [per_batch], in [0, N).
     """
     if num_photos < 3 * per_batch:
         epoch, batch = divmod(step, num_photos // per_batch)
@@ -42,13 +42,13 @@ def _permutation(num_photos: int, seed: int, epoch: int) -> np.ndarray:
 
 @functools.lru_cache(3)
 def _joined_order(num_photos: int, per_batch: int, seed: int, epoch: int) -> np.ndarray:
-    """An epoch's order, in which the first photos differ from the last of the epoch before."""
+    """Returns an epoch's order, whose first photos differ from the last of the epoch before."""
     order = _permutation(num_photos, seed, epoch).copy()
-    tail = epoch * num_photos % per_batch  # photos of the epoch before in the batch they share
+    tail = epoch * num_photos % per_batch  # photos of the epoch before in the shared batch
     if epoch == 0 or tail == 0:
         return order
-    # Exchanges stay clear of the last batch, so that the next epoch needs no more than this one's
-    # permutation to know its tail.
+    # The last batch keeps its photos, so that the next epoch knows this one's tail from the
+    # permutation alone.
     before = _permutation(num_photos, seed, epoch - 1)[-tail:]
     head, free = per_batch - tail, num_photos - per_batch
     clashing = np.flatnonzero(np.isin(order[:head], before))

@@ -21,21 +21,21 @@ _HEADER_BYTES = _LENGTH.size + _CRC.size
 
 
 class RecordError(ExifJaxError):
-    """A record, shard or index that is missing, damaged or of another version."""
+    """A record, a shard or an index is missing, damaged or of another version."""
 
 
 def write_frames(path: str | os.PathLike, payloads: Iterable[bytes]) -> np.ndarray:
     """Writes a TFRecord file whole or not at all.
 
     Args:
-      path: The file.
-      payloads: Taken one at a time (bounded memory).
+        path: where to write it.
+        payloads: taken one at a time (bounded memory).
 
     Returns:
-      int64 [N, 2]: offset and length of each payload in the file.
+        int64 [N, 2]: offset and length of each payload in the file.
 
     Raises:
-      OSError: As the system says; nothing is left behind.
+        OSError: as the system says; nothing is left behind.
     """
     spans: list[tuple[int, int]] = []
     with replacing(path) as file:
@@ -44,6 +44,7 @@ def write_frames(path: str | os.PathLike, payloads: Iterable[bytes]) -> np.ndarr
 
 
 def _frames(payloads: Iterable[bytes], spans: list[tuple[int, int]]) -> Iterator[bytes]:
+    """Yields each payload in its frame, and appends its offset and length to `spans`."""
     position = 0
     for payload in payloads:
         spans.append((position + _HEADER_BYTES, len(payload)))
@@ -58,11 +59,11 @@ def _masked_crc(data: bytes) -> bytes:
 
 
 def check_spans(path: str | os.PathLike, spans: np.ndarray) -> None:
-    """Checks int64 [N, 2] as `write_frames` returns it against the size of the file.
+    """Checks the spans that `write_frames` returned, int64 [N, 2], against the size of the file.
 
     Raises:
-      RecordError: If the file is missing or truncated, or the spans are another file's.
-      OSError: If the file's size cannot be read.
+        RecordError: the file is truncated, or the spans are another file's.
+        OSError: the size of the file cannot be read.
     """
     size = size_of(path)
     # The bounds come first: beyond them the sums could overflow and agree by accident.
@@ -82,20 +83,19 @@ def read_payload(path: str | os.PathLike, offset: int, length: int) -> bytes:
     """Reads one payload and checks both of its checksums.
 
     Raises:
-      RecordError: Naming shard and offset, if the file cannot be read or a checksum differs.
+        RecordError: the file cannot be read or a checksum differs; the message names the file and
+            the offset.
     """
     try:
         frame = read_range(path, offset - _HEADER_BYTES, _HEADER_BYTES + length + _CRC.size)
     except OSError as error:
-        why = error.strerror or error
-        raise RecordError(f"{path}: cannot read at offset {offset}: {why}") from error
-    header, payload, crc = (
-        frame[:_HEADER_BYTES],
-        frame[_HEADER_BYTES : _HEADER_BYTES + length],
-        frame[_HEADER_BYTES + length :],
-    )
-    packed = _LENGTH.pack(length)
-    if header != packed + _masked_crc(packed) or crc != _masked_crc(payload):
+        reason = error.strerror or error
+        raise RecordError(f"{path}: cannot read at offset {offset}: {reason}") from error
+    header = frame[:_HEADER_BYTES]
+    payload = frame[_HEADER_BYTES : _HEADER_BYTES + length]
+    crc = frame[_HEADER_BYTES + length :]
+    packed_length = _LENGTH.pack(length)
+    if header != packed_length + _masked_crc(packed_length) or crc != _masked_crc(payload):
         raise RecordError(
             f"{path}: wrong checksum at offset {offset}: the shard is damaged; copy it again or "
             "write the records again"
