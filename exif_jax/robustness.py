@@ -25,6 +25,7 @@ from exif_jax.evaluation.runner import ROWS, Row
 from exif_jax.forensics.localization import METHOD_HELP, METHODS, Settings
 from exif_jax.io.atomic import write_bytes
 from exif_jax.io.text import json_bytes, printable
+from exif_jax.reading.walk import SOFTWARE
 from exif_jax.reports import outputs
 
 with command.imports(__name__, "eval"):
@@ -104,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_bytes(output / RESULTS, json_bytes(report))
         figure = draw_curves(summaries, [detector.name for detector in compared])
         drawing = io.BytesIO()
-        figure.savefig(drawing, format="png", dpi=110)
+        figure.savefig(drawing, format="png", dpi=110, metadata={"Software": SOFTWARE})
         write_bytes(output / "robustness.png", drawing.getvalue())
     except OSError as e:
         return command.fail(

@@ -10,6 +10,7 @@ from test_runner import write_splices
 
 from exif_jax import robustness
 from exif_jax.evaluation.distortions import DISTORTIONS
+from exif_jax.reading.walk import is_own_picture
 from exif_jax.robustness import main
 
 
@@ -25,6 +26,7 @@ def test_the_command_draws_and_resumes(tmp_path, monkeypatch, capsys):
         *("as it is", "JPEG quality 100", "JPEG quality 90", "screenshot x 0.6, q 80")
     ]
     assert all(r["detection"] for r in result["results"][::2])
+    assert is_own_picture(out / "robustness.png")  # and no photo to localise
     with Image.open(out / "robustness.png") as picture:
         assert picture.width > 400 and len(np.unique(np.asarray(picture))) > 20
     from exif_jax.evaluation import runner
