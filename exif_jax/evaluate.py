@@ -146,7 +146,7 @@ def _evaluate(
 
             def report_failure(message: str, progress=progress) -> None:
                 failures.append(message)
-                progress.write(f"error: {message}; skipped", file=sys.stderr)
+                progress.write(f"error: {command.in_options(message)}; skipped", file=sys.stderr)
 
             rows += runner.evaluate(
                 progress,

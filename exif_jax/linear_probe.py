@@ -134,7 +134,7 @@ def _report_failure(message: str, failures: list[str]) -> None:
     """Says once that a photo or folder is skipped, however often it is read."""
     if message not in failures:
         failures.append(message)
-        tqdm.write(f"error: {printable(message)}; skipped", file=sys.stderr)
+        tqdm.write(f"error: {command.in_options(printable(message))}; skipped", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

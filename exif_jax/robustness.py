@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         summaries = _evaluate(dataset, compared, output, args.max_pixels, failures)
         for message in dict.fromkeys(failures):
-            print(f"error: {printable(message)}; skipped", file=sys.stderr)
+            print(f"error: {command.in_options(printable(message))}; skipped", file=sys.stderr)
         table = [tables.cells(summary, intervals=False) for summary in summaries.values()]
         print(tables.text_table([tables.header(), *table]))
         report = {"model": model.id, "results": list(summaries.values())}

@@ -19,14 +19,13 @@ from typing import Any
 from tqdm import tqdm
 
 from exif_jax.cli import terminal
+from exif_jax.cli.command import in_options
 from exif_jax.cli.inputs import PhotoInput
 from exif_jax.cli.journal import Journal, file_stamp
 from exif_jax.io.errors import ExifJaxError
 from exif_jax.io.jsonl import Row
 from exif_jax.io.text import printable
-from exif_jax.reading.photo import Photo, PhotoError, read_photo
-
-MAX_PIXELS = 200_000_000
+from exif_jax.reading.photo import MAX_PIXELS, Photo, PhotoError, read_photo
 
 # (photo, how messages call it, name for its files) -> (its row in the journal, lines to print).
 # It writes the photo's files, and may raise PhotoFailed, OSError or MemoryError.
@@ -169,8 +168,7 @@ def _judge(
 
 def _explain(error: Exception, display_name: str, output: str) -> str:
     if isinstance(error, PhotoError):
-        # Its cure names arguments of `read_photo`; here they are options of the command.
-        return printable(error).replace("max_pixels", "--max-pixels")
+        return in_options(printable(error))
     if isinstance(error, PhotoFailed):
         return f"{display_name}: {printable(error)}"
     if isinstance(error, OSError):

@@ -61,6 +61,14 @@ def fail(message: object, status: int = 1) -> int:
     return status
 
 
+def in_options(message: object) -> str:
+    """Returns a message about a photo with the option in place of the function's argument.
+
+    For commands that have the option --max-pixels.
+    """
+    return str(message).replace("max_pixels", "--max-pixels")
+
+
 def stopped(how: str = "give the same command again to go on") -> int:
     """Says how a run goes on that Ctrl-C stopped; returns the exit code."""
     print(f"stopped: {how}", file=sys.stderr)

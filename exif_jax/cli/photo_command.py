@@ -20,7 +20,7 @@ from exif_jax.cli.inputs import PhotoInput, find_inputs
 from exif_jax.cli.journal import JOURNAL
 from exif_jax.io.jsonl import Row
 from exif_jax.io.text import printable
-from exif_jax.reading.photo import EXTENSIONS, Photo
+from exif_jax.reading.photo import EXTENSIONS, MAX_PIXELS, Photo
 from exif_jax.reading.walk import WalkReport
 from exif_jax.reports import outputs
 
@@ -64,9 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-pixels",
         type=positive,
-        default=batch.MAX_PIXELS,
+        default=MAX_PIXELS,
         metavar="N",
-        help=f"refuse photos of more pixels (default {batch.MAX_PIXELS:,})",
+        help=f"refuse photos of more pixels (default {MAX_PIXELS:,})",
     )
 
 
