@@ -57,11 +57,12 @@ def colour_clusters(image: np.ndarray, sigma: float = 12.0) -> np.ndarray:
     sample = lab[::step, ::step].reshape(-1, 3)
     if np.ptp(sample, axis=0).max() == 0:
         return constant(image)
-    clustering = KMeans(2, n_init=1, random_state=0).fit(sample)
-    first, second = clustering.cluster_centers_.astype(np.float32)
+    two_means = KMeans(2, n_init=1, random_state=0)  # type: ignore[reportArgumentType]
+    labels = two_means.fit_predict(sample)
+    first, second = two_means.cluster_centers_.astype(np.float32)
     # Distance to the plane between the centres, above 0 on the second's side.
     second_side = (lab - (first + second) / 2) @ (second - first)
-    return second_side if 2 * clustering.labels_.sum() <= len(sample) else -second_side
+    return second_side if 2 * labels.sum() <= len(sample) else -second_side
 
 
 BASELINES: dict[str, Callable[[np.ndarray], np.ndarray]] = {

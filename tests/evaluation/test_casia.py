@@ -17,7 +17,7 @@ from exif_jax.evaluation.casia import read_casia1, read_casia2
 from exif_jax.evaluation.datasets import COPY_MOVE, PRISTINE, SPLICE
 from exif_jax.evaluation.masks import DatasetError, read_mask
 from exif_jax.evaluation.public_datasets import read_public
-from exif_jax.reading.photo import read_photo
+from exif_jax.reading.photo import EXTENSIONS, read_photo
 
 TAMPERED = np.zeros((8, 12), bool)
 TAMPERED[:, :4] = True
@@ -219,6 +219,7 @@ def test_casia2(tmp_path, truth):
     dataset = read_casia2(tmp_path)
     kinds = [s.kind for s in dataset.samples]
     assert kinds.count(SPLICE) == 2 and kinds.count(COPY_MOVE) == 4
+    assert kinds.count(PRISTINE) == 1 + (".bmp" in EXTENSIONS)
     assert [s.image.name for s in dataset.samples if s.is_tampered and not s.mask] == [
         f"{misfit}.jpg"
     ]
