@@ -2,7 +2,7 @@
 
 A tampered region was often rescaled, and the photo that it came from was compressed before. Such
 operations can be applied to any photo and named in words, so that they supervise the contrastive
-objective on the very traces that splices leave, as much as is wanted.
+objective on the very traces that splices leave.
 
 `Augmentation` says what is done to a patch, `PostProcessing` what is done to all patches of a
 batch alike. Both have `tags`, which join the tags of the photo's EXIF in the text.

@@ -31,8 +31,8 @@ def test_damaged_records_are_passed_over_counted_and_named(tmp_path, capsys):
         assert len(set(photos)) == 3
         shown |= {(int(i[0, 0, 0]), int(i[0, 0, 1])) for i in batch["image"]}
     assert set(dataset.corrupt) == {3, 7}
-    told = capsys.readouterr().err
-    assert told.count("record passed over") == 2 and "wrong checksum at offset" in told
+    messages = capsys.readouterr().err
+    assert messages.count("record passed over") == 2 and "wrong checksum at offset" in messages
     every = {(photo, region) for photo in range(PHOTOS) for region in range(photo % 3 + 1)}
     assert len(every - shown) == 2 and shown < every
 

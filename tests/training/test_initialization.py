@@ -102,10 +102,10 @@ def test_augreg(tmp_path):
     tensors = augreg(np.random.default_rng(0), VIT)
     np.savez(tmp_path / "vit.npz", **tensors)
     pixels = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-    found = features(VIT, load_pretrained_image_encoder(tmp_path / "vit.npz", VIT), pixels)
+    embeddings = features(VIT, load_pretrained_image_encoder(tmp_path / "vit.npz", VIT), pixels)
     expected = vit_in_float64(tensors, VIT, pixels)
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    assert relative_error(found, expected) < 1e-5
+    assert relative_error(embeddings, expected) < 1e-5
 
 
 @pytest.mark.parametrize("old", [2, 8])
@@ -121,10 +121,10 @@ def test_positions_are_resized_to_the_patch(tmp_path, old):
     inner = np.s_[1:3, 1:3]
     for pool in ("cls", "mean"):
         config = dataclasses.replace(VIT, pool=pool)
-        found = load_pretrained_image_encoder(tmp_path / "vit.npz", config)["position"]
+        resized = load_pretrained_image_encoder(tmp_path / "vit.npz", config)["position"]
         if pool == "cls":
-            np.testing.assert_array_equal(found[0], 9)
-        grid = found[-16:].reshape(4, 4, 12)
+            np.testing.assert_array_equal(resized[0], 9)
+        grid = resized[-16:].reshape(4, 4, 12)
         expected = (y / 4 + 2 * x / 4)[..., None].repeat(12, 2)
         np.testing.assert_allclose(grid[inner], expected[inner], atol=1e-5)
 
@@ -132,18 +132,18 @@ def test_positions_are_resized_to_the_patch(tmp_path, old):
 def test_torchvision(tmp_path):
     tensors = tc.resnet50(np.random.default_rng(0), width=4, stages=(1, 2), outputs=1000)
     tc.save_legacy(tensors, tmp_path / "resnet.pth")
-    found = load_pretrained_image_encoder(tmp_path / "resnet.pth", RESNET)
-    assert "fc" not in found
+    params = load_pretrained_image_encoder(tmp_path / "resnet.pth", RESNET)
+    assert "fc" not in params
     kernel = tensors["layer2.0.downsample.0.weight"]
     np.testing.assert_array_equal(
-        found["stage1_block0"]["shortcut"]["kernel"], kernel.transpose(2, 3, 1, 0)
+        params["stage1_block0"]["shortcut"]["kernel"], kernel.transpose(2, 3, 1, 0)
     )
     np.testing.assert_array_equal(
-        found["stage1_block1"]["conv3"]["var"], tensors["layer2.1.bn3.running_var"]
+        params["stage1_block1"]["conv3"]["var"], tensors["layer2.1.bn3.running_var"]
     )
     fresh = init_params(DualEncoderConfig(RESNET, TEXT, 12), jax.random.key(0))["image"]
     del fresh["fc"]
-    assert jax.tree.map(np.shape, found) == jax.tree.map(np.shape, fresh)
+    assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, fresh)
 
 
 def test_refusals(tmp_path):
