@@ -15,11 +15,11 @@ import numpy as np
 from tqdm import tqdm
 
 import exif_jax
-from exif_jax.calibrate import KnownPhoto, known_photos, reader_side
+from exif_jax.calibrate import KnownPhoto, known_photos, region_side
 from exif_jax.cli import command
 from exif_jax.evaluation.datasets import photos_in
 from exif_jax.forensics.calibration import fit_score_calibration, score_p_value
-from exif_jax.forensics.localization import Settings
+from exif_jax.forensics.localization import LocalizationSettings
 from exif_jax.weights.release_file import PRETRAINED, load_model
 
 LEVELS = (0.01, 0.05, 0.10)
@@ -33,44 +33,44 @@ def main() -> None:
     args = parser.parse_args()
     model = load_model(args.model)
     known = known_photos(args.records, model)
-    areas = (reader_side(args.records) / model.patch_size) ** 2
-    judged = leave_one_out(known, areas)
+    area = (region_side(args.records) / model.patch_size) ** 2
+    judged = leave_one_out(known, area)
     print(f"{'pristine photos':<32}{'number':>8}" + "".join(f"{x:>8.0%}" for x in LEVELS))
     show("left-out cameras", judged)
     for parts in sorted({parts for parts, *_ in judged}):
-        show(f"  of {parts} x {areas:.0f} patches", [row for row in judged if row[0] == parts])
+        show(f"  of {parts} x {area:.0f} patches", [row for row in judged if row[0] == parts])
     middle = float(np.median([gap for _, gap, *_ in judged]))
     show("  content alike", [row for row in judged if row[1] <= middle])
     show("  content unlike", [row for row in judged if row[1] > middle])
     if args.pristine:
-        found = [
+        p_values = [
             exif_jax.localize_photo(path, model).p_value for path in tqdm(photos_in(args.pristine))
         ]
-        show(args.pristine.name, [(0, 0.0, p, 1.0) for p in found if p is not None])
+        show(args.pristine.name, [(0, 0.0, p, 1.0) for p in p_values if p is not None])
 
 
-def leave_one_out(known: list[KnownPhoto], areas: float) -> list[tuple[int, float, float, float]]:
-    """Number of parts, roughness gap, p-value and weight of every photo at every size.
+def leave_one_out(known: list[KnownPhoto], area: float) -> list[tuple[int, float, float, float]]:
+    """Number of parts, gradient energy gap, p-value and weight of every photo at every size.
 
     n photos of a camera at a size weigh sqrt(n) together, as in the null.
     """
     cameras = [photo.camera for photo in known]
-    method, judged = Settings().method, []
+    judged = []
     for camera in sorted(set(cameras)):
         others = [photo for photo in known if photo.camera != camera]
-        scores = fit_score_calibration(
+        score_null = fit_score_calibration(
             [photo.scores for photo in others],
             [photo.gaps for photo in others],
-            areas,
+            area,
             [photo.camera for photo in others],
-            method,
+            LocalizationSettings().method,
         )
         own = [photo for photo in known if photo.camera == camera]
         for photo in own:
             for k, (score, gap) in enumerate(zip(photo.scores, photo.gaps, strict=True), 1):
-                p = score_p_value({"scores": scores}, score, method, k * areas, gap)
+                p_value = score_p_value(score_null, score, k * area, gap)
                 alike = sum(len(other.scores) >= k for other in own)
-                judged.append((k, gap, float(p or 0), alike**-0.5))
+                judged.append((k, gap, p_value, alike**-0.5))
     return judged
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from exif_jax.cli import command
 from exif_jax.data.records import Record, RecordReader, decode_image, decode_record
+from exif_jax.reading.exif import camera_name
 
 
 def main() -> None:
@@ -47,27 +48,24 @@ def main() -> None:
         Image.fromarray(mask.astype(np.uint8) * 255).save(args.output / "masks" / name)
         rows.append({"image": f"images/{name}", "mask": f"masks/{name}"})
         rows[-1] |= {"pristine": f"pristine/{name}"}
-        rows[-1] |= {"host_model": model_of(host), "donor_model": model_of(donor)}
+        rows[-1] |= {"host_model": camera_name(host.exif), "donor_model": camera_name(donor.exif)}
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (args.output / "manifest.jsonl").write_text(lines, encoding="utf-8")
     print(f"{len(rows)} splices in {args.output}")
-
-
-def model_of(record: Record) -> str:
-    """The camera model with its make."""
-    return f"{record.exif.get('Make', '')} {record.exif.get('Model', '')}"
 
 
 def choose_pair(records: list[Record], same_model: bool, rng) -> tuple[Record, Record]:
     """Two regions of different photos; the host's model is drawn evenly among those possible."""
     photos: dict[str, set[str]] = {}
     for record in records:
-        photos.setdefault(model_of(record), set()).add(record.photo_id)
+        photos.setdefault(camera_name(record.exif), set()).add(record.photo_id)
     model = rng.choice(sorted(m for m, ids in photos.items() if len(ids) > 1 or not same_model))
-    hosts = [r for r in records if model_of(r) == model]
+    hosts = [record for record in records if camera_name(record.exif) == model]
     host = hosts[rng.integers(len(hosts))]
     donors = [
-        r for r in records if (model_of(r) == model) == same_model and r.photo_id != host.photo_id
+        record
+        for record in records
+        if (camera_name(record.exif) == model) == same_model and record.photo_id != host.photo_id
     ]
     return host, donors[rng.integers(len(donors))]
 

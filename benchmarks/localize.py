@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from PIL import Image
@@ -78,59 +79,59 @@ def measure(name: str, path: pathlib.Path, repeats: int, batch: int | None) -> d
     import jax
 
     from benchmarks.machine import bandwidth, image_flops, matmul_peak
-    from exif_jax.forensics import affinity, localization
+    from exif_jax.forensics import localization, patches
+    from exif_jax.forensics.methods import LocalizeError
     from exif_jax.reading.photo import read_photo
     from exif_jax.reports import outputs
 
     kind, _, _, method = CASES[name]
-    settings = localization.Settings(method=method, batch_size=batch)
+    settings = localization.LocalizationSettings(method=method, batch_size=batch)
     started = time.perf_counter()
     photo = read_photo(path)
     decode = time.perf_counter() - started
     model = load(kind)
     try:
-        found = localization.localize(photo.pixels, model, settings)
-    except localization.LocalizeError as e:
+        result = localization.localize(photo.pixels, model, settings)
+    except LocalizeError as e:
         return {"answer": str(e), "decode_seconds": decode, "peak_memory_mb": peak_memory()}
-    encoder, map_ = [], []
-    embed = affinity.embed_patches
+    encoder_seconds, map_seconds = [], []
+    embed_patches = patches.embed_patches
 
-    def timed(*args, **kwargs):
+    def timed_embed_patches(*args, **kwargs):
         started = time.perf_counter()
-        z = jax.block_until_ready(embed(*args, **kwargs))
-        encoder.append(time.perf_counter() - started)
-        return z
+        z_PxD = jax.block_until_ready(embed_patches(*args, **kwargs))
+        encoder_seconds.append(time.perf_counter() - started)
+        return z_PxD
 
-    affinity.embed_patches = timed
-    for _ in range(repeats):
-        started = time.perf_counter()
-        found = localization.localize(photo.pixels, model, settings)
-        map_.append(time.perf_counter() - started)
-    affinity.embed_patches = embed
+    with mock.patch.object(patches, "embed_patches", timed_embed_patches):
+        for _ in range(repeats):
+            started = time.perf_counter()
+            result = localization.localize(photo.pixels, model, settings)
+            map_seconds.append(time.perf_counter() - started)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        facts = outputs.make_report(photo, path.name, model.id, settings, found)
-        outputs.write_outputs(pathlib.Path(folder), "x", photo, found, facts)
+        report = outputs.make_report(photo, path.name, model.id, settings, result)
+        outputs.write_outputs(pathlib.Path(folder), "x", photo, result, report)
     write = time.perf_counter() - started
     memory = peak_memory()
-    middle = int(np.argsort(map_)[len(map_) // 2])
-    grid, peak = found.grid, matmul_peak("float32")
+    median = int(np.argsort(map_seconds)[len(map_seconds) // 2])
+    encode, total = encoder_seconds[median], map_seconds[median]
+    grid, peak = result.grid, matmul_peak("float32")
     flops = grid.num_patches * image_flops(model.config.image)
-    after = map_[middle] - encoder[middle]
-    affinity_flops = 2.0 * grid.num_patches**2 * found.embeddings.shape[1]
-    seen = found.affinity.nbytes + found.heatmap.nbytes + found.embeddings.nbytes
+    affinity_flops = 2.0 * grid.num_patches**2 * result.embeddings.shape[1]
+    num_bytes = result.affinity.nbytes + result.heatmap.nbytes + result.embeddings.nbytes
     return {
-        "answer": found.note or f"score {found.score:.3f}",
+        "answer": result.note if result.flat else f"score {result.score:.3f}",
         "patches": grid.num_patches,
         "decode_seconds": decode,
-        "encoder_seconds": encoder[middle],
+        "encoder_seconds": encode,
         "encoder_floor_seconds": flops / peak,
-        "encoder_share_of_peak": flops / encoder[middle] / peak,
-        "after_encoder_seconds": after,
-        "after_encoder_floor_seconds": affinity_flops / peak + seen / bandwidth(),
-        "map_seconds": map_[middle],
+        "encoder_share_of_peak": flops / encode / peak,
+        "after_encoder_seconds": total - encode,
+        "after_encoder_floor_seconds": affinity_flops / peak + num_bytes / bandwidth(),
+        "map_seconds": total,
         "write_seconds": write,
-        "total_seconds": decode + map_[middle] + write,
+        "total_seconds": decode + total + write,
         "peak_memory_mb": memory,
         "matmul_peak_gflops": peak / 1e9,
     }
@@ -157,7 +158,10 @@ def second_start(path: pathlib.Path) -> dict[str, Any]:
             started = time.perf_counter()
             subprocess.run(argv, env=environment, check=True, capture_output=True)
             seconds.append(time.perf_counter() - started)
-        found = {"first_start_seconds": seconds[0], "second_start_seconds": sorted(seconds[1:])[1]}
+        figures = {
+            "first_start_seconds": seconds[0],
+            "second_start_seconds": sorted(seconds[1:])[1],
+        }
         for module in ("jax", "exif_jax.localize"):
             program = (
                 f"import time; t = time.perf_counter(); import {module}, sys; "
@@ -169,9 +173,9 @@ def second_start(path: pathlib.Path) -> dict[str, Any]:
                 for _ in range(3)
             ]
             times = sorted(float(run.stdout.split()[0]) for run in done)
-            found[f"import_{module}_seconds"] = times[1]
+            figures[f"import_{module}_seconds"] = times[1]
             assert "True" not in done[0].stdout, f"{module} imports TensorFlow"
-    return found
+    return figures
 
 
 COLUMNS = (
@@ -214,9 +218,9 @@ def main() -> None:
             done = subprocess.run([*argv, "--one", name, str(path)], capture_output=True, text=True)
             if done.returncode:
                 sys.exit(f"{name}: {done.stderr[-2000:]}")
-            found = results[name] = json.loads(done.stdout)
-            cells = [form.format(found[key]) if key in found else "" for key, form in COLUMNS]
-            print(" | ".join([name, *cells, found["answer"]]), flush=True)
+            figures = results[name] = json.loads(done.stdout)
+            cells = [form.format(figures[key]) if key in figures else "" for key, form in COLUMNS]
+            print(" | ".join([name, *cells, figures["answer"]]), flush=True)
         if not args.cases:
             path = pathlib.Path(folder) / "photo.jpg"
             make_photo(path, "", 4000, 3000)

@@ -22,6 +22,7 @@ from PIL import Image
 
 import exif_jax
 from exif_jax.cli import command
+from exif_jax.forensics.localization import Localization
 from exif_jax.io.atomic import write_bytes
 from exif_jax.reports.render import LUT
 
@@ -42,20 +43,20 @@ def main() -> None:
             tampered = np.asarray(mask) > 0
         with Image.open(photo) as image:
             pixels = np.asarray(image.convert("RGB"))
-        found = exif_jax.localize_photo(photo)
-    write_bytes(args.picture, draw(pixels, tampered, found))
+        localization = exif_jax.localize_photo(photo)
+    write_bytes(args.picture, draw(pixels, tampered, localization))
 
 
-def draw(pixels: np.ndarray, tampered: np.ndarray, found: exif_jax.Localization) -> bytes:
-    """PNG of uint8 [H, W, 3], its mask bool [H, W] and what `localize` found."""
-    grid = found.grid
+def draw(pixels: np.ndarray, tampered: np.ndarray, localization: Localization) -> bytes:
+    """PNG of uint8 [H, W, 3], its mask bool [H, W] and its localisation."""
+    grid = localization.grid
     corners = grid.origins()
     patches = np.stack(
         [tampered[y : y + grid.patch, x : x + grid.patch].mean() for y, x in corners]
     )
     chosen = {
-        PRISTINE: first(patches == 0, found.affinity),
-        TAMPERED: first(patches == patches.max(), found.affinity),
+        PRISTINE: first(patches == 0, localization.affinity),
+        TAMPERED: first(patches == patches.max(), localization.affinity),
     }
     figure, axes = plt.subplots(1, 4, figsize=(14, 3.7), layout="constrained")
     axes[0].imshow(pixels)
@@ -63,7 +64,7 @@ def draw(pixels: np.ndarray, tampered: np.ndarray, found: exif_jax.Localization)
     scale = {"cmap": MAP, "vmin": 0, "vmax": 1}
     extent = (0, pixels.shape[1], pixels.shape[0], 0)
     for axis, (colour, patch) in zip(axes[1:3], chosen.items(), strict=True):
-        distance = 1 - found.affinity[patch].reshape(grid.rows, grid.columns)
+        distance = 1 - localization.affinity[patch].reshape(grid.rows, grid.columns)
         axis.imshow(distance, extent=extent, **scale)
         axis.contour(tampered, [0.5], colors="white", linewidths=1, linestyles="--")
         where = "a pristine" if colour == PRISTINE else "a tampered"
@@ -73,9 +74,9 @@ def draw(pixels: np.ndarray, tampered: np.ndarray, found: exif_jax.Localization)
             y, x = corners[chosen[colour]]
             style = {"fill": False, "linewidth": 2.5, "edgecolor": colour}
             axis.add_patch(plt.Rectangle((x, y), grid.patch, grid.patch, **style))
-    image = axes[3].imshow(found.heatmap, **scale)
+    image = axes[3].imshow(localization.heatmap, **scale)
     axes[3].contour(tampered, [0.5], colors="white", linewidths=1, linestyles="--")
-    axes[3].set_title("Consistency map; dashed: the truth")
+    axes[3].set_title("Heat map; dashed: the truth")
     bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.01)
     bar.set_label("0 alike                1 unrelated")
     for axis in axes:

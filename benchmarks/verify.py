@@ -12,12 +12,12 @@ from __future__ import annotations
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from exif_jax.calibrate import known_photos
+from exif_jax.api import resolve_model
+from exif_jax.calibrate import known_photos, posteriors_of
 from exif_jax.cli import command
-from exif_jax.forensics import reference_set as banks
-from exif_jax.forensics import verification
+from exif_jax.forensics import reference_set as reference_sets
 from exif_jax.forensics.calibration import STRONG, WEAK, agreement_p_value, null_distribution
-from exif_jax.weights.release_file import load_model
+from exif_jax.forensics.verification import reference_set_of
 
 
 def main() -> None:
@@ -25,15 +25,11 @@ def main() -> None:
     parser.add_argument("--records", required=True, help="output folder of data_prep.photos")
     parser.add_argument("--model", help="release file (default: what ships)")
     args = parser.parse_args()
-    model = load_model(*filter(None, [args.model]))
+    model = resolve_model(args.model)
     known = known_photos(args.records, model)
-    means_MxD = np.stack([photo.z_D / np.linalg.norm(photo.z_D) for photo in known])
-    bank, texts_NxD = verification.reference_set_of(model)
-    posteriors = [
-        verification.model_tag_posteriors(row, bank, model) for row in means_MxD @ texts_NxD.T
-    ]
+    posteriors = posteriors_of(known, reference_set_of(model), model)
     agreement_MxM = np.array(
-        [[banks.agreement(p, photo.exif) for photo in known] for p in posteriors]
+        [[reference_sets.agreement(p, photo.exif) for photo in known] for p in posteriors]
     )
     cameras = np.array([photo.camera for photo in known])
     weights = np.array([1 / (cameras == camera).sum() for camera in cameras])
@@ -52,9 +48,9 @@ def main() -> None:
     p_MxM = np.empty_like(agreement_MxM)
     for camera in set(cameras):
         mine = cameras == camera
-        null = {"agreement": null_distribution(own_M[~mine].tolist(), cameras[~mine].tolist())}
+        null = null_distribution(own_M[~mine].tolist(), cameras[~mine].tolist())
         for m in np.flatnonzero(mine):
-            p_MxM[m] = [agreement_p_value(null, found) or 0.0 for found in agreement_MxM[m]]
+            p_MxM[m] = [agreement_p_value(null, agreement) for agreement in agreement_MxM[m]]
     own, swapped = weights / weights.sum(), np.where(swapped_MxM, pair_MxM, 0.0)
     swapped /= swapped.sum()
     for share in (STRONG, WEAK, 0.10):

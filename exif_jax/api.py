@@ -2,8 +2,8 @@
 
     import exif_jax
 
-    result = exif_jax.localize_photo("photo.jpg")
-    check = exif_jax.verify_photo("photo.jpg")
+    localization = exif_jax.localize_photo("photo.jpg")
+    verification = exif_jax.verify_photo("photo.jpg")
 
 Both take a loaded model (`exif_jax.load_model`), the path of a release file, or None for the
 weights that ship.
@@ -13,24 +13,22 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from exif_jax.forensics import verification
-from exif_jax.forensics.localization import Localization, Settings, localize
+from exif_jax.forensics.localization import Localization, LocalizationSettings, localize
 from exif_jax.forensics.verification import Verification
 from exif_jax.io.fork import refuse_after_fork
 from exif_jax.reading.photo import Photo, read_photo
-
-if TYPE_CHECKING:
-    from exif_jax.weights.release_file import Model
+from exif_jax.weights import release_file
+from exif_jax.weights.release_file import Model
 
 
 def localize_photo(
     photo: np.ndarray | Photo | str | os.PathLike,
     model: Model | str | os.PathLike | None = None,
-    settings: Settings | None = None,
+    settings: LocalizationSettings | None = None,
 ) -> Localization:
     """Finds the parts of a photo that another camera seems to have made.
 
@@ -63,34 +61,33 @@ def verify_photo(
         model: a loaded model, or the path of its release file; the weights that ship where None.
 
     Raises:
-        VerifyError: the model carries no reference set of EXIF texts.
+        VerifyError: the model carries no reference set of EXIF.
         LocalizeError: the photo is smaller than a patch.
         PhotoError: the file cannot be read as a photo.
         ReleaseError: the model cannot be read.
         ForkError: this process was forked after JAX had started.
     """
     model = resolve_model(model)
-    photo = photo if isinstance(photo, Photo) else read_photo(photo)
+    if isinstance(photo, str | os.PathLike):
+        photo = read_photo(photo)
     return verification.verify(photo.pixels, photo.exif, model)
 
 
 def resolve_model(model: Model | str | os.PathLike | None) -> Model:
-    """A model as it is, read from a path, or, of None, the one that ships.
+    """Returns a loaded model as it is, one read from a path, or, of None, the one that ships.
 
     Raises:
         ForkError: this process was forked after JAX had started.
-        ReleaseError: the model cannot be read.
+        ReleaseError: the path is empty, or its file cannot be read as a model.
     """
-    from exif_jax.weights.release_file import load_model
-
     refuse_after_fork()
     if model is None:
-        return _shipped()
-    return load_model(model) if isinstance(model, str | os.PathLike) else model
+        return _shipped_model()
+    if not isinstance(model, str | os.PathLike):
+        return model
+    return release_file.load_model(model)
 
 
 @functools.cache
-def _shipped() -> Model:
-    from exif_jax.weights.release_file import load_model
-
-    return load_model()
+def _shipped_model() -> Model:
+    return release_file.load_model()

@@ -20,7 +20,7 @@ from typing import Any
 
 from exif_jax.api import resolve_model
 from exif_jax.cli import batch, command, photo_command
-from exif_jax.forensics.localization import Settings
+from exif_jax.forensics.localization import LocalizationSettings
 from exif_jax.io.text import printable
 from exif_jax.localize import localize_to
 from exif_jax.reading.photo import EXTENSIONS, PhotoError, read_photo
@@ -36,7 +36,7 @@ MAX_BYTES = 512 * 2**20
 
 
 class LocalizePhotos(beam.PTransform):
-    """Paths of photos, local or in a bucket, to one dict of facts for each.
+    """Paths of photos, local or in a bucket, to one dict of results for each.
 
     A photo that cannot be read or localised gives {"status": "failed", "error": ...} and stops
     nothing. An output that cannot be written raises, and the runner tries again.
@@ -44,7 +44,7 @@ class LocalizePhotos(beam.PTransform):
     Args:
         output: folder for the photos' files, local or in a bucket.
         model: path of a release file that every worker can read; the weights that ship where None.
-        settings: of `exif_jax.localize`.
+        settings: how they are localised; the defaults where None.
         pages: also write an HTML report for each photo.
     """
 
@@ -52,11 +52,11 @@ class LocalizePhotos(beam.PTransform):
         self,
         output: str,
         model: str | None = None,
-        settings: Settings | None = None,
+        settings: LocalizationSettings | None = None,
         pages: bool = False,
     ):
         super().__init__()
-        self._work = _Localize(output, model, settings or Settings(), pages)
+        self._work = _Localize(output, model, settings or LocalizationSettings(), pages)
 
     def expand(self, input_or_inputs: beam.PCollection[str]) -> beam.PCollection[dict[str, Any]]:
         """The transform's steps, as Beam asks for them."""
@@ -65,7 +65,7 @@ class LocalizePhotos(beam.PTransform):
 
 
 class _Localize(beam.DoFn):
-    def __init__(self, output: str, model: str | None, settings: Settings, pages: bool):
+    def __init__(self, output: str, model: str | None, settings: LocalizationSettings, pages: bool):
         self._output, self._path, self._settings, self._pages = output, model, settings, pages
 
     def setup(self):
@@ -80,8 +80,8 @@ class _Localize(beam.DoFn):
             photo = read_photo(_read(element), name=shown)
             with tempfile.TemporaryDirectory() as folder:
                 out = pathlib.Path(folder)
-                told = localize_to(
-                    *(out, line["name"], photo, shown, self._model, self._settings, self._pages)
+                _, entry = localize_to(
+                    out, line["name"], photo, shown, self._model, self._settings, self._pages
                 )
                 for path in sorted(out.iterdir()):
                     _put(path, FileSystems.join(self._output, path.name))
@@ -90,7 +90,7 @@ class _Localize(beam.DoFn):
         except batch.PhotoFailed as e:
             yield line | {"status": "failed", "error": f"{shown}: {printable(e)}"}
         else:
-            yield line | {"status": "done", "sha256": photo.sha256, **told}
+            yield line | {"status": "done", "sha256": photo.sha256, **entry}
 
 
 def output_name(path: str) -> str:
@@ -142,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 pipeline
                 | beam.Create(args.input)
                 | fileio.MatchAll()
-                | beam.Map(lambda found: found.path)
+                | beam.Map(lambda match: match.path)
                 | beam.Filter(is_photo)
                 | LocalizePhotos(args.output, args.model, pages=args.report)
                 | beam.Map(json.dumps)

@@ -21,7 +21,8 @@ from exif_jax.evaluation.masks import DatasetError, read_mask
 from exif_jax.evaluation.public_datasets import read_dataset
 from exif_jax.evaluation.runner import ROWS, Row
 from exif_jax.evaluation.splice_metrics import METRICS, OF_ANY_MAP, OF_PROBABILITIES
-from exif_jax.forensics.localization import METHOD_HELP, METHODS, Settings
+from exif_jax.forensics.localization import LocalizationSettings
+from exif_jax.forensics.methods import DEFAULT_METHOD, METHOD_HELP, METHODS
 from exif_jax.io.atomic import write_bytes
 from exif_jax.io.text import json_bytes, printable
 from exif_jax.reading.photo import read_photo
@@ -92,7 +93,7 @@ def _make_detectors(args: argparse.Namespace) -> tuple[list[Detector], Row]:
     """What to measure, and what the JSON says of the first. Raises ReleaseError."""
     from exif_jax.weights.release_file import PRETRAINED, load_model
 
-    methods = args.method or [METHODS[0]]
+    methods = args.method or [DEFAULT_METHOD]
     made: list[Detector] = []
     about: Row = {}
     for path in args.model or [str(PRETRAINED)]:
@@ -100,12 +101,14 @@ def _make_detectors(args: argparse.Namespace) -> tuple[list[Detector], Row]:
         about = about or {"model": model.id, "method": methods[0]}
         for method in methods:
             stem = pathlib.Path(path).stem
-            name = stem if method == METHODS[0] else f"{stem}, {method}"
+            name = stem if method == DEFAULT_METHOD else f"{stem}, {method}"
             name += f" ({model.id[:6]})" if name in {detector.name for detector in made} else ""
             if method == TEXT:
                 made.append(detectors.text_detector(model, name))
             else:
-                made.append(detectors.model_detector(model, Settings(method=method), name))
+                made.append(
+                    detectors.model_detector(model, LocalizationSettings(method=method), name)
+                )
     made += [photoholmes.detector(name) for name in args.photoholmes or []]
     made += [detectors.map_detector(name, make_map) for name, make_map in BASELINES.items()]
     return made, about

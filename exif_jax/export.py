@@ -12,35 +12,36 @@ from __future__ import annotations
 import argparse
 import functools
 import logging
-import math
 import pathlib
 import re
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
 
+from exif_jax.api import resolve_model
 from exif_jax.cli import command
-from exif_jax.forensics import affinity, clustering, localization
-from exif_jax.forensics.calibration import survival_function
-from exif_jax.forensics.localization import Settings
+from exif_jax.forensics import patches
+from exif_jax.forensics.calibration import expected_logit, objection_to_score, survival_function
+from exif_jax.forensics.localization import LocalizationSettings, image_encoder, is_flat
+from exif_jax.forensics.methods import METHODS
 from exif_jax.io.atomic import write_bytes
 from exif_jax.io.errors import ExifJaxError
 from exif_jax.io.text import printable
 from exif_jax.models.dual_encoder import embed_images
-from exif_jax.reading.pixels import gradient_energy
 from exif_jax.reports.outputs import prepare_folder
 
 if TYPE_CHECKING:
     from exif_jax.weights.release_file import Model
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
-_AT_ONCE = 32  # patches; as many as a CPU's cache likes
-_TABLE = np.linspace(-16.0, 16.0, 4097)  # of logit(score) less what content explains
+_BATCH_SIZE = 32  # patches; as many as a CPU's cache likes
+# Where p-values are computed beforehand: logit(score) less `calibration.expected_logit`.
+_EXCESS_LOGITS = np.linspace(-16.0, 16.0, 4097)
 
 
 class ExportError(ExifJaxError):
@@ -56,7 +57,7 @@ def patch_embedder(model: Model) -> Callable[[jax.Array], dict[str, jax.Array]]:
 def photo_to_map(
     model: Model, height: int, width: int
 ) -> Callable[[jax.Array], dict[str, jax.Array]]:
-    """`exif_jax.localize` with its default settings as one function of photos of one size.
+    """`localize` with its default settings as one function of photos of one size.
 
     Args:
         model: the weights, which become a part of the function.
@@ -64,69 +65,61 @@ def photo_to_map(
 
     Returns:
         A function of uint8 [B, height, width, 3] that returns "map", float32 [B, height, width],
-        "score" and "gradient_energy_gap", float32 [B], and, of a calibrated model, "p_value", float32
-        [B], as `Localization` has them. (A plain colour, which `localize` leaves out, is given the
-        score 0 and a map of zeros here too.)
+        "score" and "gradient_energy_gap", float32 [B], and "p_value", float32 [B], where the
+        model's calibration holds for photos of this size, as `Localization` has them. (A plain
+        colour, which `localize` leaves out, is given the score 0 and a map of zeros here too.)
 
     Raises:
         ValueError: such photos hold no patch.
     """
-    settings, params = Settings(), jax.tree.map(jnp.asarray, model.params)
-    grid = affinity.patch_grid(
+    settings = LocalizationSettings()
+    method = METHODS[settings.method]
+    grid = patches.patch_grid(
         height,
         width,
         model.patch_size,
-        settings.num_per_dim,
-        settings.max_patches,
-        settings.align,
+        num_per_dim=settings.num_per_dim,
+        max_patches=settings.max_patches,
+        align=settings.align,
     )
-    batches = -(-grid.num_patches // _AT_ONCE)
-    origins = np.zeros((batches * _AT_ONCE, 2), np.int32)
-    origins[: grid.num_patches] = grid.origins()
-    origins_KxBx2 = jnp.asarray(origins.reshape(batches, _AT_ONCE, 2))
-    slopes, areas, p_values = _calibration(model, height * width / model.patch_size**2)
+    encode, params = image_encoder(model.config), jax.tree.map(jnp.asarray, model.params)
+    origins_KxBx2 = jnp.asarray(
+        patches.batch_origins(grid.origins(), _BATCH_SIZE, grid.num_patches)
+    )
+    objection = objection_to_score(model.calibration, grid, settings.method)
+    score_null = None if objection else model.calibration["score_null"]
 
-    def one(photo):
-        def embed(origins_Bx2):
-            def at(yx):
-                return jax.lax.dynamic_slice(photo, (*yx, 0), (grid.patch, grid.patch, 3))
-
-            return embed_images(model.config, params, jax.vmap(at)(origins_Bx2))
-
-        z_KxBxD = jax.lax.map(embed, origins_KxBx2)
-        z_PxD = z_KxBxD.reshape(-1, z_KxBxD.shape[-1])[: grid.num_patches]
-        cells, parts_P, distance = clustering.spatial_cut(z_PxD, grid)
-        gap = localization.gradient_energy_gap(gradient_energy(photo), parts_P, grid)
-        textured = ~localization.is_flat(photo)
-        score = jnp.where(textured, localization.content_adjusted_score(distance, gap), 0.0)
-        found = {
-            "map": jnp.where(textured, affinity.upsample(cells, grid), 0.0),
-            "score": score,
-            "gradient_energy_gap": jnp.where(textured, gap, 0.0),
+    def map_photo(photo: jax.Array) -> dict[str, jax.Array]:
+        z_PxD = patches.embed_batches(
+            encode, grid.patch, params, photo, origins_KxBx2, len(origins_KxBx2)
+        )
+        result = method.analyze(z_PxD[: grid.num_patches], photo, grid)
+        textured = ~is_flat(photo)
+        outputs = {
+            "map": jnp.where(textured, result.heatmap, 0.0),
+            "score": jnp.where(textured, result.score, 0.0),
+            "gradient_energy_gap": jnp.where(textured, result.gradient_energy_gap, 0.0),
         }
-        if p_values is not None:
-            inside = jnp.clip(score, 1e-3, 1 - 1e-3)
-            left = jnp.log(inside) - jnp.log1p(-inside) - areas - slopes["gap"] * gap
-            found["p_value"] = _interpolate(left, p_values)
-        return found
+        if score_null:
+            expected = expected_logit(score_null, grid.area, result.gradient_energy_gap)
+            score = jnp.clip(outputs["score"], 1e-3, 1 - 1e-3)
+            excess = jnp.log(score) - jnp.log1p(-score) - expected
+            outputs["p_value"] = _interpolate(excess, _p_value_table(score_null))
+        return outputs
 
-    return lambda photos: jax.lax.map(one, photos)
+    return lambda photos: jax.lax.map(map_photo, photos)
 
 
-def _calibration(model: Model, areas: float):
-    """The slopes, what size adds to the expected logit(score), and p-values over `_TABLE`."""
-    scores = model.calibration.get("scores", {})
-    slopes = scores.get("slopes")
-    if not slopes or scores.get("method") != Settings().method:
-        return {}, 0.0, None
-    p_values = [survival_function(float(x), scores["null"]) for x in _TABLE]
-    expected = slopes["log_areas"] * math.log(areas / scores["areas"])
-    return slopes, expected, np.array(p_values, np.float32)
+def _p_value_table(score_null: dict[str, Any]) -> np.ndarray:
+    """float32, the p-values at `_EXCESS_LOGITS`."""
+    null = score_null["null_distribution"]
+    return np.array([survival_function(float(x), null) for x in _EXCESS_LOGITS], np.float32)
 
 
 def _interpolate(x: jax.Array, values: np.ndarray) -> jax.Array:
-    """Between the values at the even places of `_TABLE`."""
-    place = jnp.clip((x - _TABLE[0]) / (_TABLE[1] - _TABLE[0]), 0, len(values) - 1)
+    """Linear between the values at the even places `_EXCESS_LOGITS`."""
+    step = _EXCESS_LOGITS[1] - _EXCESS_LOGITS[0]
+    place = jnp.clip((x - _EXCESS_LOGITS[0]) / step, 0, len(values) - 1)
     low = jnp.minimum(place.astype(jnp.int32), len(values) - 2)
     return jnp.asarray(values)[low] + (place - low) * jnp.asarray(np.diff(values))[low]
 
@@ -136,8 +129,8 @@ def stablehlo(function: Callable, shape: tuple[int, ...]) -> bytes:
     import flatbuffers  # noqa: F401  (JAX needs it to serialize, and would not name our extra)
 
     (batch,) = jax.export.symbolic_shape("b")
-    given = jax.ShapeDtypeStruct((batch, *shape), jnp.uint8)
-    return bytes(jax.export.export(jax.jit(function), platforms=PLATFORMS)(given).serialize())
+    argument = jax.ShapeDtypeStruct((batch, *shape), jnp.uint8)
+    return bytes(jax.export.export(jax.jit(function), platforms=PLATFORMS)(argument).serialize())
 
 
 def onnx(model: Model) -> bytes:
@@ -147,37 +140,37 @@ def onnx(model: Model) -> bytes:
         logging.getLogger(name).setLevel(logging.ERROR)
     from jax2onnx import to_onnx
 
-    given = jax.ShapeDtypeStruct(("B", *(model.patch_size,) * 2, 3), jnp.uint8)
-    written = to_onnx(
-        patch_embedder(model), [given], input_names=["patches"], output_names=["embeddings"]
+    argument = jax.ShapeDtypeStruct(("B", model.patch_size, model.patch_size, 3), jnp.uint8)
+    onnx_model = to_onnx(
+        patch_embedder(model), [argument], input_names=["patches"], output_names=["embeddings"]
     )
-    return written.SerializeToString()
+    return onnx_model.SerializeToString()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     args = _parser().parse_args(argv)
     out = pathlib.Path(args.out)
-    from exif_jax.weights.release_file import ReleaseError, load_model
-
     try:
-        model = load_model(*filter(None, [args.model]))
+        model = resolve_model(args.model)
         if problem := prepare_folder(out):
             return command.fail(problem)
-        for name, make in _files(model, args.size, args.onnx):
+        for name, make_bytes in _files(model, args.size, args.onnx):
             print(f"{name} ...", file=sys.stderr)
-            data = make()
+            data = make_bytes()
             write_bytes(out / name, data)
             print(f"{out / name}: {len(data) / 1e6:.1f} MB")
-    except (ReleaseError, ExportError) as e:
+    except ExifJaxError as e:
         return command.fail(printable(e))
     except OSError as e:
         return command.fail(f"{printable(out)}: {e.strerror}; make room or choose another folder")
     return 0
 
 
-def _files(model: Model, sizes: Sequence[tuple[int, int]], with_onnx: bool):
-    """(name, function that makes its bytes) of what is to be written."""
+def _files(
+    model: Model, sizes: Sequence[tuple[int, int]], with_onnx: bool
+) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Yields the name of each file that is to be written, and a function that makes its bytes."""
     side = model.patch_size
     yield "embedder.stablehlo", lambda: stablehlo(patch_embedder(model), (side, side, 3))
     if with_onnx:
@@ -194,10 +187,10 @@ def _files(model: Model, sizes: Sequence[tuple[int, int]], with_onnx: bool):
 
 
 def _size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text)
-    if not found:
+    match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text)
+    if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is no WIDTHxHEIGHT in pixels, as 1024x768")
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def _parser() -> argparse.ArgumentParser:

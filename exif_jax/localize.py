@@ -12,15 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from exif_jax.cli import batch, command, photo_command
 from exif_jax.forensics import affinity
-from exif_jax.forensics.localization import (
-    METHOD_HELP,
-    METHODS,
-    Localization,
-    LocalizeError,
-    Settings,
-    localize,
-)
-from exif_jax.forensics.verification import VerifyError, as_json, verify_embeddings
+from exif_jax.forensics.localization import Localization, LocalizationSettings, localize
+from exif_jax.forensics.methods import METHOD_HELP, METHODS, LocalizeError
+from exif_jax.forensics.verification import VerifyError, as_json, verify, verify_embeddings
+from exif_jax.io.text import printable
 from exif_jax.reading.photo import Photo
 from exif_jax.reports import outputs
 from exif_jax.reports.html import make_html
@@ -32,14 +27,21 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     args = _parser().parse_args(argv)
-    settings = Settings(
-        args.num_per_dim, args.max_patches, args.align, args.batch_size, args.method
+    settings = LocalizationSettings(
+        num_per_dim=args.num_per_dim,
+        max_patches=args.max_patches,
+        align=args.align,
+        batch_size=args.batch_size,
+        method=args.method,
     )
 
     def work(photo: Photo, shown: str, name: str, model: Model, out: pathlib.Path):
-        told = localize_to(out, name, photo, shown, model, settings, args.report)
-        band = told["band"] or "not calibrated"
-        return told, f"{told['score']:.3f}  {band:11}  {shown} -> {out / name}.overlay.png"
+        localization, entry = localize_to(out, name, photo, shown, model, settings, args.report)
+        line = (
+            f"{localization.score:.3f}  {localization.verdict:11}  {shown} -> "
+            f"{out / name}.overlay.png"
+        )
+        return entry, line + (f"\n  note: {printable(entry['note'])}" if entry["note"] else "")
 
     # With --report a photo is done when its page is there, without it when its JSON is.
     return photo_command.run(args, work, settings, "localize", "html" if args.report else "json")
@@ -51,42 +53,52 @@ def localize_to(
     photo: Photo,
     shown: str,
     model: Model,
-    settings: Settings,
+    settings: LocalizationSettings,
     page: bool,
-) -> dict[str, Any]:
+) -> tuple[Localization, dict[str, Any]]:
     """Localises one photo and writes NAME.overlay.png, NAME.map.npy and NAME.json into a folder.
 
     Args:
         out: an existing folder.
-        name: a safe name, as `report.output_names` gives them.
+        name: a safe name, as `outputs.output_names` gives them.
         photo: the photo; `shown` is how it is called in the results.
         model, settings: as for `localize`.
         page: also write NAME.html.
 
     Returns:
-        score, p_value, band and note.
+        The localisation, and what the journal says of it: score, p_value, band and note.
 
     Raises:
         batch.PhotoFailed: the photo cannot be localised. OSError: nothing can be written.
     """
     try:
-        found = localize(photo.pixels, model, settings)
+        localization = localize(photo.pixels, model, settings)
     except LocalizeError as e:
         raise batch.PhotoFailed(str(e)) from e
-    facts = outputs.make_report(photo, shown, model.id, settings, found)
+    report = outputs.make_report(photo, shown, model.id, settings, localization)
     page_bytes = None
     if page:
-        facts["verify"] = _verification(photo, found, model)
-        colours = affinity.pca_colours(found.embeddings, found.grid)
-        page_bytes = make_html(photo, found, facts, colours)
-    outputs.write_outputs(out, name, photo, found, facts, page_bytes)
-    return {key: facts[key] for key in ("score", "p_value", "band", "note")}
+        report["verify"] = _verification(photo, localization, model, settings)
+        colours = affinity.pca_colours(localization.embeddings, localization.grid)
+        page_bytes = make_html(photo, localization, report, colours)
+    outputs.write_outputs(out, name, photo, localization, report, page_bytes)
+    return localization, {key: report[key] for key in ("score", "p_value", "band", "note")}
 
 
-def _verification(photo: Photo, found: Localization, model: Model) -> dict[str, Any] | None:
+def _verification(
+    photo: Photo, localization: Localization, model: Model, settings: LocalizationSettings
+) -> dict[str, Any] | None:
+    """The EXIF against the pixels, for the page; None where the model has nothing to compare."""
     try:
-        return as_json(verify_embeddings(found.embeddings, photo.exif, model, found.flat))
-    except VerifyError:  # no bank: the page says so
+        if METHODS[settings.method].encoder_input is not None:
+            # The method's embeddings are not those of the photo's own pixels.
+            return as_json(verify(photo.pixels, photo.exif, model))
+        return as_json(
+            verify_embeddings(
+                localization.embeddings, localization.grid, photo.exif, model, localization.flat
+            )
+        )
+    except VerifyError:  # no reference set: the page says so
         return None
 
 
@@ -113,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         help="also write NAME.html: the photo with its map, an explorer of what agrees with what, "
         "the EXIF beside what the pixels say, in one file that needs no network",
     )
-    defaults = Settings()
+    defaults = LocalizationSettings()
     for option, text in (
         ("num_per_dim", "steps of the patch grid along the longer side"),
         ("max_patches", "most patches per photo; a coarser grid is used beyond"),

@@ -22,7 +22,8 @@ from exif_jax.evaluation.distortions import DISTORTIONS, Distortion
 from exif_jax.evaluation.masks import DatasetError
 from exif_jax.evaluation.public_datasets import read_dataset
 from exif_jax.evaluation.runner import ROWS, Row
-from exif_jax.forensics.localization import METHOD_HELP, METHODS, Settings
+from exif_jax.forensics.localization import LocalizationSettings
+from exif_jax.forensics.methods import DEFAULT_METHOD, METHOD_HELP, METHODS
 from exif_jax.io.atomic import write_bytes
 from exif_jax.io.text import json_bytes, printable
 from exif_jax.reading.walk import SOFTWARE
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = pathlib.Path(args.output)
     try:
         dataset = read_dataset(args.dataset, args.root, args.partial, tuple(args.kind))
-        path = args.model or str(PRETRAINED)
+        path = str(PRETRAINED) if args.model is None else args.model
         model = load_model(path)
     except (DatasetError, ReleaseError) as e:
         return command.fail(printable(e))
@@ -91,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for note in dataset.notes:
         print(f"note: {printable(note)}", file=sys.stderr)
     compared = [
-        model_detector(model, Settings(method=args.method), pathlib.Path(path).stem),
+        model_detector(model, LocalizationSettings(method=args.method), pathlib.Path(path).stem),
         map_detector("error level", BASELINES["error level"]),
     ]
     failures = list(dataset.errors)
@@ -167,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     dataset_arguments.add_arguments(parser)
     add = parser.add_argument
     add("--model", metavar="PATH", help="release file (default: what ships)")
-    add("--method", choices=METHODS, default=METHODS[0], help=METHOD_HELP)
+    add("--method", choices=METHODS, default=DEFAULT_METHOD, help=METHOD_HELP)
     add("--output", default="robustness", metavar="DIR",
         help="folder for the results (default robustness)")  # fmt: skip
     return parser

@@ -40,7 +40,7 @@ from exif_jax.data.records import RecordError
 from exif_jax.data.records_folder import DataError, load_tokenizer
 from exif_jax.data.tokenizer import TokenizerError
 from exif_jax.evaluation.datasets import DatasetError
-from exif_jax.forensics.localization import LocalizeError
+from exif_jax.forensics.methods import LocalizeError
 from exif_jax.io.atomic import write_bytes
 from exif_jax.io.files import is_url
 from exif_jax.models import dual_encoder

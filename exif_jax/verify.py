@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from exif_jax.cli import batch, command, photo_command
-from exif_jax.forensics.localization import LocalizeError, Settings, localize
+from exif_jax.forensics.localization import LocalizationSettings, localize
+from exif_jax.forensics.methods import LocalizeError
 from exif_jax.forensics.verification import (
+    TagFinding,
     Verification,
     VerifyError,
     as_json,
@@ -27,24 +29,32 @@ if TYPE_CHECKING:
     from exif_jax.weights.release_file import Model
 
 
-def as_text(found: Verification) -> str:
-    """The verification as a few lines for a terminal."""
-    lines = [found.summary]
-    if found.agreement is not None:
+def as_text(verification: Verification) -> str:
+    """Returns the verification as a few lines for a terminal."""
+    lines = [verification.summary]
+    if verification.agreement is not None:
         lines.append(
-            f"agreement {found.agreement:+.2f} nats; {found.rank} of the EXIF of "
-            f"{found.bank_size} other photos fit the pixels better"
+            f"agreement {verification.agreement:+.2f} nats; {verification.rank} of the EXIF of "
+            f"{verification.reference_size} other photos fit the pixels better"
         )
-    for f in found.tags:
-        if f.says != "cannot tell":
-            pixels = ", ".join(f"{value} {p:.0%}" for value, p in f.preferred)
-            lines.append(f"  {f.tag}: {f.value} ({f.says}; pixels: {pixels})")
-    if found.closest:
-        lines.append("like " + ", ".join(f"{name} {p:.0%}" for name, p in found.closest))
-    for f in found.looks_like:
-        values = ", ".join(f"{value} {p:.0%}" for value, p in f.preferred)
-        lines.append(f"  looks like {f.tag}: {values} (skill {f.skill:.2f})")
+    for finding in verification.tags:
+        if finding.verdict != "cannot tell":
+            lines.append(
+                f"  {finding.tag}: {finding.value} ({finding.verdict}; "
+                f"pixels: {_preferred_values(finding)})"
+            )
+    if verification.closest:
+        cameras = ", ".join(f"{name} {p:.0%}" for name, p in verification.closest)
+        lines.append(f"like {cameras}")
+    for finding in verification.looks_like:
+        lines.append(
+            f"  looks like {finding.tag}: {_preferred_values(finding)} (skill {finding.skill:.2f})"
+        )
     return "\n".join(map(printable, lines))
+
+
+def _preferred_values(finding: TagFinding) -> str:
+    return ", ".join(f"{value} {p:.0%}" for value, p in finding.preferred)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,20 +74,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     photo_command.add_arguments(parser)
     args = parser.parse_args(argv)
-    settings = Settings()
+    settings = LocalizationSettings()
 
     def work(photo: Photo, shown: str, name: str, model: Model, out: pathlib.Path):
         try:
             reference_set_of(model)  # refuses a model without one before the long part
-            embedded = localize(photo.pixels, model, settings)
-            found = verify_embeddings(embedded.embeddings, photo.exif, model, embedded.flat)
+            localization = localize(photo.pixels, model, settings)
+            verification = verify_embeddings(
+                localization.embeddings, localization.grid, photo.exif, model, localization.flat
+            )
         except (LocalizeError, VerifyError) as e:
             raise batch.PhotoFailed(str(e)) from e
-        facts = outputs.make_report(photo, shown, model.id, settings, embedded)
-        facts |= {"exif": photo.exif, "verify": as_json(found)}
-        write_bytes(out / f"{name}.verify.json", json_bytes(facts))
-        told = {key: facts["verify"][key] for key in ("agreement", "p_value", "band", "summary")}
-        return told, f"{shown}\n{as_text(found)}"
+        report = outputs.make_report(photo, shown, model.id, settings, localization)
+        report |= {"exif": photo.exif, "verify": as_json(verification)}
+        write_bytes(out / f"{name}.verify.json", json_bytes(report))
+        entry = {key: report["verify"][key] for key in ("agreement", "p_value", "band", "summary")}
+        return entry, f"{shown}\n{as_text(verification)}"
 
     return photo_command.run(args, work, settings, "verify", "verify.json")
 

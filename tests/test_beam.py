@@ -37,9 +37,9 @@ def folder(tmp_path) -> pathlib.Path:
 
 def lines(out: pathlib.Path) -> dict[str, dict]:
     rows = [row for path in out.glob("results*.jsonl") for row in path.read_text().splitlines()]
-    found = [json.loads(row) for row in rows]
-    assert len({row["name"] for row in found}) == len(found)
-    return {row["file"]: row for row in found}
+    entries = [json.loads(row) for row in rows]
+    assert len({entry["name"] for entry in entries}) == len(entries)
+    return {entry["file"]: entry for entry in entries}
 
 
 @pytest.mark.parametrize("mode", ["in_memory", "multi_processing"])
@@ -49,10 +49,10 @@ def test_the_pipeline_gives_what_the_command_gives(folder, mode):
     argv += ["--model", f"{folder}/m.safetensors"]
     argv += ["--report", "--runner", "DirectRunner", "--direct_num_workers", "2"]
     assert module.main([*argv, "--direct_running_mode", mode]) == 0
-    told = lines(out)
-    names = {os.path.relpath(path, folder / "in") for path in told}
+    entries = lines(out)
+    names = {os.path.relpath(path, folder / "in") for path in entries}
     assert names == {"a/x.png", "b/x.png", "b/ü <b>.jpg", "b/small.png", "b/broken.jpg"}
-    for path, line in told.items():
+    for path, line in entries.items():
         if "broken" in path or "small" in path:
             assert line["status"] == "failed"
             assert path in line["error"]
@@ -63,8 +63,8 @@ def test_the_pipeline_gives_what_the_command_gives(folder, mode):
             localize.main(["--model", f"{folder}/m.safetensors", "--output", str(alone), path]) == 0
         )
         (expected,) = alone.glob("*.json")
-        facts = json.loads(expected.read_text())
-        assert line["score"] == pytest.approx(facts["score"], abs=1e-6)
+        report = json.loads(expected.read_text())
+        assert line["score"] == pytest.approx(report["score"], abs=1e-6)
         ours = np.load(out / f"{line['name']}.map.npy", allow_pickle=False)
         (theirs,) = alone.glob("*.map.npy")
         np.testing.assert_allclose(ours, np.load(theirs, allow_pickle=False), atol=1e-5)
@@ -76,13 +76,13 @@ def test_the_transform_in_a_pipeline_of_ones_own(folder):
     paths = [str(folder / "in" / "a" / "x.png"), str(folder / "in" / "nowhere.jpg")]
     (folder / "out").mkdir()
     with beam.Pipeline("DirectRunner") as pipeline:
-        facts = (
+        statuses = (
             pipeline
             | beam.Create(paths)
             | module.LocalizePhotos(str(folder / "out"), str(folder / "m.safetensors"))
             | beam.Map(lambda line: (line["file"], line["status"]))
         )
-        assert_that(facts, equal_to([(paths[0], "done"), (paths[1], "failed")]))
+        assert_that(statuses, equal_to([(paths[0], "done"), (paths[1], "failed")]))
 
 
 def test_a_pipeline_run_again_replaces_what_it_wrote(folder):

@@ -10,7 +10,7 @@ from small_disk import read_only
 from data_prep import photos, simulate, train_tokenizer
 from exif_jax.calibrate import main, measure_skill
 from exif_jax.data.tokenizer import Tokenizer
-from exif_jax.forensics import reference_set as banks
+from exif_jax.forensics import reference_set
 from exif_jax.forensics.embed import embed_exif
 from exif_jax.weights.release_file import Model, load_model, save_model
 
@@ -30,11 +30,11 @@ def example(informative, cameras=12, seed=0):
 
 
 def test_skill_of_pixels_that_know_is_one_and_of_noise_is_not_shown():
-    found = measure_skill(*example(True), "Flash")
-    assert found == {"auc": 1.0, "low": 1.0, "photos": 12, "cameras": 12}
+    skill = measure_skill(*example(True), "Flash")
+    assert skill == {"auc": 1.0, "auc_low": 1.0, "num_photos": 12, "num_cameras": 12}
     noise = [measure_skill(*example(False, seed=s), "Flash") for s in range(8)]
     assert abs(np.mean([n["auc"] for n in noise]) - 0.5) < 0.15
-    assert np.mean([n["low"] > 0.5 for n in noise]) < 0.3
+    assert np.mean([n["auc_low"] > 0.5 for n in noise]) < 0.3
 
 
 def test_skill_is_the_share_of_pairs_won():
@@ -92,21 +92,24 @@ def uncalibrated(records):
     return records.parent / "m.safetensors"
 
 
-def test_the_command_adds_a_bank_and_nulls_and_leaves_the_weights(records, uncalibrated, tmp_path):
+def test_the_command_adds_a_calibration_and_leaves_the_weights(records, uncalibrated, tmp_path):
     out = tmp_path / "c.safetensors"
     assert main([str(uncalibrated), str(out), "--records", str(records)]) == 0
     before, after = load_model(uncalibrated), load_model(out)
     calibration = after.calibration
     assert before.calibration == {} and before.id != after.id
-    assert set(calibration) == {"bank", "agreement", "skill", "scores", "measured_on"}
-    assert set(calibration["bank"]["tags"]) == {"Make", "Model", "ISO"}
-    known_exif = banks.from_json(calibration["bank"]).photos
-    kept = banks.decode_embeddings(calibration["bank"]["embeddings"], len(known_exif), 8)
-    np.testing.assert_allclose(kept, embed_exif(known_exif, before), rtol=2**-11, atol=1e-6)
-    known = calibration["measured_on"]
-    assert len(calibration["agreement"]["values"]) == known["photos"] > 0
-    assert len(calibration["scores"]["null"]["values"]) == known["photos"]
-    assert calibration["scores"]["areas"] == pytest.approx((128 / 32) ** 2)
+    assert set(calibration) == {
+        *("reference_set", "agreement_null", "tag_skill", "score_null", "grid", "measured_on")
+    }
+    assert calibration["grid"] == {"num_per_dim": 30, "max_patches": 4096, "align": 8}
+    assert set(calibration["reference_set"]["tags"]) == {"Make", "Model", "ISO"}
+    known = reference_set.from_json(calibration["reference_set"], 8)
+    expected = embed_exif(known.photos, before)
+    np.testing.assert_allclose(known.embeddings, expected, rtol=2**-11, atol=1e-6)
+    num_photos = calibration["measured_on"]["num_photos"]
+    assert len(calibration["agreement_null"]["values"]) == num_photos > 0
+    assert len(calibration["score_null"]["null_distribution"]["values"]) == num_photos
+    assert calibration["score_null"]["area"] == pytest.approx((128 / 32) ** 2)
     again = tmp_path / "again.safetensors"
     assert main([str(uncalibrated), str(again), "--records", str(records)]) == 0
     assert again.read_bytes() == out.read_bytes()
@@ -118,6 +121,6 @@ def test_bad_input_ends_in_one_line(records, uncalibrated, tmp_path, capsys):
     assert main([str(uncalibrated), out, "--records", str(tmp_path / "none")]) == 1
     with read_only(tmp_path / "locked"):
         assert main([str(uncalibrated), f"{tmp_path}/locked/c", "--records", str(records)]) == 1
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
-    assert len(said) == 3 and "none.safetensors" in said[0] and "locked" in said[2]
+    messages = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(messages) == 3 and "none.safetensors" in messages[0] and "locked" in messages[2]
     assert not (tmp_path / "c.safetensors").exists()

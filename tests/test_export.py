@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -19,10 +20,11 @@ import sys
 import jax, numpy as np
 from jax import export
 folder = sys.argv[1]
-given = np.load(folder + "/given.npz")
+inputs = np.load(folder + "/inputs.npz")
 run = lambda name, x: export.deserialize(open(f"{folder}/{name}", "rb").read()).call(x)
-found = run("map_320x256.stablehlo", given["photos"]) | run("embedder.stablehlo", given["patches"])
-np.savez(folder + "/found.npz", **found)
+outputs = run("map_320x256.stablehlo", inputs["photos"])
+outputs |= run("embedder.stablehlo", inputs["patches"])
+np.savez(folder + "/outputs.npz", **outputs)
 assert not any(name.startswith("exif_jax") for name in sys.modules)
 """
 
@@ -44,18 +46,18 @@ def photos() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def outputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
     assert export.main([str(folder), "--size", f"{WIDTH}x{HEIGHT}"]) == 0
     patches = photos()[:2, :128, :128]
-    np.savez(folder / "given.npz", photos=photos(), patches=patches)
+    np.savez(folder / "inputs.npz", photos=photos(), patches=patches)
     subprocess.run([sys.executable, "-c", RUN, str(folder)], check=True, cwd=folder)
-    return np.load(folder / "found.npz")
+    return np.load(folder / "outputs.npz")
 
 
-def test_embeddings_agree(found):
+def test_embeddings_agree(outputs):
     expected = [localize(patch, load_model()).embeddings[0] for patch in photos()[:2, :128, :128]]
-    assert np.abs(found["embeddings"] - np.stack(expected)).max() < 1e-4
+    assert np.abs(outputs["embeddings"] - np.stack(expected)).max() < 1e-4
 
 
 def test_onnx_agrees_in_a_process_without_jax(tmp_path):
@@ -73,13 +75,15 @@ def test_onnx_agrees_in_a_process_without_jax(tmp_path):
 
 
 @pytest.mark.parametrize("k", range(4))
-def test_map_score_and_p_value_agree(found, k):
+def test_map_score_and_p_value_agree(outputs, k):
     expected = localize(photos()[k], load_model())
-    assert np.abs(found["map"][k] - expected.heatmap).max() < 1e-3
-    assert found["score"][k] == pytest.approx(expected.score, abs=1e-3)
-    assert found["gradient_energy_gap"][k] == pytest.approx(expected.gradient_energy_gap, abs=1e-3)
+    assert np.abs(outputs["map"][k] - expected.heatmap).max() < 1e-3
+    assert outputs["score"][k] == pytest.approx(expected.score, abs=1e-3)
+    assert outputs["gradient_energy_gap"][k] == pytest.approx(
+        expected.gradient_energy_gap, abs=1e-3
+    )
     if not expected.flat:
-        assert found["p_value"][k] == pytest.approx(expected.p_value, abs=2e-3)
+        assert outputs["p_value"][k] == pytest.approx(expected.p_value, abs=2e-3)
 
 
 @pytest.mark.parametrize("size", ["0x5", "axb", "1024", "-3x4"])
@@ -103,3 +107,14 @@ def test_what_cannot_be_written_or_read_is_named(tmp_path, monkeypatch, capsys):
     assert export.main([str(tmp_path / "file")]) == 1
     assert export.main([str(tmp_path), "--model", "none.safetensors"]) == 1
     assert "none.safetensors" in capsys.readouterr().err
+
+
+def test_an_empty_model_path_is_refused(tmp_path, capsys):
+    assert export.main([str(tmp_path / "out"), "--model", ""]) == 1
+    assert "path of the model is empty" in capsys.readouterr().err
+
+
+def test_a_size_of_too_few_patches_has_no_p_value():
+    photos = jax.ShapeDtypeStruct((1, 200, 200, 3), np.uint8)
+    outputs = jax.eval_shape(export.photo_to_map(load_model(), 200, 200), photos)
+    assert set(outputs) == {"map", "score", "gradient_energy_gap"}

@@ -65,8 +65,8 @@ def execute(name: str, folder: pathlib.Path, monkeypatch, ask: str, **parameters
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_localize_marks_what_was_pasted(tmp_path, monkeypatch):
-    ask = "[results, len(page), 'Explore' in page, checked.bank_size, len(checked.looks_like)]"
-    rows, size, explorer, bank_size, telling = execute(
+    ask = "[results, len(page), 'Explore' in page, checked.reference_size, len(checked.looks_like)]"
+    rows, size, explorer, reference_size, telling = execute(
         "localize", tmp_path, monkeypatch, ask, SPLICES=2
     )
     shown = next(row for row in rows if row["splice"] == 1 and row["kind"] == "image")
@@ -75,7 +75,7 @@ def test_localize_marks_what_was_pasted(tmp_path, monkeypatch):
     pristine = [row for row in rows if row["kind"] == "pristine"]
     assert len(pristine) == 2 and all(row["p_value"] > shown["p_value"] for row in pristine)
     assert size > 100_000 and explorer
-    assert bank_size > 0 and telling > 0
+    assert reference_size > 0 and telling > 0
     written = tmp_path / "runs" / "localize" / "report"
     assert (written / "001.overlay.png").exists() and (written / "001.json").exists()
 

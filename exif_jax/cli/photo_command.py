@@ -25,7 +25,7 @@ from exif_jax.reading.walk import WalkReport
 from exif_jax.reports import outputs
 
 if TYPE_CHECKING:
-    from exif_jax.forensics.localization import Settings
+    from exif_jax.forensics.localization import LocalizationSettings
     from exif_jax.weights.release_file import Model
 
 # (photo, how messages call it, name for its files, model, output folder) -> as `batch.Analyze`
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(
-    args: argparse.Namespace, analyze: Analyze, settings: Settings, name: str, kind: str
+    args: argparse.Namespace, analyze: Analyze, settings: LocalizationSettings, name: str, kind: str
 ) -> int:
     """Works through the photos of the arguments; returns the exit code.
 
@@ -87,7 +87,7 @@ def run(
 
 
 def _run(
-    args: argparse.Namespace, analyze: Analyze, settings: Settings, name: str, kind: str
+    args: argparse.Namespace, analyze: Analyze, settings: LocalizationSettings, name: str, kind: str
 ) -> int:
     report = WalkReport()
     photos = find_inputs(args.photos, report)
@@ -112,7 +112,7 @@ def _process(
     args: argparse.Namespace,
     photos: list[PhotoInput],
     analyze: Analyze,
-    settings: Settings,
+    settings: LocalizationSettings,
     name: str,
     kind: str,
 ) -> int:

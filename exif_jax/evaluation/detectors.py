@@ -6,13 +6,13 @@ import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from exif_jax import __version__
 from exif_jax.forensics import affinity
 from exif_jax.forensics.embed import embed_exif
-from exif_jax.forensics.localization import LocalizeError, Settings, localize
+from exif_jax.forensics.localization import LocalizationSettings, localize
+from exif_jax.forensics.methods import LocalizeError
 from exif_jax.reading.photo import read_photo
 from exif_jax.weights.release_file import Model
 
@@ -46,7 +46,7 @@ class Detector(NamedTuple):
     predict: Callable[[np.ndarray, pathlib.Path | None], Prediction]
 
 
-def model_detector(model: Model, settings: Settings, name: str) -> Detector:
+def model_detector(model: Model, settings: LocalizationSettings, name: str) -> Detector:
     """A model of ours as a detector."""
 
     def predict(pixels: np.ndarray, file: pathlib.Path | None) -> Prediction:
@@ -72,13 +72,10 @@ def text_detector(model: Model, name: str) -> Detector:
         localization = localize(pixels, model)
         (z_D,) = embed_exif([known], model)
         grid = localization.grid
-        apart_P = (1 - localization.embeddings @ z_D) / 2
-        down = affinity.cell_weights(grid.rows, grid.patch, grid.stride)
-        across = affinity.cell_weights(grid.columns, grid.patch, grid.stride)
-        apart = jnp.asarray(apart_P).reshape(grid.rows, grid.columns, 1)
-        cells = affinity.patches_to_cells(apart, jnp.asarray(down), jnp.asarray(across))[..., 0]
+        distance_P = (1 - localization.embeddings @ z_D) / 2
+        cells = affinity.patches_to_cells(distance_P[:, None], grid)[..., 0]
         heatmap = np.asarray(affinity.upsample(cells, grid))
-        return Prediction(heatmap, float(apart_P.mean()))
+        return Prediction(heatmap, float(distance_P.mean()))
 
     return Detector(name, f"{model.id} text {__version__}", predict)
 

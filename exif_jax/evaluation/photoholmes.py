@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from exif_jax.evaluation.detectors import Detector, Prediction
-from exif_jax.forensics.localization import LocalizeError, Settings, localize
+from exif_jax.forensics.localization import LocalizationSettings, localize
+from exif_jax.forensics.methods import LocalizeError
 from exif_jax.io.errors import ExifJaxError
 from exif_jax.weights.release_file import Model, load_model
 
@@ -151,7 +152,7 @@ def method_class() -> type:
             super().__init__()
             is_path = isinstance(model, str | os.PathLike)
             self.model = load_model(model) if is_path else model or load_model()
-            self.settings = Settings(method=method)
+            self.settings = LocalizationSettings(method=method)
 
         def predict(self, image):
             """Tensor [3, H, W] of 0 .. 255 -> `exif_jax.forensics.localization.Localization`."""

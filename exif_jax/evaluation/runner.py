@@ -25,7 +25,7 @@ from exif_jax.evaluation.splice_metrics import (
     soft_counts,
 )
 from exif_jax.evaluation.splice_metrics import weighted as weighted_metrics
-from exif_jax.forensics.localization import LocalizeError
+from exif_jax.forensics.methods import LocalizeError
 from exif_jax.io import jsonl
 from exif_jax.io.text import printable
 from exif_jax.reading.photo import MAX_PIXELS, PhotoError, read_photo

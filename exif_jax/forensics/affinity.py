@@ -1,4 +1,4 @@
-"""From one photo to its map of inconsistency: patch grid, embeddings, affinity, mode, cut, score.
+"""From the embeddings of patches to the map of inconsistency: affinity, score, votes, mode.
 
 Pure functions, jitted, without a Python loop over patches or pairs. The procedure is the one of
 Zheng et al., "EXIF as Language" (CVPR 2023), after Huh et al., "Fighting Fake News" (ECCV 2018):
@@ -8,162 +8,18 @@ from it. Two exact identities make it cheap: averaging 1 - cos over the patches 
 cells equals 1 - the product of the cells' mean embeddings, and the distance between two rows of
 such an [N, N] matrix is a distance in D dimensions.
 
-Shape letters: P patches, N cells, D embedding width, S side of a patch, B patches per batch.
+Shape letters: P patches, N cells, D embedding width.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import math
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-Encoder = Callable[[Any, jax.Array], jax.Array]
-Share = Callable[[jax.Array], jax.Array]
-
-# Photos are padded to multiples of this, and the patches to a power of two of at least that many,
-# so that photos of like size share one compiled encoder.
-_SIZE_STEP = 512
-_MIN_PATCHES = 1024
-
-
-@dataclasses.dataclass(frozen=True)
-class Grid:
-    """Where the patches of a photo lie.
-
-    Attributes:
-        height, width: of the photo, in pixels.
-        patch: side S of a patch, in pixels.
-        stride: step between neighbouring patches, in pixels.
-        rows, columns: number of patches down and across, P = rows * columns.
-    """
-
-    height: int
-    width: int
-    patch: int
-    stride: int
-    rows: int
-    columns: int
-
-    @property
-    def num_patches(self) -> int:
-        """P."""
-        return self.rows * self.columns
-
-    def origins(self) -> np.ndarray:
-        """int32 [P, 2]: y and x of every patch's top left pixel, row by row."""
-        y, x = np.mgrid[: self.rows, : self.columns]
-        return (np.stack([y, x], axis=-1).reshape(-1, 2) * self.stride).astype(np.int32)
-
-
-def patch_grid(
-    height: int,
-    width: int,
-    patch: int,
-    num_per_dim: int = 30,
-    max_patches: int = 4096,
-    align: int = 1,
-) -> Grid:
-    """The paper's grid: stride = (max(height, width) - patch) // num_per_dim, at least 1.
-
-    Args:
-        height, width: of the photo, in pixels.
-        patch: side of a patch, in pixels.
-        num_per_dim: steps along the longer side.
-        max_patches: the stride grows until the grid holds no more patches than this; memory and
-            time grow with the square of their number.
-        align: the stride is rounded to a multiple of this. 8 puts every patch at the same place
-            on the photo's JPEG grid, as most patches in training were.
-
-    Raises:
-        ValueError: the photo is smaller than one patch, or a setting is below 1.
-    """
-    if min(patch, num_per_dim, max_patches, align) < 1:
-        raise ValueError("patch, num_per_dim, max_patches and align must be at least 1")
-    if min(height, width) < patch:
-        raise ValueError(f"a photo of {width} x {height} pixels holds no {patch} x {patch} patch")
-    stride = max(1, (max(height, width) - patch) // num_per_dim)
-    stride = max(align, round(stride / align) * align)
-
-    def counts(stride):
-        return (height - patch) // stride + 1, (width - patch) // stride + 1
-
-    while math.prod(counts(stride)) > max_patches:
-        stride += align
-    return Grid(height, width, patch, stride, *counts(stride))
-
-
-def embed_patches(
-    encode: Encoder,
-    params: Any,
-    image: np.ndarray,
-    grid: Grid,
-    batch: int,
-    share: Share | None = None,
-) -> jax.Array:
-    """Embeds every patch of the grid; patches are cut out on the device, batch by batch.
-
-    Args:
-        encode: (params, uint8 [B, S, S, 3]) -> [B, D]. Pure; compiled once per function object,
-            `batch` and photo size rounded up to 512 pixels.
-        params: the encoder's parameters, any pytree.
-        image: uint8 [H, W, 3].
-        grid: of this photo.
-        batch: patches per call of the encoder.
-        share: what the encoder would compute of every patch and takes in its place, computed once
-            for the whole photo: [H, W, 3] -> [H, W, 3].
-
-    Returns:
-        float32 [P, D], rows scaled to unit length.
-    """
-    num_batches = -(-grid.num_patches // batch)
-    # Spare batches cost nothing: the loop on the device ends where the photo does.
-    capacity = -(-max(_MIN_PATCHES, 1 << (grid.num_patches - 1).bit_length()) // batch)
-    origins = np.zeros((capacity * batch, 2), np.int32)
-    if grid.stride > grid.patch:
-        # What lies between the patches never reaches the device.
-        span = np.arange(grid.patch)
-        rows, columns = (
-            (np.arange(n)[:, None] * grid.stride + span).ravel() for n in (grid.rows, grid.columns)
-        )
-        image = image[rows][:, columns]
-    step = min(grid.stride, grid.patch)
-    origins[: grid.num_patches] = grid.origins() // grid.stride * step
-    padding = [(0, -side % _SIZE_STEP) for side in image.shape[:2]]
-    photo = jnp.asarray(np.pad(image, [*padding, (0, 0)]))
-    z_PxD = _embed(
-        encode,
-        grid.patch,
-        params,
-        photo if share is None else jax.jit(share)(photo),
-        jnp.asarray(origins.reshape(capacity, batch, 2)),
-        jnp.int32(num_batches),
-    )
-    return z_PxD[: grid.num_patches]
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _embed(encode, patch, params, image, origins_KxBx2, num_batches):
-    cut = jax.vmap(lambda yx: jax.lax.dynamic_slice(image, (*yx, 0), (patch, patch, 3)))
-
-    def embed(origins_Bx2):
-        z_BxD = encode(params, cut(origins_Bx2)).astype(jnp.float32)
-        return z_BxD * jax.lax.rsqrt(jnp.square(z_BxD).sum(-1, keepdims=True) + 1e-12)
-
-    K, B, _ = origins_KxBx2.shape
-    D = jax.eval_shape(embed, origins_KxBx2[0]).shape[-1]
-    out = jax.lax.fori_loop(
-        0,
-        num_batches,
-        lambda k, out: out.at[k].set(embed(origins_KxBx2[k])),
-        jnp.zeros((K, B, D), jnp.float32),
-    )
-    return out.reshape(K * B, D)
+from exif_jax.forensics.patches import Grid
 
 
 @jax.jit
@@ -204,21 +60,24 @@ def cell_weights(count: int, patch: int, stride: int) -> np.ndarray:
     return (overlap / overlap.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def cell_embeddings(z_PxD: jax.Array, grid: Grid) -> jax.Array:
-    """Mean embedding of the patches over each cell: [P, D] -> [cells down, cells across, D].
+def patches_to_cells(values_PxD: jax.Array, grid: Grid) -> jax.Array:
+    """Mean of the patches' values over each cell: [P, D] -> [cells down, cells across, D].
 
-    Not scaled to unit length: the product of two cells is the mean cosine of the patches that
-    cover them, which is how patches spread their votes.
+    The mean embeddings of cells are not scaled to unit length: the product of two is the mean
+    cosine of the patches that cover them, which is how patches spread their votes.
     """
-    down = cell_weights(grid.rows, grid.patch, grid.stride)
-    across = cell_weights(grid.columns, grid.patch, grid.stride)
-    return patches_to_cells(z_PxD.reshape(grid.rows, grid.columns, -1), down, across)
+    return _patches_to_cells(
+        values_PxD.reshape(grid.rows, grid.columns, -1),
+        cell_weights(grid.rows, grid.patch, grid.stride),
+        cell_weights(grid.columns, grid.patch, grid.stride),
+    )
 
 
 @jax.jit
-def patches_to_cells(z_RxCxD: jax.Array, down_HxR: jax.Array, across_WxC: jax.Array) -> jax.Array:
-    """Patches to cells by the `cell_weights` of each side: [rows, columns, D] -> [H, W, D]."""
-    return jnp.einsum("hr,wc,rcd->hwd", down_HxR, across_WxC, z_RxCxD, precision="highest")
+def _patches_to_cells(
+    values_RxCxD: jax.Array, down_HxR: jax.Array, across_WxC: jax.Array
+) -> jax.Array:
+    return jnp.einsum("hr,wc,rcd->hwd", down_HxR, across_WxC, values_RxCxD, precision="highest")
 
 
 @jax.jit
@@ -285,9 +144,9 @@ def inconsistency(z_PxD: jax.Array, grid: Grid) -> jax.Array:
         float32 [cells down, cells across] in [0, 1]: 1 - cos, the mean over the patches that
         cover a cell and those that make the mode. 0 is one camera, 1 is unrelated, or opposite.
     """
-    cells = cell_embeddings(z_PxD, grid)
-    mode_D = dominant_mode(cells.reshape(-1, cells.shape[-1]))
-    return jnp.clip(1 - cells @ mode_D, 0.0, 1.0)
+    cells_HxWxD = patches_to_cells(z_PxD, grid)
+    mode_D = dominant_mode(cells_HxWxD.reshape(-1, cells_HxWxD.shape[-1]))
+    return jnp.clip(1 - cells_HxWxD @ mode_D, 0.0, 1.0)
 
 
 def pca_colours(z_PxD: np.ndarray, grid: Grid) -> np.ndarray:

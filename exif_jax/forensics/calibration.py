@@ -1,24 +1,50 @@
 """From a score to how often pristine photos of unknown cameras score as high.
 
-A release file carries the scores of such photos (`exif_jax.calibrate` measures them); here they
-become p-values and plain words. Pure NumPy.
+`exif_jax.calibrate` measures pristine photos, and a release file carries the result, which is here
+called the calibration: a dict of plain types with the keys
+
+* "score_null": what their splice scores are like (`fit_score_calibration`);
+* "agreement_null": how well they agree with their own EXIF (`null_distribution`);
+* "tag_skill": for each tag whether the pixels predict its value (`exif_jax.calibrate`);
+* "reference_set": EXIF of known photos (`exif_jax.forensics.reference_set`);
+* "grid": num_per_dim, max_patches and align of the patch grid that all of this holds for;
+* "measured_on": "num_photos" and "num_cameras".
+
+This module turns it into p-values and plain words. NumPy only.
 """
 
 from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from exif_jax.forensics.patches import Grid, patch_grid
+
 # A p-value at or below the first is weak evidence, at or below the second strong.
 WEAK, STRONG = 0.05, 0.02
 
+# A photo that holds fewer patches side by side than this gets no p-value. The calibration was
+# measured on photos of 12 and more. Both parts of a splice need patches of their own: with fewer
+# than 2 x 2 all patches overlap, every part is mostly the other one, and a low score says nothing.
+MIN_AREA = 4.0
+
+NOT_CALIBRATED = "the model is not calibrated (python -m exif_jax.calibrate does that)"
+
 
 def null_distribution(values: Sequence[float], cameras: Sequence[str]) -> dict[str, Any]:
-    """Scores of pristine photos as plain types; n photos of one camera weigh sqrt(n)."""
+    """Describes what pristine photos score.
+
+    Args:
+        values: one score per photo.
+        cameras: the camera of each photo.
+
+    Returns:
+        "values", sorted, and their "weights": the n photos of one camera weigh sqrt(n) together.
+    """
     counts = collections.Counter(cameras)
     order = np.argsort(values)
     return {
@@ -27,11 +53,11 @@ def null_distribution(values: Sequence[float], cameras: Sequence[str]) -> dict[s
     }
 
 
-def survival_function(score: float, null: dict[str, Any]) -> float:
-    """Share of the null that scores at least this high, in [1 / (n + 1), 1].
+def survival_function(score: float, null: Mapping[str, Any]) -> float:
+    """Returns the weight of a null distribution at or above a score, in [1 / (n + 1), 1].
 
     The null's n values are smoothed (a normal kernel, Silverman's rule for its width), as few
-    photos make a coarse staircase; below 1 in n + 1 they say nothing.
+    photos make a coarse staircase; they cannot show what is rarer than 1 in n + 1.
     """
     values, weights = (np.asarray(null[key], np.float64) for key in ("values", "weights"))
     weights = weights / weights.sum()
@@ -45,69 +71,126 @@ def survival_function(score: float, null: dict[str, Any]) -> float:
 def fit_score_calibration(
     scores: Sequence[Sequence[float]],
     gaps: Sequence[Sequence[float]],
-    areas: float,
+    area: float,
     cameras: Sequence[str],
     method: str,
 ) -> dict[str, Any]:
-    """What pristine photos score, and how that grows with size and content, as plain types.
+    """Fits what pristine photos score, and how that grows with size and content.
 
     Args:
         scores: of each photo, cut to 1, 2, ... equal parts of its own side by side.
         gaps: `Localization.gradient_energy_gap` of each of them.
-        areas: patches that one part holds side by side.
-        cameras: that made the photos.
-        method: of the localisation.
+        area: `Grid.area` of one part.
+        cameras: the camera of each photo.
+        method: the name of the localisation's method.
 
     Returns:
-        "slopes": of logit(score) over log(areas) and over the gap, by weighted least squares, not
-        below 0; "areas": that the former counts from; "null": what is left of each photo's last
-        logit(score).
+        "method" and "area" as given; "slopes": of logit(score) over log(area) ("log_area") and over
+        the gap ("gradient_energy_gap"), by weighted least squares, not below 0;
+        "null_distribution": of what the slopes leave of each photo's last logit(score).
     """
-    weight, columns, logits = [], [], []
-    for row, gap, camera in zip(scores, gaps, cameras, strict=True):
-        for k, (score, between) in enumerate(zip(row, gap, strict=True)):
-            weight.append(list(cameras).count(camera) ** -0.5 / len(row))
-            columns.append((1.0, math.log(k + 1), between))
+    weights, columns, logits = [], [], []
+    for photo_scores, photo_gaps, camera in zip(scores, gaps, cameras, strict=True):
+        for k, (score, gap) in enumerate(zip(photo_scores, photo_gaps, strict=True)):
+            weights.append(list(cameras).count(camera) ** -0.5 / len(photo_scores))
+            columns.append((1.0, math.log(k + 1), gap))
             logits.append(_logit(score))
-    x, y, w = np.array(columns), np.array(logits), np.sqrt(weight)
+    x, y, w = np.array(columns), np.array(logits), np.sqrt(weights)
     kept, slopes = [0, 1, 2], np.zeros(3)
     while True:  # without the columns whose slope would be negative
         slopes[:] = 0
         # A little towards no slope, as few photos may hardly differ.
         ridge = np.diag([0.0, 1.0, 1.0])[:, kept]
-        left = np.concatenate([x[:, kept] * w[:, None], 0.1 * ridge])
-        slopes[kept] = np.linalg.lstsq(left, np.concatenate([y * w, np.zeros(3)]), rcond=None)[0]
+        rows = np.concatenate([x[:, kept] * w[:, None], 0.1 * ridge])
+        slopes[kept] = np.linalg.lstsq(rows, np.concatenate([y * w, np.zeros(3)]), rcond=None)[0]
         if (slopes[1:] >= 0).all():
             break
         kept = [k for k in kept if k == 0 or slopes[k] >= 0]
-    last = np.cumsum([len(row) for row in scores]) - 1
+    last = np.cumsum([len(photo_scores) for photo_scores in scores]) - 1
+    log_area, gradient_energy_gap = (round(float(slope), 4) for slope in slopes[1:])
     return {
         "method": method,
-        "areas": areas,
-        "slopes": {"log_areas": round(float(slopes[1]), 4), "gap": round(float(slopes[2]), 4)},
-        "null": null_distribution((y[last] - x[last, 1:] @ slopes[1:]).tolist(), cameras),
+        "area": area,
+        "slopes": {"log_area": log_area, "gradient_energy_gap": gradient_energy_gap},
+        "null_distribution": null_distribution(
+            (y[last] - x[last, 1:] @ slopes[1:]).tolist(), cameras
+        ),
     }
 
 
-def score_p_value(
-    calibration: dict[str, Any], score: float, method: str, num_areas: float, gap: float
-) -> float | None:
-    """How often a pristine photo's splice score is this high; None where nothing tells.
+def objection_to_grid(calibration: Mapping[str, Any], grid: Grid) -> str:
+    """Says why what was measured on pristine photos does not hold for a photo's patches, or "".
 
     Args:
         calibration: of the release file.
-        score: of `exif_jax.localize`.
-        method: that it was computed with; None is returned for one without calibration.
-        num_areas: how many patches the photo holds side by side. More room, more differences:
-            beyond the sizes that were measured (`fit_score_calibration`) this is extrapolated.
-        gap: `Localization.gradient_energy_gap`; as high a score is more common where they are unlike.
+        grid: of the photo.
     """
-    scores = calibration.get("scores", {})
-    slopes = scores.get("slopes")  # files of the first version have none
-    if scores.get("method") != method or not slopes:
-        return None
-    expected = slopes["log_areas"] * math.log(num_areas / scores["areas"]) + slopes["gap"] * gap
-    return survival_function(_logit(score) - expected, scores["null"])
+    if grid.area < MIN_AREA:
+        return (
+            f"too few patches to compare: {grid.width} x {grid.height} pixels hold fewer than "
+            f"{MIN_AREA:.0f} patches of {grid.patch} x {grid.patch} side by side"
+        )
+    if not calibration:
+        return NOT_CALIBRATED
+    settings = calibration["grid"]
+    calibrated_grid = patch_grid(
+        grid.height,
+        grid.width,
+        grid.patch,
+        num_per_dim=settings["num_per_dim"],
+        max_patches=settings["max_patches"],
+        align=settings["align"],
+    )
+    if grid != calibrated_grid:
+        calibrated = ", ".join(f"{name} {value}" for name, value in settings.items())
+        return f"the model is calibrated for another grid of patches ({calibrated})"
+    return ""
+
+
+def objection_to_score(calibration: Mapping[str, Any], grid: Grid, method: str) -> str:
+    """Says why a photo's splice score has no p-value, or "" where it has one.
+
+    Args:
+        calibration: of the release file.
+        grid: of the photo.
+        method: the name of the localisation's method.
+    """
+    objection = objection_to_grid(calibration, grid)
+    if objection:
+        return objection
+    calibrated_method = calibration["score_null"]["method"]
+    if method != calibrated_method:
+        return f"the model is calibrated for the method {calibrated_method}, not for {method}"
+    return ""
+
+
+def expected_logit(score_null: Mapping[str, Any], area: float, gap: Any) -> Any:
+    """Returns by how much logit(score) of a pristine photo exceeds that of the null distribution.
+
+    Args:
+        score_null: of `fit_score_calibration`.
+        area: `Grid.area` of the photo. More room, more differences: beyond the sizes that were
+            measured this is extrapolated.
+        gap: `Localization.gradient_energy_gap`, a number or a JAX scalar: parts of unlike content
+            differ more in pristine photos too.
+    """
+    slopes = score_null["slopes"]
+    return (
+        slopes["log_area"] * math.log(area / score_null["area"])
+        + slopes["gradient_energy_gap"] * gap
+    )
+
+
+def score_p_value(score_null: Mapping[str, Any], score: float, area: float, gap: float) -> float:
+    """Returns how often a pristine photo's splice score is this high.
+
+    Args:
+        score_null: of `fit_score_calibration`.
+        score: of the localisation, by the calibrated method.
+        area, gap: as for `expected_logit`.
+    """
+    excess = _logit(score) - expected_logit(score_null, area, gap)
+    return survival_function(excess, score_null["null_distribution"])
 
 
 def _logit(score: float) -> float:
@@ -116,27 +199,31 @@ def _logit(score: float) -> float:
     return math.log(score / (1 - score))
 
 
-def agreement_p_value(calibration: dict[str, Any], agreement: float) -> float | None:
-    """How often a pristine photo agrees with its own EXIF this little, or None."""
-    null = calibration.get("agreement")
-    if not null:
-        return None
-    mirrored = {"values": [-v for v in null["values"]], "weights": null["weights"]}
+def agreement_p_value(agreement_null: Mapping[str, Any], agreement: float) -> float:
+    """Returns how often a pristine photo agrees with its own EXIF this little.
+
+    Args:
+        agreement_null: of `null_distribution`.
+        agreement: of `exif_jax.forensics.reference_set.agreement`.
+    """
+    mirrored = {
+        "values": [-value for value in agreement_null["values"]],
+        "weights": agreement_null["weights"],
+    }
     return survival_function(-agreement, mirrored)
 
 
-def band(p_value: float | None, none: str, weak: str, strong: str) -> str | None:
-    """The p-value in words: one of the three given, or None without a p-value."""
-    if p_value is None:
-        return None
-    return strong if p_value <= STRONG else weak if p_value <= WEAK else none
-
-
 def score_band(p_value: float | None) -> str | None:
-    """ "no evidence", "weak" or "strong" (evidence of a splice); None: not calibrated."""
-    return band(p_value, "no evidence", "weak", "strong")
+    """ "no evidence", "weak" or "strong" (evidence of a splice); None without a p-value."""
+    return _band(p_value, ("no evidence", "weak", "strong"))
 
 
 def agreement_band(p_value: float | None) -> str | None:
-    """ "no contradiction", "weak doubt" or "strong doubt" (in the EXIF); None: not calibrated."""
-    return band(p_value, "no contradiction", "weak doubt", "strong doubt")
+    """ "no contradiction", "weak doubt", "strong doubt" (in the EXIF); None without a p-value."""
+    return _band(p_value, ("no contradiction", "weak doubt", "strong doubt"))
+
+
+def _band(p_value: float | None, words: tuple[str, str, str]) -> str | None:
+    if p_value is None:
+        return None
+    return words[(p_value <= WEAK) + (p_value <= STRONG)]

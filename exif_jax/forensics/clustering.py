@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from exif_jax.forensics.affinity import Grid, affinity_matrix, cell_weights, patches_to_cells
+from exif_jax.forensics.affinity import affinity_matrix, patches_to_cells
+from exif_jax.forensics.patches import Grid
 
 
 def spatial_cut(z_PxD: jax.Array, grid: Grid) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -32,14 +33,12 @@ def spatial_cut(z_PxD: jax.Array, grid: Grid) -> tuple[jax.Array, jax.Array, jax
         are, a scalar in [0, 1]: 1 - cos of their mean embeddings, a splice's score.
     """
     if grid.num_patches == 1:
-        cells = cell_weights(1, grid.patch, grid.stride).shape[0]
-        return jnp.zeros((cells, cells)), jnp.zeros(1, jnp.int32), jnp.zeros(())
+        cells = patches_to_cells(jnp.zeros((1, 1)), grid)[..., 0]
+        return cells, jnp.zeros(1, jnp.int32), jnp.zeros(())
     place_Px2 = grid.origins().astype(np.float32) / grid.patch
     side_P, distance, part_P = _cut(z_PxD, place_Px2)
-    down = cell_weights(grid.rows, grid.patch, grid.stride)
-    across = cell_weights(grid.columns, grid.patch, grid.stride)
-    side = patches_to_cells(side_P.reshape(grid.rows, grid.columns, 1), down, across)[..., 0]
-    return distance * jax.nn.sigmoid(4 * side), part_P, distance
+    side_HxW = patches_to_cells(side_P[:, None], grid)[..., 0]
+    return distance * jax.nn.sigmoid(4 * side_HxW), part_P, distance
 
 
 @jax.jit

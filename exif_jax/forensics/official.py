@@ -1,9 +1,9 @@
 """The released procedure of "EXIF as Language", fault for fault, from embeddings to maps.
 
-For comparing with published numbers; `exif_jax.forensics.affinity` and `exif_jax.forensics.clustering` hold what we think is
-right. Read off the authors' evaluator (github.com/hellomuffin/exif-as-language,
-eval/image_splice/exif_sc.py) and written anew, without its loops over pairs of patches. What it
-does that one would not do on purpose:
+For comparing with published numbers; `exif_jax.forensics.affinity` and
+`exif_jax.forensics.clustering` hold what we think is right. Read off the authors' evaluator
+(github.com/hellomuffin/exif-as-language, eval/image_splice/exif_sc.py) and written anew, without
+its loops over pairs of patches. What it does that one would not do on purpose:
 
 * the encoder sees negatives: pixels in [0, 255] are multiplied by 255 again and cut to a byte,
   which is 256 - x modulo 256 (`negative`);
@@ -28,7 +28,7 @@ import scipy.cluster.vq
 import scipy.linalg
 import scipy.sparse.linalg
 
-from exif_jax.forensics.affinity import Grid
+from exif_jax.forensics.patches import Grid
 
 
 def negative(image: np.ndarray) -> np.ndarray:

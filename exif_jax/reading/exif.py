@@ -225,3 +225,9 @@ def to_text(tags: Mapping[str, str], names: bool = True) -> str:
     """The canonical mapping as one line: "Make: Canon, Model: Canon EOS 5D, ..."; without names
     "Canon, Canon EOS 5D, ..."."""
     return ", ".join(f"{name}: {value}" if names else value for name, value in tags.items())
+
+
+def camera_name(tags: Mapping[str, str]) -> str:
+    """Returns make and model in one line, as most people would write them; "" without both."""
+    make, model = tags.get("Make", ""), tags.get("Model", "")
+    return model if make and model.lower().startswith(make.lower()) else f"{make} {model}".strip()

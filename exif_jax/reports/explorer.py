@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exif_jax.forensics.affinity import Grid
+from exif_jax.forensics.patches import Grid
 from exif_jax.reports.render import upright
 
 if TYPE_CHECKING:

@@ -197,14 +197,14 @@ def _exif_comparison(report: Mapping[str, Any]) -> Markup:
     title = "Do the pixels agree with the EXIF?"
     verify = report.get("verify")
     if not verify:
-        words = "Not compared: the model carries no bank of EXIF to compare with."
+        words = "Not compared: the model carries no reference set of EXIF to compare with."
         return _section(title, fill("paragraph", content=words))
     summary = visible(verify["summary"], 600)
     pieces = [fill("paragraph", content=Markup(f"{summary[:1].upper()}{summary[1:]}."))]
     if verify.get("rank") is not None:
         words = (
-            f"Of {verify['bank_size']} photos by known cameras, {verify['rank']} have EXIF that "
-            "fits these pixels better than the file's own."
+            f"Of {verify['reference_size']} photos by known cameras, {verify['rank']} have EXIF "
+            "that fits these pixels better than the file's own."
         )
         pieces.append(fill("paragraph", content=words))
     closest = [
@@ -244,7 +244,7 @@ def _exif_table(report: Mapping[str, Any]) -> Markup:
 def _exif_row(tag: str, value: str, finding: Mapping[str, Any] | None) -> Markup:
     verdict, kind, likely = "not compared", "quiet", ""
     if finding:
-        verdict = finding["says"]
+        verdict = finding["verdict"]
         if verdict in ("agrees", "disagrees"):
             kind = verdict
             values = ", ".join(

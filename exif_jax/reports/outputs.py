@@ -21,7 +21,7 @@ from exif_jax.io.text import json_bytes, printable
 from exif_jax.reports.render import overlay_image, png_bytes
 
 if TYPE_CHECKING:
-    from exif_jax.forensics.localization import Localization, Settings
+    from exif_jax.forensics.localization import Localization, LocalizationSettings
     from exif_jax.reading.photo import Photo
 
 JSON_VERSION = 1
@@ -92,12 +92,16 @@ def prepare_folder(out: pathlib.Path) -> str:
 
 
 def make_report(
-    photo: Photo, name: str, model_id: str, settings: Settings, localization: Localization
+    photo: Photo,
+    name: str,
+    model_id: str,
+    settings: LocalizationSettings,
+    localization: Localization,
 ) -> dict[str, Any]:
     """The JSON report of one photo, as plain types; see `JSON_VERSION`.
 
-    `p_value` and `band` are null where the model carries no calibration. The date is that of the
-    analysis, in UTC.
+    `p_value` and `band` are null where the model's calibration does not hold for the photo; `note`
+    says why. The date is that of the analysis, in UTC.
     """
     height, width = localization.heatmap.shape
     grid = localization.grid
@@ -136,12 +140,10 @@ def write_outputs(
     """
     grid = localization.grid
     patches = f"{grid.rows} x {grid.columns} patches of {grid.patch} px"
-    p_value = (
-        "not calibrated"
-        if localization.p_value is None
-        else f"{localization.band}, p = {localization.p_value:.3f}"
-    )
-    subtitle = f"score {localization.score:.3f} ({p_value})   {patches}   model {report['model']}"
+    verdict = localization.verdict
+    if localization.p_value is not None:
+        verdict += f", p = {localization.p_value:.3f}"
+    subtitle = f"score {localization.score:.3f} ({verdict})   {patches}   model {report['model']}"
     if localization.note:
         subtitle += f"   {localization.note}"
     with concurrent.futures.ThreadPoolExecutor(1) as pool:  # the disk works beside the encoder

@@ -33,7 +33,8 @@ from exif_jax.evaluation.retrieval import (
 )
 from exif_jax.evaluation.runner import score_photo
 from exif_jax.evaluation.splice_metrics import METRICS
-from exif_jax.forensics.localization import Localization, LocalizeError, Settings, localize
+from exif_jax.forensics.localization import Localization, LocalizationSettings, localize
+from exif_jax.forensics.methods import LocalizeError
 from exif_jax.models import dual_encoder
 from exif_jax.reading.exif import to_text
 from exif_jax.reading.photo import PhotoError, read_photo
@@ -133,7 +134,7 @@ def splice_metrics(samples: list[Sample], model: Model) -> dict[str, float]:
     A photo that cannot be read is named on stderr and left out.
     """
     table = np.full((len(samples), len(METRICS) + 1), np.nan)  # the last column: the score
-    detector = model_detector(model, Settings(), "model")
+    detector = model_detector(model, LocalizationSettings(), "model")
     for k in range(jax.process_index(), len(samples), jax.process_count()):
         image, mask = samples[k].image, samples[k].mask
         try:

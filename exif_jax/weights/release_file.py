@@ -118,6 +118,11 @@ def load_model(path: str | os.PathLike = PRETRAINED) -> Model:
         ReleaseError: there is no such file, or it is not one that this version can read; the
             message names the file and the cause.
     """
+    if not os.fspath(path):
+        raise ReleaseError(
+            "the path of the model is empty; name a release file, or leave it out for the weights "
+            "that ship"
+        )
     try:
         # Opening a pipe or a device could wait or read for ever.
         if os.path.exists(path) and not os.path.isfile(path):

@@ -13,7 +13,8 @@ from exif_jax.evaluation.detection_metrics import detection_metrics
 from exif_jax.evaluation.detectors import Detector, Prediction, map_detector
 from exif_jax.evaluation.folder_dataset import read_folder
 from exif_jax.evaluation.splice_metrics import OF_ANY_MAP, pixel_metrics, soft_counts
-from exif_jax.forensics.localization import LocalizeError, localize_with_encoder
+from exif_jax.forensics.localization import localize_with_encoder
+from exif_jax.forensics.methods import LocalizeError
 
 
 def write_splices(root, count=2, pristine=True):

@@ -1,7 +1,6 @@
-"""Every step from patches to map against a plain NumPy reading of the paper."""
+"""Every step from embeddings to map against a plain NumPy reading of the paper."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +8,8 @@ from hypothesis import strategies as st
 from sklearn import decomposition
 
 from exif_jax.forensics import affinity
-from exif_jax.forensics.affinity import patch_grid, pca_colours
+from exif_jax.forensics.affinity import pca_colours
+from exif_jax.forensics.patches import patch_grid
 
 TIGHT = dict(rtol=1e-4, atol=1e-5)
 
@@ -35,76 +35,6 @@ def cells_of_embeddings(grid, z):
     return sums / votes
 
 
-# --- the grid ---------------------------------------------------------------------------------
-
-
-def test_grid_is_the_papers():
-    grid = patch_grid(768, 1024, 128)
-    assert (grid.stride, grid.rows, grid.columns) == ((1024 - 128) // 30, 23, 31)
-
-
-@given(
-    patch=st.integers(1, 200),
-    more=st.tuples(st.integers(0, 3000), st.integers(0, 3000)),
-    num_per_dim=st.integers(1, 100),
-    cap=st.integers(1, 5000),
-)
-def test_patches_lie_in_the_photo_and_under_the_cap(patch, more, num_per_dim, cap):
-    height, width = patch + more[0], patch + more[1]
-    grid = patch_grid(height, width, patch, num_per_dim, cap)
-    origins = grid.origins()
-    assert len(origins) == grid.num_patches <= cap
-    assert origins.min() >= 0
-    assert (origins.max(axis=0) + patch <= (height, width)).all()
-    # Another patch would not fit.
-    assert (origins.max(axis=0) + grid.stride + patch > (height, width)).all()
-
-
-@pytest.mark.parametrize("bad", [(127, 500, 128), (500, 127, 128), (0, 0, 1), (9, 9, 0)])
-def test_grid_refuses(bad):
-    with pytest.raises(ValueError, match=r"holds no|at least 1"):
-        patch_grid(*bad)
-
-
-# --- patches ----------------------------------------------------------------------------------
-
-
-def project(params, images):
-    return images.reshape(len(images), -1).astype(jnp.float32) @ params
-
-
-@pytest.mark.parametrize("batch", [1, 7, 64])
-@pytest.mark.parametrize("size", [(40, 61), (16, 16), (530, 20)])
-def test_patches_are_cut_where_the_grid_says(size, batch):
-    rng = np.random.default_rng(0)
-    image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
-    weights = rng.normal(size=(16 * 16 * 3, 5)).astype(np.float32)
-    grid = patch_grid(*size, 16, num_per_dim=8)
-    expected = np.stack([image[y : y + 16, x : x + 16].ravel() for y, x in grid.origins()])
-    expected = expected.astype(np.float32) @ weights
-    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    found = affinity.embed_patches(project, weights, image, grid, batch)
-    np.testing.assert_allclose(found, expected, **TIGHT)
-
-
-def test_photos_of_like_size_share_one_compiled_encoder():
-    calls = []
-
-    def encode(params, images):
-        calls.append(images.shape)
-        return images[:, 0, 0].astype(jnp.float32)
-
-    def run(height, width):
-        grid = patch_grid(height, width, 8, 20)
-        affinity.embed_patches(encode, {}, np.ones((height, width, 3), np.uint8), grid, 16)
-        return grid.num_patches
-
-    first = run(60, 40)
-    traces = len(calls)
-    assert run(50, 70) != first
-    assert len(calls) == traces > 0
-
-
 # --- affinity, score, votes -------------------------------------------------------------------
 
 
@@ -122,7 +52,7 @@ def test_votes_spread_over_the_cells_that_a_patch_covers(shape):
     grid = patch_grid(*shape)
     z = unit_rows(np.random.default_rng(2), grid.num_patches)
     np.testing.assert_allclose(
-        affinity.cell_embeddings(z, grid), cells_of_embeddings(grid, z), **TIGHT
+        affinity.patches_to_cells(z, grid), cells_of_embeddings(grid, z), **TIGHT
     )
 
 
@@ -134,7 +64,7 @@ def test_product_of_cells_is_the_mean_cosine_of_their_patches():
         affinity.cell_weights(grid.rows, 8, grid.stride),
         affinity.cell_weights(grid.columns, 8, grid.stride),
     ).reshape(-1, grid.num_patches)
-    cells = np.asarray(affinity.cell_embeddings(z, grid)).reshape(len(spread), -1)
+    cells = np.asarray(affinity.patches_to_cells(z, grid)).reshape(len(spread), -1)
     np.testing.assert_allclose(1 - cells @ cells.T, spread @ (1 - z @ z.T) @ spread.T, **TIGHT)
 
 
@@ -216,9 +146,9 @@ def test_upsampling_puts_cell_centres_at_their_place(shape):
 
     expected = np.apply_along_axis(along, 0, cells, grid.height)
     expected = np.apply_along_axis(along, 1, expected, grid.width)
-    found = affinity.upsample(cells, grid)
-    assert found.shape == (grid.height, grid.width) and found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, **TIGHT)
+    result = affinity.upsample(cells, grid)
+    assert result.shape == (grid.height, grid.width) and result.dtype == np.float32
+    np.testing.assert_allclose(result, expected, **TIGHT)
 
 
 # --- the PCA picture ----------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exif_jax.forensics import clustering
-from exif_jax.forensics.affinity import patch_grid
+from exif_jax.forensics.patches import patch_grid
 
 
 def unit_rows(z):

@@ -1,53 +1,179 @@
-"""The score's discount for content, against what it is defined to be."""
+"""The localisation of one photo: where it finds a splice, what it refuses, when it is judged."""
 
-import math
+import functools
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from stand_in import PATCH, FakeModel, roughness, spliced
 
-from exif_jax.forensics.affinity import patch_grid
-from exif_jax.forensics.localization import content_adjusted_score, gradient_energy_gap
-from exif_jax.reading.pixels import gradient_energy
+import exif_jax
+from exif_jax.evaluation.splice_metrics import pixel_metrics
+from exif_jax.forensics.localization import LocalizationSettings, localize, localize_with_encoder
+from exif_jax.forensics.methods import METHODS, LocalizeError
+from exif_jax.models import dual_encoder
 
 
-def test_roughness_gap_is_that_of_the_parts():
-    rng = np.random.default_rng(0)
-    image = np.full((96, 160, 3), 128.0)
-    image[:, :80] += rng.normal(0, 8, (96, 80, 3))
-    image[:, 80:] += rng.normal(0, 2, (96, 80, 3))
-    image = image.clip(0, 255).astype(np.uint8)
-    rough = gradient_energy(image)
-    grid = patch_grid(96, 160, 32, 16, 4096, 8)
-    left = (grid.origins()[:, 1] + 16 < 80).reshape(grid.rows, grid.columns).astype(int)
-    step = np.abs(np.diff(image[..., 1].astype(int), axis=1))
+@pytest.mark.parametrize("method", METHODS)
+def test_finds_the_pasted_part(method):
+    image, mask = spliced()
+    result = localize_with_encoder(image, roughness, {}, PATCH, LocalizationSettings(method=method))
+    metrics = pixel_metrics(result.heatmap, mask)
+    assert metrics["auc"] > 0.95 and metrics["ap"] > 0.8  # oriented: high is tampered
+    P = result.grid.num_patches
+    assert result.embeddings.shape == (P, 2) and result.affinity.shape == (P, P)
+    assert result.heatmap.shape == image.shape[:2] and result.heatmap.dtype == np.float32
+    assert result.heatmap.min() >= 0 and result.heatmap.max() <= 1
+    assert result.clusters.shape == (result.grid.rows, result.grid.columns)
+    inside = np.array([mask[y : y + PATCH, x : x + PATCH].mean() for y, x in result.grid.origins()])
+    agree = (result.clusters.ravel() == (inside > 0.5)).mean()
+    assert agree > 0.9
+    if method == "mean_shift":  # the paper's score; the cut's is between the means of its parts
+        expected = (1 - result.affinity).mean()
+    elif method == "official":  # the mean over cells, of which those at the border have fewer votes
+        assert abs(result.score - (1 - result.affinity).mean()) < 0.05
+        return
+    else:
+        part = result.clusters.ravel() == 1
+        a, b = (result.embeddings[members].mean(axis=0) for members in (part, ~part))
+        height = 1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+        # The noise is 30 against 2, and some patches lie across the edge.
+        assert 0.6 * np.log(15) < result.gradient_energy_gap < np.log(15)
+        odds = height / (1 - height) * np.exp(-result.gradient_energy_gap)
+        expected = odds / (1 + odds)
+        assert result.heatmap.max() > 0.7 * height  # the map keeps what the score loses
+    assert result.score == pytest.approx(expected, abs=1e-4)
+    assert result.note == ""
 
-    def log_of(y, x):
-        return math.log(0.5 + step[y : y + 32, x : min(x + 32, 159)].mean())
 
-    logs = np.array([log_of(y, x) for y, x in grid.origins()])
-    parts = left.ravel() > 0
-    expected = logs[parts].mean() - logs[~parts].mean()
-    assert gradient_energy_gap(rough, left, grid) == pytest.approx(expected, abs=0.02)
-    assert gradient_energy_gap(rough, 1 - left.ravel(), grid) == gradient_energy_gap(
-        rough, left, grid
+def test_an_unknown_method_is_refused():
+    with pytest.raises(ValueError, match="'median', not one of cut, mean_shift, official"):
+        LocalizationSettings(method="median")
+
+
+def test_a_pristine_photo_keeps_a_low_map_and_score():
+    image = spliced()[0][:, :110]
+    result = localize_with_encoder(image, roughness, {}, PATCH)
+    assert result.heatmap.max() < 0.05
+    assert result.score < 0.05
+
+
+@pytest.mark.parametrize("level", [0, 93, 255])
+def test_a_flat_photo_gives_zeros_and_says_so(level):
+    result = localize_with_encoder(np.full((64, 80, 3), level, np.uint8), roughness, {}, PATCH)
+    assert not result.heatmap.any() and not result.clusters.any()
+    assert result.score == 0 and "flat" in result.note
+    assert np.isfinite(result.affinity).all()
+
+
+def test_a_photo_of_one_patch():
+    result = localize_with_encoder(spliced()[0][:PATCH, :PATCH], roughness, {}, PATCH)
+    assert result.clusters.shape == (1, 1)
+    assert result.heatmap == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("image", "why"),
+    [
+        (np.zeros((31, 99, 3), np.uint8), "too small: 99 x 31"),
+        (np.zeros((0, 9, 3), np.uint8), "too small"),
+        (np.zeros((99, 99), np.uint8), "no uint8 array"),
+        (np.zeros((99, 99, 4), np.uint8), "no uint8 array"),
+        (np.zeros((99, 99, 3), np.float32), "no uint8 array"),
+    ],
+)
+def test_refuses(image, why):
+    with pytest.raises(LocalizeError, match=why):
+        localize_with_encoder(image, roughness, {}, PATCH)
+
+
+def test_weights_that_give_no_numbers_are_named():
+    def broken(params, images):
+        return roughness(params, images) * jnp.nan
+
+    with pytest.raises(LocalizeError, match="not finite"):
+        localize_with_encoder(spliced()[0], broken, {}, PATCH)
+
+
+def test_batch_changes_nothing_and_the_cap_holds():
+    image, _ = spliced()
+    one = localize_with_encoder(
+        image, roughness, {}, PATCH, LocalizationSettings(max_patches=100, batch_size=7)
     )
-    assert gradient_energy_gap(rough, left * 0, grid) == 0
-    small = patch_grid(16, 20, 16, 4, 16, 1)
-    parts = np.arange(small.num_patches).reshape(small.rows, small.columns) % 2
-    assert np.isfinite(gradient_energy_gap(gradient_energy(image[:16, :20]), parts, small))
-
-
-@given(st.floats(0, 1), st.floats(0, 20))
-def test_a_discount_divides_the_odds(distance, gap):
-    found = content_adjusted_score(distance, gap)
-    assert 0 <= found <= distance
-    assert found * (1 - distance) == pytest.approx(
-        distance * (1 - found) * math.exp(-gap), abs=1e-12
+    other = localize_with_encoder(
+        image, roughness, {}, PATCH, LocalizationSettings(max_patches=100, batch_size=64)
     )
+    np.testing.assert_allclose(one.heatmap, other.heatmap, atol=1e-5)
+    assert one.grid.num_patches <= 100
 
 
-def test_without_a_gap_nothing_is_taken_off():
-    for distance in (0.0, 0.3, 1.0):
-        assert content_adjusted_score(distance, 0.0) == distance
+# --- when there is a p-value --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return exif_jax.load_model()
+
+
+def noise(height, width):
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_a_photo_of_the_calibrated_grid_is_judged(shipped):
+    result = localize(noise(256, 256), shipped)
+    assert 0 < result.p_value <= 1
+    assert result.verdict == result.band == "no evidence" and result.note == ""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_per_dim": 60},
+        {"num_per_dim": 5},
+        {"align": 1},
+        {"max_patches": 100},
+        {"method": "mean_shift"},
+    ],
+)
+def test_other_settings_than_the_calibrated_ones_give_no_p_value_and_say_why(shipped, changes):
+    result = localize(noise(384, 512), shipped, LocalizationSettings(**changes))
+    assert result.p_value is None and result.band is None and result.verdict == "not judged"
+    assert result.note.startswith("there is no p-value: the model is calibrated for ")
+
+
+@pytest.mark.parametrize("size", [(128, 128), (136, 128), (255, 256)])
+def test_too_few_patches_give_no_p_value_and_say_why(shipped, size):
+    result = localize(noise(*size), shipped)
+    assert result.p_value is None and result.verdict == "not judged"
+    assert "too few patches to compare" in result.note
+
+
+def test_a_flat_photo_is_flat_and_not_uncalibrated(shipped):
+    result = localize(np.full((300, 300, 3), 90, np.uint8), shipped)
+    assert result.verdict == "flat" and result.p_value is None
+    assert "flat" in result.note and "calibrated" not in result.note
+
+
+def test_an_uncalibrated_model_gives_no_p_value_and_says_so():
+    result = localize(spliced()[0], FakeModel)
+    assert result.p_value is None and "the model is not calibrated" in result.note
+
+
+@pytest.mark.parametrize("align", [8, 1])
+def test_overlapping_patches_share_their_blocks_and_nothing_is_lost(monkeypatch, align):
+    """The shipped model on a photo whose patches overlap, with and without sharing."""
+    model = exif_jax.load_model()
+    image = np.random.default_rng(0).integers(0, 256, (250, 331, 3), dtype=np.uint8)
+    shared = []
+
+    def features(photo):
+        shared.append(photo.shape)
+        return photo_features(photo)
+
+    photo_features = dual_encoder.photo_features
+    encode = functools.partial(dual_encoder.embed_images, model.config)
+    arguments = (image, encode, model.params, 128, LocalizationSettings(num_per_dim=6, align=align))
+    together, apart = localize_with_encoder(*arguments, features), localize_with_encoder(*arguments)
+    assert together.grid.stride % 8 == (0 if align == 8 else 1)
+    assert bool(shared) == (align == 8)
+    np.testing.assert_allclose(together.embeddings, apart.embeddings, atol=1e-5)

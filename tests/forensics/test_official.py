@@ -9,7 +9,7 @@ from sklearn.cluster import SpectralClustering
 from sklearn.metrics import adjusted_rand_score
 
 from exif_jax.forensics import official
-from exif_jax.forensics.affinity import patch_grid
+from exif_jax.forensics.patches import patch_grid
 
 SIZES = [(200, 260, 6), (300, 220, 9), (130, 400, 5)]  # height, width, steps
 
@@ -49,8 +49,8 @@ def slow_mean_shift(maps):
         for i in range(len(moved)):
             neighbours = tree.query_ball_point(moved[i], radius)
             moved[i] = moved[neighbours].mean(axis=0)
-    found = np.array([len(tree.query_ball_point(p, radius)) for p in moved])
-    return moved[found == found.max()].mean(axis=0).reshape(h, w)
+    density = np.array([len(tree.query_ball_point(p, radius)) for p in moved])
+    return moved[density == density.max()].mean(axis=0).reshape(h, w)
 
 
 @pytest.mark.parametrize("seed", range(3))

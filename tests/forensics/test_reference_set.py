@@ -1,4 +1,4 @@
-"""The bank of EXIF: rounding, posteriors against sums by hand, hostile descriptions."""
+"""The reference set of EXIF: rounding, posteriors against sums by hand, hostile descriptions."""
 
 import json
 import math
@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exif_jax.forensics import reference_set as banks
+from exif_jax.forensics import reference_set as module
+from exif_jax.forensics.reference_set import coarse_value
 
 PHOTOS = [
     {"Make": "A", "Model": "A1", "ISO": "100"},
@@ -37,36 +38,46 @@ PHOTOS = [
         ("Make", "Canon 5", "Canon 5"),
     ],
 )
-def test_numbers_of_some_tags_are_rounded_to_rows(tag, value, expected):
-    assert banks.coarse_value(tag, value) == expected
+def test_numbers_of_some_tags_are_rounded_to_a_series(tag, value, expected):
+    assert coarse_value(tag, value) == expected
 
 
 @given(st.sampled_from(["ISO", "Exposure Time", "Focal Length", "Make"]), st.text(max_size=40))
 def test_any_text_is_rounded_to_some_text(tag, value):
-    assert isinstance(banks.coarse_value(tag, value), str)
+    assert isinstance(coarse_value(tag, value), str)
 
 
 @given(st.floats(1e-3, 1e5))
 def test_rounding_moves_by_at_most_half_a_step(number):
-    rounded = banks.coarse_value("ISO", f"{number:.6f}").removeprefix("~")
+    rounded = coarse_value("ISO", f"{number:.6f}").removeprefix("~")
     top, _, bottom = rounded.partition("/")
     back = float(top) / float(bottom or 1)
     assert abs(math.log2(back / number)) < 0.5 + 0.08  # half a step, and two digits
 
 
+def reference_set_of_photos():
+    z = np.random.default_rng(0).normal(size=(len(PHOTOS), 3)).astype(np.float32)
+    return module.make_reference_set(PHOTOS, z / np.linalg.norm(z, axis=1, keepdims=True))
+
+
 def test_a_camera_with_many_photos_weighs_their_root():
-    bank = banks.make_reference_set(PHOTOS)
-    np.testing.assert_allclose(bank.weights, np.array([0.5, 0.5, 0.5, 0.5, 1]) / 3)
+    weights = reference_set_of_photos().weights
+    np.testing.assert_allclose(weights, np.array([0.5, 0.5, 0.5, 0.5, 1]) / 3)
 
 
 def test_posteriors_are_sums_over_the_photos_that_have_the_tag():
-    bank = banks.make_reference_set(PHOTOS)
-    cosines, scale = np.array([0.1, 0.5, -0.2, 0.9, 0.3]), 4.0
-    mass = np.array([w * math.exp(scale * c) for w, c in zip(bank.weights, cosines, strict=True)])
+    reference_set = reference_set_of_photos()
+    direction, scale = np.array([0.6, 0.0, 0.8]), 4.0
+    mass = np.array(
+        [
+            weight * math.exp(scale * float(z @ direction))
+            for weight, z in zip(reference_set.weights, reference_set.embeddings, strict=True)
+        ]
+    )
     mass /= mass.sum()
-    posterior = banks.photo_posterior(cosines, bank, scale)
+    posterior = module.photo_posterior(direction, reference_set, scale)
     np.testing.assert_allclose(posterior, mass)
-    iso = banks.tag_posteriors(posterior, bank)["ISO"]
+    iso = module.tag_posteriors(posterior, reference_set)["ISO"]
     low, high = mass[0] + mass[2], mass[1] + mass[4]  # photo 3 has no ISO
     share = 1.0 / 2.5
     assert iso["~100"][1] == pytest.approx(share)
@@ -78,16 +89,20 @@ def test_posteriors_are_sums_over_the_photos_that_have_the_tag():
 def test_agreement_adds_what_the_pixels_say_and_passes_over_the_unknown():
     known = {"ISO": {"~100": (0.2, 0.4), "~400": (0.8, 0.6)}, "Make": {"A": (0.9, 0.3)}}
     tags = {"ISO": "400", "Make": "A", "Lens": "x"}
-    assert banks.agreement(known, tags) == pytest.approx(math.log(0.8 / 0.6) + math.log(3))
-    assert banks.agreement(known, {"Make": "Z"}) == 0.0
-    assert banks.agreement(known, {}) == 0.0
+    assert module.agreement(known, tags) == pytest.approx(math.log(0.8 / 0.6) + math.log(3))
+    assert module.agreement(known, {"Make": "Z"}) == 0.0
+    assert module.agreement(known, {}) == 0.0
 
 
 def test_json_round_trip_and_equal_weights():
-    bank = banks.make_reference_set(PHOTOS)
-    back = banks.from_json(json.loads(json.dumps(banks.to_json(bank))))
-    assert back.photos == bank.photos
-    np.testing.assert_array_equal(back.weights, bank.weights)
+    reference_set = reference_set_of_photos()
+    description = json.loads(json.dumps(module.to_json(reference_set)))
+    back = module.from_json(description, 3)
+    assert back.photos == reference_set.photos
+    np.testing.assert_array_equal(back.weights, reference_set.weights)
+    assert back.embeddings.dtype == np.float32
+    np.testing.assert_allclose(back.embeddings, reference_set.embeddings, rtol=2**-11)
+    assert module.to_json(back) == description
 
 
 @pytest.mark.parametrize(
@@ -99,38 +114,30 @@ def test_json_round_trip_and_equal_weights():
         {"tags": ["a"], "values": [["x"]], "photos": []},
         {"tags": ["a"], "values": [["x"]], "photos": [[5]]},
         {"tags": ["a"], "values": [["x"]], "photos": [[0, 0]]},
+        {"tags": ["a"], "values": [["x"]], "photos": [[0]]},  # without embeddings
         {"tags": 3, "values": 3, "photos": 3},
     ],
 )
-def test_what_is_no_bank_is_refused(data):
-    with pytest.raises(banks.ReferenceSetError, match="not a bank"):
-        banks.from_json(data)
+def test_what_is_no_reference_set_is_refused(data):
+    with pytest.raises(module.ReferenceSetError, match="not a reference set"):
+        module.from_json(data, 3)
 
 
-def test_embeddings_pack_to_text_and_back():
-    z = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)
-    packed = json.loads(json.dumps(banks.encode_embeddings(z)))
-    back = banks.decode_embeddings(packed, 7, 5)
-    assert back.dtype == np.float32
-    np.testing.assert_allclose(back, z, rtol=2**-11)
-    assert banks.encode_embeddings(back) == packed
+@pytest.mark.parametrize("packed", [3, ["a"], "no base64!", "AAA="])
+def test_embeddings_that_cannot_be_read_are_refused(packed):
+    description = module.to_json(reference_set_of_photos()) | {"embeddings": packed}
+    with pytest.raises(module.ReferenceSetError, match="not a reference set"):
+        module.from_json(description, 3)
 
 
-@pytest.mark.parametrize(
-    "packed", [3, ["a"], "no base64!", banks.encode_embeddings(np.zeros((3, 2))), "AAA="]
-)
-def test_embeddings_of_other_texts_are_refused(packed):
-    with pytest.raises(banks.ReferenceSetError, match="not the embeddings of 2 texts"):
-        banks.decode_embeddings(packed, 2, 2)
+def test_embeddings_of_another_width_are_refused():
+    with pytest.raises(module.ReferenceSetError, match="not a reference set"):
+        module.from_json(module.to_json(reference_set_of_photos()), 4)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_embeddings_that_are_no_numbers_are_refused(value):
-    with pytest.raises(banks.ReferenceSetError, match="not finite"):
-        banks.decode_embeddings(banks.encode_embeddings(np.full((2, 2), value)), 2, 2)
-
-
-def test_cameras_are_named_once():
-    assert banks.camera_name({"Make": "Canon", "Model": "Canon EOS 5D"}) == "Canon EOS 5D"
-    assert banks.camera_name({"Make": "SONY", "Model": "DSC"}) == "SONY DSC"
-    assert banks.camera_name({"Make": "X"}) == "X" and banks.camera_name({}) == ""
+    embeddings = np.full((len(PHOTOS), 3), value, np.float32)
+    description = module.to_json(module.make_reference_set(PHOTOS, embeddings))
+    with pytest.raises(module.ReferenceSetError, match="not finite"):
+        module.from_json(description, 3)

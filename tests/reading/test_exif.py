@@ -244,3 +244,9 @@ def test_tags_of_a_photo_come_in_the_order_of_the_vocabulary():
         ("Make", "Canopus"),
         ("Flash", "Fired"),
     ]
+
+
+def test_cameras_are_named_once():
+    assert exif.camera_name({"Make": "Canon", "Model": "Canon EOS 5D"}) == "Canon EOS 5D"
+    assert exif.camera_name({"Make": "SONY", "Model": "DSC"}) == "SONY DSC"
+    assert exif.camera_name({"Make": "X"}) == "X" and exif.camera_name({}) == ""

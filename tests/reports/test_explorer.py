@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from exif_jax.forensics import affinity
+from exif_jax.forensics.patches import patch_grid
 from exif_jax.reports.explorer import quantised, turned_box
 from exif_jax.reports.render import upright
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_boxes_turn_with_the_photo(turn):
-    grid = affinity.patch_grid(60, 100, 16, 10)
+    grid = patch_grid(60, 100, 16, 10)
     mask = np.zeros((60, 100), bool)
     mask[8:40, 12:76] = True
     x, y, width, height = turned_box(grid, turn, 8, 12, 32, 64)

@@ -14,7 +14,7 @@ from PIL import Image
 from stand_in import PATCH, roughness, spliced
 
 from exif_jax.forensics import affinity
-from exif_jax.forensics.localization import Settings, localize_with_encoder
+from exif_jax.forensics.localization import LocalizationSettings, localize_with_encoder
 from exif_jax.reading.photo import Photo
 from exif_jax.reports import outputs
 from exif_jax.reports.html import make_html
@@ -37,7 +37,10 @@ def example(file="photo.jpg", exif=None, orientation=1, **more):
     image = spliced()[0]
     localization = localize_with_encoder(image, roughness, {}, PATCH)
     photo = Photo(Image.fromarray(image), exif or {}, orientation, "PNG", "0" * 64, 1234, ())
-    report = outputs.make_report(photo, file, "0123456789ab", Settings(), localization) | more
+    report = (
+        outputs.make_report(photo, file, "0123456789ab", LocalizationSettings(), localization)
+        | more
+    )
     return (
         photo,
         localization,
@@ -97,12 +100,18 @@ def test_a_part_without_its_value_is_a_mistake():
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_names_and_exif_add_no_element_and_no_attribute(text):
     exif = {"Make": text, text[:40]: "value", "Model": "M"}
-    finding = {"tag": "Make", "value": text, "says": "disagrees", "probability": 0.1, "skill": 0.8}
+    finding = {
+        "tag": "Make",
+        "value": text,
+        "verdict": "disagrees",
+        "probability": 0.1,
+        "skill": 0.8,
+    }
     preferred = [{"value": text, "probability": 0.5}]
     verify = {
         "summary": text,
         "rank": 3,
-        "bank_size": 9,
+        "reference_size": 9,
         "band": None,
         "tags": [finding | {"preferred": preferred}],
         "looks_like": [{"tag": text, "skill": 0.8, "values": preferred}],

@@ -19,7 +19,7 @@ from exif_jax.evaluation import runner
 from exif_jax.evaluation.detectors import model_detector
 from exif_jax.evaluation.retrieval import alignment_and_uniformity, retrieval_metrics
 from exif_jax.evaluation.splice_metrics import METRICS
-from exif_jax.forensics.localization import Settings
+from exif_jax.forensics.localization import LocalizationSettings
 from exif_jax.models import dual_encoder
 from exif_jax.training import sharding, validation
 from exif_jax.weights import release_file
@@ -104,7 +104,7 @@ def stand_in() -> release_file.Model:
 def test_splices_are_scored_as_the_command_scores_them(splices, capsys):
     samples, model = validation.read_splices(str(splices)), stand_in()
     found = validation.splice_metrics(samples, model)
-    detector = model_detector(model, Settings(), "model")
+    detector = model_detector(model, LocalizationSettings(), "model")
     rows = runner.evaluate(samples, "set", [detector], print)
     expected = runner.summarize(rows, "set", "model")
     assert expected["tampered"] == expected["pristine"] == 3

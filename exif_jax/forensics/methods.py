@@ -1,0 +1,173 @@
+"""The methods that turn the embeddings of a photo's patches into its map, its parts and its score.
+
+`METHODS` is the table of them. All have one signature; those that are traced may be called inside
+`jax.jit` too, as `exif_jax.export` does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from exif_jax.forensics import affinity, clustering
+from exif_jax.forensics.patches import Grid
+from exif_jax.io.errors import ExifJaxError
+from exif_jax.reading.pixels import BLOCK, gradient_energy
+
+
+class LocalizeError(ExifJaxError, ValueError):
+    """A photo cannot be localised; the message says why and what to do."""
+
+
+class MethodResult(NamedTuple):
+    """What a method makes of a photo; arrays and scalars of NumPy or of JAX.
+
+    Attributes:
+        heatmap: float32 [H, W] in [0, 1], high where a cell differs from most of the photo.
+        clusters: int32, P in all, row by row over the grid: 1 in the smaller part, 0 elsewhere.
+        score: of the whole photo; higher is less consistent.
+        gradient_energy_gap: how unlike the parts are in texture; 0 of methods that do not use it.
+    """
+
+    heatmap: Any
+    clusters: Any
+    score: Any
+    gradient_energy_gap: Any = 0.0
+
+
+class Method(NamedTuple):
+    """One way from patches to a map.
+
+    Attributes:
+        analyze: (unit embeddings [P, D], the photo uint8 [H, W, 3], its grid) -> result.
+        encoder_input: what the encoder sees of the photo, uint8 [H, W, 3] -> uint8 [H, W, 3]; None:
+            the photo as it is.
+        align: that the grid has, whatever the settings say; None: as the settings say.
+    """
+
+    analyze: Callable[[jax.Array, Any, Grid], MethodResult]
+    encoder_input: Callable[[np.ndarray], np.ndarray] | None = None
+    align: int | None = None
+
+
+def spatial_cut(z_PxD: jax.Array, photo: Any, grid: Grid) -> MethodResult:
+    """Ours: a cut that knows where the patches lie, less what their content explains."""
+    energy = gradient_energy(photo)  # of an array of NumPy on the host, while the device encodes
+    xp = energy.__array_namespace__()
+    cells, clusters_P, distance = clustering.spatial_cut(z_PxD, grid)
+    heatmap = affinity.upsample(cells, grid)
+    gap = gradient_energy_gap(energy, clusters_P, grid)
+    score = content_adjusted_score(xp.asarray(distance, gap.dtype), gap)
+    return MethodResult(heatmap, clusters_P, score, gradient_energy_gap=gap)
+
+
+def mean_shift(z_PxD: jax.Array, photo: Any, grid: Grid) -> MethodResult:
+    """The paper's: the distance from the dominant mode, and the normalised cut."""
+    cells = affinity.inconsistency(z_PxD, grid)
+    return MethodResult(
+        heatmap=affinity.upsample(cells, grid),
+        clusters=clustering.normalized_cut(z_PxD),
+        score=affinity.splice_score(z_PxD),
+    )
+
+
+def released_code(z_PxD: jax.Array, photo: Any, grid: Grid) -> MethodResult:
+    """The procedure of the paper's released code, fault for fault (`forensics.official`)."""
+    official = _official_module()
+    response_maps = official.response_maps(finite_embeddings(z_PxD), grid)
+    cells = official.mean_shift(response_maps)
+    clusters = official.spectral_cut(response_maps)
+    # A patch's part is that of the cell at its middle.
+    top, left = (clusters.shape[0] - grid.rows) // 2, (clusters.shape[1] - grid.columns) // 2
+    heatmap = official.resize_bilinear(cells, grid.height, grid.width)
+    return MethodResult(
+        heatmap=np.clip(heatmap, 0, 1),
+        clusters=clusters[top : top + grid.rows, left : left + grid.columns],
+        score=response_maps.mean(),
+    )
+
+
+def _negative(photo: np.ndarray) -> np.ndarray:
+    return _official_module().negative(photo)
+
+
+def _official_module() -> ModuleType:
+    """Imported where it is used, as the other methods do not need SciPy."""
+    try:
+        from exif_jax.forensics import official
+    except ModuleNotFoundError as e:
+        raise LocalizeError(f"this method needs {e.name}; pip install 'exif-jax[eval]'") from e
+    return official
+
+
+METHODS = {
+    "cut": Method(spatial_cut),
+    "mean_shift": Method(mean_shift),
+    "official": Method(released_code, encoder_input=_negative, align=1),
+}
+DEFAULT_METHOD = "cut"
+METHOD_HELP = (
+    "how patches become a map: a cut that knows where they lie; the paper's mean shift; or the "
+    "released code's procedure, faults included, for comparing with published numbers "
+    f"(default {DEFAULT_METHOD})"
+)
+
+
+def gradient_energy_gap(energy: Any, clusters: Any, grid: Grid) -> Any:
+    """How unlike two parts of a photo are in texture: content alone makes such parts differ.
+
+    Args:
+        energy: of the photo, `exif_jax.reading.pixels.gradient_energy`; of NumPy or of JAX.
+        clusters: int [P] or [rows, columns], 0 and 1.
+        grid: of the patches.
+
+    Returns:
+        The difference of the parts' mean log energy (half a level added, by patches), a scalar,
+        not negative; 0 where there is one part.
+    """
+    xp = energy.__array_namespace__()
+    down = _blocks_of_patches(grid.rows, len(energy), grid)
+    across = _blocks_of_patches(grid.columns, energy.shape[1], grid)
+    log_P = xp.log(0.5 + down @ energy @ across.T).ravel()
+    inside_P = xp.asarray(clusters).ravel() != 0
+    inside, outside = inside_P.sum(), (~inside_P).sum()
+    mean_inside = xp.where(inside_P, log_P, 0.0).sum() / xp.maximum(inside, 1)
+    mean_outside = xp.where(inside_P, 0.0, log_P).sum() / xp.maximum(outside, 1)
+    return xp.where((inside > 0) & (outside > 0), abs(mean_inside - mean_outside), 0.0)
+
+
+def _blocks_of_patches(patches: int, blocks: int, grid: Grid) -> np.ndarray:
+    """float32 [patches, blocks] along one side: the mean over the 8-pixel blocks of each patch."""
+    side = max(1, grid.patch // BLOCK)
+    first = np.clip(np.arange(patches) * grid.stride // BLOCK, 0, max(0, blocks - side))[:, None]
+    block = np.arange(blocks)[None]
+    inside = ((block >= first) & (block < first + side)).astype(np.float32)
+    return inside / np.maximum(inside.sum(axis=1, keepdims=True), 1)
+
+
+def content_adjusted_score(distance: Any, gap: Any) -> Any:
+    """What is left of the distance between two parts beside what their content explains.
+
+    In pristine photos smooth and rough parts lie apart too, though one camera made them. That the
+    odds fall by e and not by another number was chosen on the development splices; splices of
+    other cameras agree (docs/experiments.md).
+
+    Args:
+        distance: 1 - cosine of the parts' means, in [0, 1]; a number or a scalar array.
+        gap: `gradient_energy_gap`, at least 0; each unit divides the odds by e.
+    """
+    kept = distance * math.e**-gap  # not math.exp, which takes no arrays of JAX
+    return kept / (1 - distance + kept)
+
+
+def finite_embeddings(z_PxD: jax.Array) -> np.ndarray:
+    """Returns the embeddings on the host; raises LocalizeError where they are no numbers."""
+    embeddings = np.asarray(z_PxD)
+    if not np.isfinite(embeddings).all():
+        raise LocalizeError("the model's embeddings are not finite numbers; its weights are unfit")
+    return embeddings

@@ -1,0 +1,40 @@
+"""A model whose reference set is planted: an embedding names the photo that it comes from."""
+
+import dataclasses
+
+import numpy as np
+from stand_in import CONFIG, FakeModel
+
+from exif_jax.data.wordpiece import WordPiece
+from exif_jax.forensics import reference_set
+from exif_jax.forensics.calibration import null_distribution
+from exif_jax.forensics.patches import patch_grid
+from exif_jax.weights.release_file import Model
+
+CAMERAS = [("Canon", "Canon 1"), ("NIKON", "D1"), ("SONY", "S1"), ("Apple", "iPhone 1")]
+PHOTOS = [
+    {"Make": make, "Model": model, "ISO": iso} for make, model in CAMERAS for iso in ("100", "1600")
+]
+SKILL = {"Make": {"auc": 0.9, "auc_low": 0.8}, "ISO": {"auc": 0.6, "auc_low": 0.5}}
+GRID_SETTINGS = {"num_per_dim": 30, "max_patches": 4096, "align": 8}
+GRID = patch_grid(160, 224, FakeModel.patch_size, **GRID_SETTINGS)
+
+
+def planted_model() -> Model:
+    """Every photo of the reference set has a direction of its own."""
+    known = reference_set.make_reference_set(PHOTOS, np.eye(8, dtype=np.float32))
+    calibration = {
+        "reference_set": reference_set.to_json(known),
+        "tag_skill": SKILL,
+        "agreement_null": null_distribution(np.linspace(0, 4, 60), [str(i) for i in range(60)]),
+        "grid": GRID_SETTINGS,
+        "score_null": {"method": "none"},
+    }
+    params = FakeModel.params | {"log_scale": np.float32(3.0)}
+    model = Model(CONFIG, params, WordPiece(b""), (), {}, calibration)
+    return dataclasses.replace(model, id="m")
+
+
+def patches_of(photo: int, count: int = 5) -> np.ndarray:
+    """Embeddings of patches that all come from one photo of the reference set."""
+    return np.tile(np.eye(8, dtype=np.float32)[photo], (count, 1))
