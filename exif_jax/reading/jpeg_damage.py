@@ -1,8 +1,8 @@
-"""Tells a JPEG picture that is whole from one whose coded blocks are damaged.
+"""Finds out whether a JPEG picture is whole or its coded blocks are damaged.
 
 Pillow decodes what libjpeg warns of without a word. Here libjpeg-turbo decodes the picture once
 more, at an eighth of its size and to its raw components, and its first warning is kept
-(``simplejpeg``). Three things are looked at:
+(`simplejpeg`). Three things are looked at:
 
 * libjpeg's warning: no bits are left over or missing where the picture, a restart interval or a
   scan ends, and every code is one of the tables'.
@@ -10,8 +10,8 @@ more, at an eighth of its size and to its raw components, and its first warning 
 * The mean of each block of 8 x 8. Codes that are read from a wrong bit on are mostly valid ones,
   and their differences add up: the means leave the range that samples of 8 bits have.
 
-Damage that changes codes into others of the same length, within that range, cannot be told from
-another picture by anybody: JPEG has no checksum.
+Nobody can see damage that changes codes into others of the same length, within that range: JPEG has
+no checksum.
 """
 
 import re
@@ -19,7 +19,14 @@ import re
 import numpy as np
 import simplejpeg
 
-from exif_jax.reading.jpeg_scan import SOF_PROGRESSIVE, Jpeg, Scan, is_complete, read_scan
+from exif_jax.reading.jpeg_scan import (
+    SOF_PROGRESSIVE,
+    Jpeg,
+    Scan,
+    has_all_means,
+    is_complete,
+    read_scan,
+)
 from exif_jax.reading.refusal import CURE_COPY, MAY_BE_DAMAGED, Refusal
 
 _MAX_PADDING = 16  # bytes behind the last block; webcams and IP cameras fill up words
@@ -40,19 +47,22 @@ _NO_PIXELS = frozenset(range(0xE0, 0xF0)) | {0xFE}
 _LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _TRAILER_START = re.compile(rb".{0,64}?([ -~]{8}|\0{8})", re.DOTALL)
 _UNREAD = 16  # bytes that the decoder may have taken in unused, uncounted: eight, FF 00 as one
+# Where a picture's last block ends is sought by decoding it some six times: not of a picture of
+# 50 megapixels in more than six scans.
+_MAX_PIXELS_OF_SOUGHT_SCANS = 300_000_000
 
 
 def check(data: bytes, jpeg: Jpeg) -> tuple[Jpeg, tuple[str, ...]]:
-    """The picture less what stands behind its last block, and notes on what was mended.
+    """Returns the picture less what stands behind its last block, and notes on what was mended.
 
     The size that the file claims must have been checked: this decodes.
 
     Args:
-      data: the file's bytes.
-      jpeg: ``jpeg_scan.split`` of them.
+      data: The file's bytes.
+      jpeg: `jpeg_scan.split` of them.
 
     Raises:
-      Refusal: the picture is damaged or a part of it is missing.
+      Refusal: The picture is damaged or a part of it is missing.
     """
     notes = []
     if jpeg.stray:
@@ -60,10 +70,13 @@ def check(data: bytes, jpeg: Jpeg) -> tuple[Jpeg, tuple[str, ...]]:
     if not jpeg.end_marker:
         notes.append("the JPEG end marker is missing; all blocks are there")
     if not is_complete(jpeg):
-        raise Refusal("scans of the JPEG picture are missing", CURE_COPY)
+        # A file may end early by right, in coarse steps: then it says so by its end marker.
+        if not jpeg.end_marker or not has_all_means(jpeg):
+            raise Refusal("scans of the JPEG picture are missing", CURE_COPY)
+        notes.append(f"{MAY_BE_DAMAGED}: scans with the finer detail of the picture are missing")
     warning, row = inspect(jpeg)
-    if warning and (cut := _less_tail(data, jpeg, warning)):
-        jpeg, warning = cut, ""
+    if warning and (shortened := _without_tail(data, jpeg, warning)):
+        jpeg, warning = shortened, ""
         if jpeg.end_marker:
             notes.append("padding behind the last JPEG block skipped")
     if _NO_SUBSAMPLING in warning:
@@ -76,7 +89,7 @@ def check(data: bytes, jpeg: Jpeg) -> tuple[Jpeg, tuple[str, ...]]:
 
 
 def _cause(warning: str, row: int | None, end_marker: bool) -> str:
-    where = "" if row is None else f" from row {row:,} on, or earlier"
+    where = "" if row is None else f" from row {row:,} on or earlier"
     is_missing = "premature end" in warning.lower()
     if is_missing and not end_marker:
         return "the JPEG file is truncated: a part of its coded pixels is missing"
@@ -92,7 +105,7 @@ def _cause(warning: str, row: int | None, end_marker: bool) -> str:
 
 
 def inspect(jpeg: Jpeg) -> tuple[str, int | None]:
-    """libjpeg's first warning ("" for none), and the first row that no 8-bit picture has.
+    """Returns libjpeg's first warning or "", and the first row that no 8-bit picture has.
 
     Rows are those of the picture, in steps of eight; a picture may be damaged from an earlier one
     on.
@@ -167,7 +180,7 @@ def _first_impossible_row(jpeg: Jpeg, means: np.ndarray) -> int | None:
 
 
 def has_zeroed_sector(jpeg: Jpeg) -> bool:
-    """Whether a scan holds a sector of zeros that no encoder wrote.
+    """Returns whether a scan holds a sector of zeros that no encoder wrote.
 
     The code of zero bits is the first of its table. In a flat area it may stand for "no difference"
     and "end of block"; otherwise zeros would be dozens of blocks full of equal coefficients.
@@ -205,16 +218,19 @@ def _zeros_may_be_flat(header: bytes, scan: Scan, frame: int, first: dict[int, i
 # --- what stands behind the last block ----------------------------------------------------------
 
 
-def _less_tail(data: bytes, jpeg: Jpeg, warning: str) -> Jpeg | None:
+def _without_tail(data: bytes, jpeg: Jpeg, warning: str) -> Jpeg | None:
     """The picture less harmless bytes behind its last block; None where they are not harmless."""
-    found = _LEFT_OVER.search(warning)
-    index = max(i for i, (marker, _) in enumerate(jpeg.segments) if marker == _SOS)
-    if not found or index != len(jpeg.segments) - 2:
+    match = _LEFT_OVER.search(warning)
+    scans = [index for index, (marker, _) in enumerate(jpeg.segments) if marker == _SOS]
+    last = scans[-1]
+    if not match or last != len(jpeg.segments) - 2:
         return None
-    scan, left_over = jpeg.segments[index][1], int(found[1])
+    if len(scans) * jpeg.frame.width * jpeg.frame.height > _MAX_PIXELS_OF_SOUGHT_SCANS:
+        return None
+    scan, left_over = jpeg.segments[last][1], int(match[1])
     if jpeg.end_marker and (left_over > _MAX_PADDING or scan[-left_over:].strip(b"\0\xff")):
         return None
-    end = _end_of_blocks(jpeg, index, len(scan) - left_over)
+    end = _end_of_blocks(jpeg, last, len(scan) - left_over)
     if end is None:
         return None
     tail = scan[end:]
@@ -223,7 +239,7 @@ def _less_tail(data: bytes, jpeg: Jpeg, warning: str) -> Jpeg | None:
     if not jpeg.end_marker and not _is_trailer(tail, data[jpeg.end :]):
         return None
     after = 0 if jpeg.end_marker else len(tail)
-    return _with_scan_cut(jpeg, index, end)._replace(end=jpeg.end - after)
+    return _with_scan_cut(jpeg, last, end)._replace(end=jpeg.end - after)
 
 
 def _end_of_blocks(jpeg: Jpeg, index: int, near: int) -> int | None:
@@ -255,8 +271,8 @@ def _is_trailer(tail: bytes, rest: bytes) -> bool:
     Coded blocks hold a byte FF in some 256, each with 00 behind it, and no text.
 
     Args:
-      tail: the bytes from the last block to ``rest``.
-      rest: from the first marker that no scan has; empty where the file ends without one.
+      tail: The bytes from the last block to `rest`.
+      rest: From the first marker that no scan has; empty where the file ends without one.
     """
     if rest:  # blocks with a damaged byte among them would be followed by the file's end marker
         return b"\xff\xd8" in rest or not rest.rstrip(b"\0").endswith(b"\xff\xd9")

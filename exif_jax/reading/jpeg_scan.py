@@ -15,6 +15,9 @@ from typing import NamedTuple
 from exif_jax.reading.refusal import CURE_COPY, Refusal
 
 MAX_SCANS = 100  # cameras write about ten, hostile files thousands
+# Each scan of a progressive file passes over all blocks, in some 5 ns a pixel at worst. Photos of
+# more pixels than these over the number of scans may still have the scans that programs write.
+MAX_PIXELS_OF_ALL_SCANS, USUAL_SCANS = 1_000_000_000, 16
 MAX_SEGMENTS = 5000  # a photo with a large colour profile has hundreds
 # libjpeg skips any number of bytes between two segments. A segment holds 65,535 bytes at most:
 # where more than that is skipped, no byte was added, a segment's header was lost.
@@ -36,13 +39,19 @@ _END_OF_INTERVALS = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 _CURE_DJPEG = "Convert it with a program that reads it, such as djpeg or ImageMagick"
 _CURE_OTHER = "Save it as an 8-bit JPEG, PNG or TIFF with the program that wrote it"
+_CURE_SCANS = "Write it anew without loss and with fewer scans, with jpegtran"
 
 
 class Frame(NamedTuple):
-    """What a frame header (SOF) says.
+    """A frame header (SOF).
 
-    ``components``: identifier -> number of its table. ``unit``: width and height in pixels of what
-    an interleaved scan codes at once.
+    Attributes:
+      marker: The second byte of its marker, which names the coding.
+      bits: Bits of a sample.
+      width: Of the picture, in pixels.
+      height: Of the picture, in pixels.
+      components: Identifier of a component -> number of its quantisation table.
+      unit: Width and height in pixels of what an interleaved scan codes at once.
     """
 
     marker: int
@@ -54,7 +63,7 @@ class Frame(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """What a scan header (SOS) says: components, first and last coefficient, bits left out."""
+    """A scan header (SOS): its components, first and last coefficient, bits left out."""
 
     components: tuple[int, ...]
     first: int
@@ -66,12 +75,12 @@ class Jpeg(NamedTuple):
     """The parts of a JPEG file that are its picture.
 
     Attributes:
-      segments: marker and bytes of each segment, in order, from behind SOI through EOI; a scan's
+      segments: Marker and bytes of each segment, in order, from behind SOI through EOI; a scan's
         bytes are its header and its coded blocks. What lies between segments is left out.
-      frame: the frame header.
-      end: how many bytes of the file the picture takes; what follows is not part of it.
-      end_marker: whether the file has the end marker. ``segments`` has one in any case.
-      stray: how many bytes between segments were left out.
+      frame: The frame header.
+      end: How many bytes of the file the picture takes; what follows is not part of it.
+      end_marker: Whether the file has the end marker. `segments` has one in any case.
+      stray: How many bytes between segments were left out.
     """
 
     segments: tuple[tuple[int, bytes], ...]
@@ -81,7 +90,7 @@ class Jpeg(NamedTuple):
     stray: int
 
     def joined(self, without: frozenset[int] = frozenset()) -> bytes:
-        """A JPEG file of these segments, less those of some markers."""
+        """Returns a JPEG file of these segments, less those of some markers."""
         kept = (segment for marker, segment in self.segments if marker not in without)
         return b"\xff\xd8" + b"".join(kept)
 
@@ -101,14 +110,15 @@ class _BrokenError(Exception):
 
 
 def read_frame(segment: bytes) -> Frame:
-    """A frame header from its bytes.
+    """Reads a frame header from its bytes.
 
     Raises:
-      Refusal: its bytes break the rules, or it announces a coding that the decoder lacks.
+      Refusal: Its bytes break the rules, or it announces a coding that the decoder lacks.
     """
     marker = segment[1]
-    if lacking := _lacking(marker, segment[4:5]):
-        raise Refusal(*lacking)
+    if objection := _objection_to_coding(marker, segment[4:5]):
+        cause, cure = objection
+        raise Refusal(cause, cure)
     try:
         bits, height, width, count = struct.unpack_from(">BHHB", segment, 4)
         components = {segment[at]: segment[at + 2] for at in range(10, 10 + 3 * count, 3)}
@@ -125,8 +135,8 @@ def read_frame(segment: bytes) -> Frame:
     return Frame(marker, bits, width, height, components, unit)
 
 
-def _lacking(marker: int, bits: bytes) -> tuple[str, str] | None:
-    """Cause and cure where no decoder of ours reads this coding; None where one does."""
+def _objection_to_coding(marker: int, bits: bytes) -> tuple[str, str] | None:
+    """Cause and cure where Pillow does not read this coding; None where it does."""
     if marker == _JPEG_LS:
         return "JPEG-LS is not read", _CURE_OTHER
     if marker == _HIERARCHICAL or marker in (0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF):
@@ -141,7 +151,7 @@ def _lacking(marker: int, bits: bytes) -> tuple[str, str] | None:
 
 
 def read_scan(header: bytes, frame: Frame) -> Scan | None:
-    """A scan header from its bytes, or None where it is no scan of this frame."""
+    """Reads a scan header from its bytes; returns None where it is no scan of this frame."""
     count = header[4] if len(header) > 4 else 0
     if (
         not 1 <= count <= 4
@@ -162,25 +172,43 @@ class _Coverage:
 
     def __init__(self, frame: Frame):
         self._progressive = frame.marker == SOF_PROGRESSIVE
-        self._left = {component: [True] * 64 for component in frame.components}
+        self._incomplete = {component: [True] * 64 for component in frame.components}
+        self._without_means = set(frame.components)
 
     def add(self, scan: Scan) -> None:
         first, last, low = (scan.first, scan.last, scan.low) if self._progressive else (0, 63, 0)
         for component in scan.components:
             for index in range(first, min(last, 63) + 1):
-                self._left[component][index] = low > 0
+                self._incomplete[component][index] = low > 0
+        if first == 0:
+            self._without_means -= set(scan.components)
 
-    def complete(self) -> bool:
-        return not any(any(left) for left in self._left.values())
+    def is_complete(self) -> bool:
+        return not any(any(incomplete) for incomplete in self._incomplete.values())
+
+    def has_all_means(self) -> bool:
+        return not self._without_means
 
 
-def is_complete(jpeg: Jpeg) -> bool:
-    """Whether the scans bring every coefficient of every component to its last bit."""
+def _coverage(jpeg: Jpeg) -> _Coverage:
     coverage = _Coverage(jpeg.frame)
     for marker, segment in jpeg.segments:
         if marker == _SOS and (scan := read_scan(segment[:16], jpeg.frame)):
             coverage.add(scan)
-    return coverage.complete()
+    return coverage
+
+
+def is_complete(jpeg: Jpeg) -> bool:
+    """Returns whether the scans bring every coefficient of every component to its last bit."""
+    return _coverage(jpeg).is_complete()
+
+
+def has_all_means(jpeg: Jpeg) -> bool:
+    """Returns whether the scans give the mean of each block of every component, in rough at least.
+
+    Where a component has no means, the decoder makes them up.
+    """
+    return _coverage(jpeg).has_all_means()
 
 
 # --- segments -----------------------------------------------------------------------------------
@@ -188,10 +216,10 @@ def is_complete(jpeg: Jpeg) -> bool:
 
 def _next_segment(data: bytes, position: int, room: int) -> _Segment:
     """The next segment at or behind ``position``, over at most ``room`` stray bytes."""
-    found = _MARKER.search(data, position)
-    if not found:
+    match = _MARKER.search(data, position)
+    if not match:
         raise _BrokenError("truncated")
-    start, marker = found.start(), data[found.start() + 1]
+    start, marker = match.start(), data[match.start() + 1]
     stray = len(data[position:start].rstrip(b"\xff"))
     if stray > room:
         raise _BrokenError("damaged")
@@ -209,19 +237,19 @@ def _next_segment(data: bytes, position: int, room: int) -> _Segment:
 
 def _end_of_scan(data: bytes, position: int, restarts: bool) -> int:
     """Where the coded blocks at ``position`` end: before a marker and its fill bytes."""
-    found = (_END_OF_INTERVALS if restarts else _END_OF_SCAN).search(data, position)
-    end = found.start() if found else len(data)
+    match = (_END_OF_INTERVALS if restarts else _END_OF_SCAN).search(data, position)
+    end = match.start() if match else len(data)
     return position + len(data[position:end].rstrip(b"\xff"))
 
 
 def _walk(data: bytes) -> Iterator[_Segment | Frame]:
-    """The segments up to EOI, and the frame; raises _BrokenError where no further one is found."""
-    position, stray, scans = 2, 0, 0
+    """Yields segments up to EOI, and the frame; raises _BrokenError where no further one is."""
+    position, stray, num_scans = 2, 0, 0
     frame, coverage, restarts = None, None, False
     for _ in range(MAX_SEGMENTS):
         # Once all components are there, only what is plainly a segment is one: a maker's trailer
         # without an end marker before it must not be taken for segments and stray bytes.
-        over = frame and coverage and frame.marker != SOF_PROGRESSIVE and coverage.complete()
+        over = frame and coverage and frame.marker != SOF_PROGRESSIVE and coverage.is_complete()
         segment = _next_segment(data, position, 0 if over else MAX_STRAY - stray)
         position, stray = segment.end, stray + segment.stray
         if over and segment.marker not in _BEHIND_THE_SCANS:
@@ -236,12 +264,11 @@ def _walk(data: bytes) -> Iterator[_Segment | Frame]:
             restarts = any(data[segment.start + 4 : segment.end])
         elif segment.marker == _SOS:
             scan = read_scan(data[segment.start : segment.end], frame) if frame else None
-            if not scan or not coverage:
+            if not scan or not coverage or not frame:
                 raise _BrokenError("damaged")
             coverage.add(scan)
-            scans += 1
-            if scans > MAX_SCANS:
-                raise Refusal(f"more than {MAX_SCANS} JPEG scans", CURE_COPY)
+            num_scans += 1
+            _check_num_scans(num_scans, frame)
             position = _end_of_scan(data, position, restarts)
             segment = segment._replace(end=position)
         yield segment
@@ -250,37 +277,45 @@ def _walk(data: bytes) -> Iterator[_Segment | Frame]:
     raise Refusal(f"more than {MAX_SEGMENTS} JPEG segments", CURE_COPY)
 
 
+def _check_num_scans(num_scans: int, frame: Frame) -> None:
+    room = MAX_PIXELS_OF_ALL_SCANS // (frame.width * frame.height)
+    most = min(MAX_SCANS, max(USUAL_SCANS, room))
+    if num_scans > most:
+        raise Refusal(
+            f"more than {most} JPEG scans of {frame.width} x {frame.height} pixels", _CURE_SCANS
+        )
+
+
 def split(data: bytes) -> Jpeg:
-    """The parts of a JPEG file that are its picture.
+    """Returns the parts of a JPEG file that are its picture.
 
     Where no end marker is found behind the last scan, the picture ends with that scan's bytes;
-    whether they hold all its blocks, ``jpeg_damage.check`` tells.
+    whether they hold all its blocks is for `jpeg_damage.check` to find out.
 
     Raises:
-      Refusal: the segments up to the first scan are truncated or damaged, there are too many of
+      Refusal: The segments up to the first scan are truncated or damaged, there are too many of
         them or of the scans, or the coding is one that the decoder lacks.
     """
-    frame, found, cause = None, [], "damaged"
+    frame, segments, cause = None, [], "damaged"
     try:
         for part in _walk(data):
             if isinstance(part, Frame):
                 frame = part
             else:
-                found.append(part)
+                segments.append(part)
     except _BrokenError as error:
         cause = str(error)
-        while found and found[-1].marker != _SOS:
-            found.pop()
-    if not frame or all(part.marker != _SOS for part in found):
+        while segments and segments[-1].marker != _SOS:
+            segments.pop()
+    if not frame or all(segment.marker != _SOS for segment in segments):
         raise Refusal(f"the JPEG file is {cause}", CURE_COPY)
-    segments = [(part.marker, data[part.start : part.end]) for part in found]
-    end_marker = found[-1].marker == _EOI
+    parts = [
+        (segment.marker, data[segment.start : segment.end])
+        for segment in segments
+        if segment.marker not in _ALONE
+    ]
+    end_marker = segments[-1].marker == _EOI
     if not end_marker:
-        segments.append((_EOI, b"\xff\xd9"))
-    kept = tuple(segment for segment in segments if segment[0] not in _ALONE)
-    return Jpeg(kept, frame, found[-1].end, end_marker, sum(part.stray for part in found))
-
-
-def picture_end(data: bytes) -> int:
-    """How many bytes of a JPEG file its picture takes; ``split`` tells the rest."""
-    return split(data).end
+        parts.append((_EOI, b"\xff\xd9"))
+    stray = sum(segment.stray for segment in segments)
+    return Jpeg(tuple(parts), frame, segments[-1].end, end_marker, stray)

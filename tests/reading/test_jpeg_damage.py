@@ -44,7 +44,7 @@ def notes(data: bytes) -> tuple[str, ...]:
 
 
 def refusal(data: bytes) -> str:
-    """The cause; "" for a file that is read."""
+    """Returns the cause, or "" for a file that is read."""
     try:
         notes(data)
     except Refusal as error:
@@ -54,7 +54,7 @@ def refusal(data: bytes) -> str:
 
 
 def blocks_at(data: bytes) -> int:
-    """Where the first scan's blocks start."""
+    """Returns where the first scan's blocks start."""
     at = data.index(b"\xff\xda")
     return at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
 
@@ -106,7 +106,7 @@ def test_most_changed_bytes_are_seen():
     assert refused >= 38
 
 
-def test_the_row_is_told_where_it_is_known():
+def test_the_row_is_given_where_it_is_known():
     data = KINDS["baseline"]
     at = data.rindex(b"\xff\xda") + len(data) // 2
     rows = []
@@ -120,11 +120,21 @@ def test_the_row_is_told_where_it_is_known():
     assert rows and all(120 <= row < 320 for row in rows)
 
 
-def test_missing_scans_are_damage():
+def test_missing_scans_are_refused_or_noted():
     data = KINDS["progressive"]
-    assert refusal(data[: data.rindex(b"\xff\xda")] + EOI) == (
-        "scans of the JPEG picture are missing"
-    )
+    coarse = data[: data.rindex(b"\xff\xda")]
+    assert refusal(coarse) == "scans of the JPEG picture are missing"
+    # A file may end with fewer scans by right: its end marker says so.
+    (note,) = notes(coarse + EOI)
+    assert note.startswith(MAY_BE_DAMAGED) and "scans" in note
+
+
+def test_a_picture_without_a_component_is_refused():
+    grey = KINDS["grey"]
+    at = grey.index(b"\xff\xc0")
+    size = grey[at + 5 : at + 9]
+    frame = b"\xff\xc0\0\x11\x08" + size + b"\3\1\x11\0\2\x11\0\3\x11\0"
+    assert refusal(grey[:at] + frame + grey[at + 13 :]) == "scans of the JPEG picture are missing"
 
 
 # --- what is mended -----------------------------------------------------------------------------
@@ -168,6 +178,16 @@ def test_padding_behind_the_last_block_is_bounded():
     assert notes(data + b"\xff" * 40 + EOI) == ()  # fill bytes of the marker
     assert refusal(data + bytes(17) + EOI)
     assert refusal(data + bytes(15) + b"a" + EOI)
+
+
+def test_the_end_of_the_blocks_is_not_sought_in_pictures_of_too_many_scanned_pixels(monkeypatch):
+    padded = KINDS["progressive"][:-2] + bytes(16) + EOI
+    num_scans = sum(marker == 0xDA for marker, _ in split(padded).segments)
+    pixels = num_scans * SCENE.shape[0] * SCENE.shape[1]
+    monkeypatch.setattr(jpeg_damage, "_MAX_PIXELS_OF_SOUGHT_SCANS", pixels)
+    assert notes(padded) == ("padding behind the last JPEG block skipped",)
+    monkeypatch.setattr(jpeg_damage, "_MAX_PIXELS_OF_SOUGHT_SCANS", pixels - 1)
+    assert refusal(padded)
 
 
 def test_stray_bytes_are_noted():
