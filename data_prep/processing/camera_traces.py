@@ -5,7 +5,9 @@ import io
 
 from PIL import Image
 
-from exif_jax.reading.containers import Refusal, exif_parts, jpeg_segments
+from exif_jax.reading.containers import jpeg_segments
+from exif_jax.reading.exif_block import exif_parts
+from exif_jax.reading.refusal import Refusal
 
 TRACES = ("maker note", "thumbnail", "tables of its own")
 

@@ -5,7 +5,6 @@ silence, damage above all, is looked for. See `exif_jax.reading.photo` for what 
 pixels.
 """
 
-import importlib.util
 import io
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -13,20 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageFile
 
-from exif_jax.reading import coded_damage, jpeg_damage, jpeg_scan
-from exif_jax.reading.containers import (
-    check_heif,
-    jpeg_metadata,
-    plain_jpeg,
-    plain_tiff,
-    webp_size,
-)
-from exif_jax.reading.refusal import CURE_COPY, Refusal
-
-HEIF_IS_READ = importlib.util.find_spec("pillow_heif") is not None
-_HEIF_BRANDS = (b"heic", b"heix", b"mif1", b"heim", b"heis")
-_CURE_FORMAT = "Use a JPEG, PNG, TIFF or WebP file"
-_EXIF_HEAD = b"Exif\0\0"
+from exif_jax.reading import bmp, jpeg_damage, jpeg_scan
+from exif_jax.reading.containers import jpeg_metadata, plain_jpeg, png_exif
+from exif_jax.reading.exif_block import without_preamble
+from exif_jax.reading.heif import avif_bits, check_boxes, check_items
+from exif_jax.reading.refusal import Refusal
+from exif_jax.reading.tiff_damage import check_tiff
+from exif_jax.reading.tiff_pages import CURE_TIFF, plain_tiff
+from exif_jax.reading.webp import check_webp, webp_size
 
 
 class Decoded(NamedTuple):
@@ -43,25 +36,6 @@ class Decoded(NamedTuple):
     notes: tuple[str, ...]
 
 
-def detect_format(data: bytes) -> str:
-    """Returns "JPEG", "PNG", "TIFF", "WEBP" or "HEIF"; raises Refusal for other bytes."""
-    if data[:3] == b"\xff\xd8\xff":
-        return "JPEG"
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return "PNG"
-    if data[:4] in (b"II*\0", b"MM\0*"):
-        return "TIFF"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
-        if HEIF_IS_READ:
-            return "HEIF"
-        raise Refusal("HEIC needs pillow-heif", "Install it: pip install pillow-heif")
-    if not data:
-        raise Refusal("the file is empty", CURE_COPY)
-    raise Refusal("not an image of a known format", _CURE_FORMAT)
-
-
 def check_size(width: int, height: int, max_pixels: int) -> None:
     """Raises Refusal for a photo of more pixels than are allowed."""
     if width * height > max_pixels:
@@ -75,7 +49,7 @@ def decode(data: bytes, kind: str, max_pixels: int) -> Decoded:
 
     Args:
       data: The file's bytes.
-      kind: Its format, as `detect_format` names it.
+      kind: Its format, as `formats.detect_format` names it.
       max_pixels: Width times height; checked before anything is decoded.
 
     Raises:
@@ -92,36 +66,61 @@ def _decode_jpeg(data: bytes, max_pixels: int) -> Decoded:
     check_size(jpeg.frame.width, jpeg.frame.height, max_pixels)
     block, metadata_notes = jpeg_metadata(jpeg)
     jpeg, damage_notes = jpeg_damage.check(data, jpeg)
-    image, _, pixel_notes = _load("JPEG", plain_jpeg(jpeg), max_pixels)
-    return Decoded(image, block, (*damage_notes, *metadata_notes, *pixel_notes))
+    loaded = _load("JPEG", plain_jpeg(jpeg), max_pixels)
+    return Decoded(loaded.image, block, (*damage_notes, *metadata_notes, *loaded.notes))
 
 
 def _decode_png(data: bytes, max_pixels: int) -> Decoded:
-    def check_checksums() -> tuple[str, ...]:  # decoding passes over those of the pixels
-        with _opener("PNG")(io.BytesIO(data), "") as unread:
-            unread.verify()
-        return ()
+    loaded = _load("PNG", data, max_pixels, lambda: _check_png(data))
+    return Decoded(loaded.image, png_exif(loaded.info), loaded.notes)
 
-    return Decoded(*_load("PNG", data, max_pixels, check_checksums))
+
+def _check_png(data: bytes) -> tuple[str, ...]:
+    """Looks at the checksums of the pixels, which decoding passes over."""
+    with _opener("PNG")(io.BytesIO(data), "") as unread:
+        unread.verify()
+    return ()
 
 
 def _decode_tiff(data: bytes, max_pixels: int) -> Decoded:
     plain, page_notes = plain_tiff(data)
-    image, _, notes = _load("TIFF", plain, max_pixels, lambda: coded_damage.check_tiff(plain))
-    return Decoded(image, data, (*page_notes, *notes))
+    try:
+        loaded = _load("TIFF", plain, max_pixels, lambda: check_tiff(plain))
+    except SyntaxError as error:
+        if "pixel mode" in str(error):
+            raise Refusal("TIFF of this layout of samples is not read", CURE_TIFF) from None
+        raise
+    return Decoded(loaded.image, data, (*page_notes, *loaded.notes))
 
 
 def _decode_webp(data: bytes, max_pixels: int) -> Decoded:
     check_size(*webp_size(data), max_pixels)
-    image, block, notes = _load("WEBP", data, max_pixels)
-    damage_notes = coded_damage.check_webp(data, lambda: np.asarray(image))
-    return Decoded(image, block, (*damage_notes, *notes))
+    loaded = _load("WEBP", data, max_pixels)
+    damage_notes = check_webp(data, lambda: np.asarray(loaded.image))
+    return Decoded(loaded.image, _exif_of(loaded), (*damage_notes, *loaded.notes))
+
+
+def _decode_bmp(data: bytes, max_pixels: int) -> Decoded:
+    header = bmp.read_header(data)
+    check_size(header.width, header.height, max_pixels)
+    image, notes = _to_rgb(bmp.decode_bmp(data, header))
+    return Decoded(image, b"", ("alpha dropped",) if header.has_alpha else tuple(notes))
 
 
 def _decode_heif(data: bytes, max_pixels: int) -> Decoded:
-    check_heif(data)
-    coded_damage.check_items(data)
-    return Decoded(*_load("HEIF", data, max_pixels))
+    check_boxes(data, "HEIF")
+    check_items(data)
+    loaded = _load("HEIF", data, max_pixels)
+    return Decoded(loaded.image, _exif_of(loaded), loaded.notes)
+
+
+def _decode_avif(data: bytes, max_pixels: int) -> Decoded:
+    check_boxes(data, "AVIF")
+    check_items(data)
+    loaded = _load("AVIF", data, max_pixels)
+    bits = avif_bits(data)
+    depth_notes = (f"{bits} bits scaled to 8",) if bits > 8 else ()
+    return Decoded(loaded.image, _exif_of(loaded), (*depth_notes, *loaded.notes))
 
 
 _DECODERS: dict[str, Callable[[bytes, int], Decoded]] = {
@@ -129,11 +128,23 @@ _DECODERS: dict[str, Callable[[bytes, int], Decoded]] = {
     "PNG": _decode_png,
     "TIFF": _decode_tiff,
     "WEBP": _decode_webp,
+    "BMP": _decode_bmp,
     "HEIF": _decode_heif,
+    "AVIF": _decode_avif,
 }
 
 
 # --- pixels -------------------------------------------------------------------------------------
+
+
+class _Loaded(NamedTuple):
+    image: Image.Image  # of mode RGB
+    info: dict  # what Pillow has read besides
+    notes: tuple[str, ...]
+
+
+def _exif_of(loaded: _Loaded) -> bytes:
+    return without_preamble(loaded.info.get("exif") or b"")
 
 
 def _opener(kind: str) -> Callable[..., ImageFile.ImageFile]:
@@ -148,10 +159,13 @@ def _opener(kind: str) -> Callable[..., ImageFile.ImageFile]:
 
 def _load(
     kind: str, data: bytes, max_pixels: int, check: Callable[[], Iterable[str]] = tuple
-) -> tuple[Image.Image, bytes, tuple[str, ...]]:
-    """Decodes what Pillow is given: an image of mode RGB, its EXIF block, notes.
+) -> _Loaded:
+    """Has Pillow decode a file.
 
     Args:
+      kind: The format.
+      data: What Pillow is given to read.
+      max_pixels: See `decode`.
       check: Called once the size is checked, before pixels are decoded; returns notes.
     """
     # The format's own class instead of Image.open: its check of the size warns, by a global limit
@@ -168,9 +182,9 @@ def _load(
         image.load()
         if "icc_profile" in image.info:
             notes.append("ICC profile ignored")
-        block = image.info.get("exif") or b""
+        info = dict(image.info)
         rgb, conversion_notes = _to_rgb(image)
-    return rgb, block.removeprefix(_EXIF_HEAD), (*notes, *conversion_notes)
+    return _Loaded(rgb, info, (*notes, *conversion_notes))
 
 
 def _to_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:

@@ -92,7 +92,7 @@ def _cause(warning: str, row: int | None, end_marker: bool) -> str:
     where = "" if row is None else f" from row {row:,} on or earlier"
     is_missing = "premature end" in warning.lower()
     if is_missing and not end_marker:
-        return "the JPEG file is truncated: a part of its coded pixels is missing"
+        return "the JPEG picture is truncated: a part of its coded pixels is missing"
     if is_missing:
         return f"the JPEG picture is damaged{where}: a part of its coded pixels is missing"
     if "extraneous" in warning:

@@ -1,23 +1,25 @@
 """One untrusted image file -> uint8 RGB pixels and canonical EXIF.
 
-Every guard is here or, for what lies inside a file, in ``exif_jax.reading.containers``.
-
 What becomes of the pixels, so that training and analysis see the same ones:
 
-* JPEG: exactly Pillow's decode to RGB. Only the segments that decide the pixels reach Pillow.
+* JPEG: exactly Pillow's decode to RGB. Only the segments that decide the pixels reach Pillow, and
+  nothing behind the picture's end marker.
 * EXIF orientation is reported and not applied (but see HEIF); ICC profiles are ignored.
-* 16 bits: the high byte (``>> 8``). Float samples: [0, 1] -> [0, 255], rounded.
+* 16 bits: the high byte (`>> 8`). Float samples: [0, 1] -> [0, 255], rounded.
 * Grey, 1-bit, palette, CMYK, YCbCr: Pillow's plain conversion to RGB.
 * Alpha: dropped, after un-premultiplying; nothing is composited on a background.
-* Several frames (MPO, animations, TIFF pages): the first one.
+* Several frames (MPO, animations, TIFF pages): the first one. A thumbnail in front of the picture
+  is passed over; a raw file, which begins with one, is refused.
+* AVIF: Pillow's decode. A rotation or mirror that the container prescribes is not applied; it is
+  reported as the orientation, as that of EXIF is. More than 8 bits: scaled to 8 by the decoder.
 * HEIF (needs pillow-heif): libheif's decode, which cannot be had unturned. libheif applies the
   rotation, mirror and crop that the container prescribes (irot, imir, clap), so these pixels are
-  upright. EXIF orientation counts for nothing in HEIF; it is reported as 1, in ``exif`` too, that
+  upright. EXIF orientation counts for nothing in HEIF; it is reported as 1, in `exif` too, that
   nobody turns the pixels twice. More than 8 bits: the high ones. Several images: the primary one.
   The size that the container claims is checked before decoding; libheif itself refuses pixels
   that are not of that size.
 
-Whatever departs from plain 8-bit RGB or grey is said in ``Photo.notes``. Sources: Exif 2.32
+Whatever departs from plain 8-bit RGB or grey is noted in `Photo.notes`. Sources: Exif 3.0
 (orientation) and ISO/IEC 23008-12 (HEIF).
 """
 
@@ -33,17 +35,19 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from exif_jax.io.errors import ExifJaxError
-from exif_jax.reading.containers import read_exif
-from exif_jax.reading.decoding import HEIF_IS_READ, decode, detect_format
+from exif_jax.reading.decoding import decode
+from exif_jax.reading.exif_block import MAX_EXIF_BYTES, read_exif
+from exif_jax.reading.formats import AVIF_IS_READ, HEIF_IS_READ, detect_format
 from exif_jax.reading.refusal import CURE_COPY, MAY_BE_DAMAGED, Refusal
 
+# In lower case; what a name promises and cannot be read here is left out.
 EXTENSIONS: frozenset[str] = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".mpo", ".png", ".tif", ".tiff", ".webp")
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".tif", ".tiff", ".webp", ".bmp")
+    + ((".avif",) if AVIF_IS_READ else ())
     + ((".heic", ".heif", ".hif") if HEIF_IS_READ else ())
 )
 MAX_BYTES = 512 * 2**20
 MAX_PIXELS = 200_000_000
-_MAX_EXIF_BYTES = 1 << 20
 _NO_MEMORY = ("too large for the memory", "Lower max_pixels or crop it")
 
 
@@ -67,7 +71,7 @@ class Photo:
         here: the array of all pixels costs half as much again as decoding them.
       exif: canonical tags, see ``exif_jax.reading.exif``.
       orientation: EXIF orientation, 1..8; 1 where the file has none, and of HEIF.
-      format: "JPEG", "PNG", "TIFF", "WEBP" or "HEIF".
+      format: "JPEG", "PNG", "TIFF", "WEBP", "BMP", "AVIF" or "HEIF".
       sha256: of the file's bytes, hexadecimal.
       num_bytes: size of the file.
       notes: what was converted, dropped or could not be read, in words.
@@ -205,6 +209,6 @@ def _read_block(block: bytes, kind: str) -> tuple[dict[str, str], int, tuple[str
     """Canonical tags, orientation and notes of an EXIF block, which may be empty."""
     if not block:
         return {}, 1, ()
-    if len(block) > _MAX_EXIF_BYTES and kind != "TIFF":  # the block of a TIFF file is all of it
+    if len(block) > MAX_EXIF_BYTES and kind != "TIFF":  # the block of a TIFF file is all of it
         return {}, 1, (f"EXIF ignored: {len(block):,} bytes",)
     return read_exif(block)

@@ -1,6 +1,6 @@
 """Directories of tags as TIFF files and EXIF blocks hold them, read without trust.
 
-Sources: TIFF 6.0, Exif 3.0.
+Sources: TIFF 6.0 (types 1 to 12), Exif 3.0 (type 129).
 """
 
 import struct
@@ -10,12 +10,22 @@ from PIL.TiffImagePlugin import IFDRational
 
 MAX_ENTRIES = 1000  # of one directory
 
-_TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 6: "b", 7: "s", 8: "h"}
-_TYPES |= {9: "i", 10: "ii", 11: "f", 12: "d", 13: "I"}
+_ASCII, _UTF8 = 2, 129
+_TYPES = {1: "B", _ASCII: "s", 3: "H", 4: "I", 5: "II", 6: "b", 7: "s", 8: "h"}
+_TYPES |= {9: "i", 10: "ii", 11: "f", 12: "d", 13: "I", _UTF8: "s"}
 
 
 class Entry(NamedTuple):
-    """A tag of a directory: where the entry and its values lie, in bytes from the start."""
+    """A tag of a directory.
+
+    Attributes:
+      tag: Its number.
+      type: Of its values; see `is_readable`.
+      count: How many values there are.
+      position: Where the entry lies, in bytes from the start of the block.
+      values_at: Where the values lie, likewise.
+      num_bytes: How many bytes the values take; 0 of an unknown type.
+    """
 
     tag: int
     type: int
@@ -62,17 +72,23 @@ def first_directory(block: bytes) -> tuple[list[Entry], int]:
     return read_entries(block, start)
 
 
+def is_readable(entry: Entry) -> bool:
+    """Returns whether an entry is of a type that `entry_values` knows."""
+    return entry.type in _TYPES
+
+
 def entry_values(block: bytes, entry: Entry) -> object:
-    """Returns the values of an entry in the forms that `exif.from_values` takes.
+    """Returns the values of a readable entry in the forms that `exif.from_values` takes.
 
     Raises:
       struct.error: The values lie outside the block.
-      KeyError: The entry is of an unknown type.
     """
     form = _TYPES[entry.type]
     if form == "s":
         data = block[entry.values_at : entry.values_at + entry.num_bytes]
-        return data.decode("latin-1") if entry.type == 2 else data
+        if entry.type == _UTF8:
+            return data.decode("utf-8", "replace")
+        return data.decode("latin-1") if entry.type == _ASCII else data
     values = struct.unpack_from(
         f"{byte_order(block)}{entry.count * len(form)}{form[0]}", block, entry.values_at
     )

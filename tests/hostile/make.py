@@ -75,7 +75,8 @@ def riff(body: bytes, length: int | None = None) -> bytes:
 
 def corpus() -> dict[str, tuple[bytes, str | None]]:
     """Name -> (bytes, words of the refusal or None)."""
-    jpeg, webp = encode("JPEG"), encode("WEBP")
+    jpeg, webp, bmp = encode("JPEG"), encode("WEBP"), encode("BMP")
+    fine = encode("JPEG", scene(96), quality=97)
     progressive = encode("JPEG", progressive=True)
     scan = progressive.rindex(b"\xff\xda")
     rows = zlib.compress(bytes(33 * 3 * 32 * 2))
@@ -88,9 +89,9 @@ def corpus() -> dict[str, tuple[bytes, str | None]]:
         # Not what the name says.
         "empty.jpg": (b"", "empty"),
         "text.jpg": (b"hello, I am a text\n", "not an image"),
-        "page.png": (b"<!DOCTYPE html><script>alert(1)</script>", "not an image"),
-        "zip.jpg": (b"PK\x03\x04" + bytes(60), "not an image"),
-        "gif.jpg": (encode("GIF"), "not an image"),
+        "page.png": (b"<!DOCTYPE html><script>alert(1)</script>", "web page"),
+        "zip.jpg": (b"PK\x03\x04" + bytes(60), "archive"),
+        "gif.jpg": (encode("GIF"), "GIF"),
         "magic_only.jpg": (b"\xff\xd8\xff", "truncated"),
         "magic_only.png": (b"\x89PNG\r\n\x1a\n", INTACT),
         "magic_only.tif": (b"II*\0", INTACT),
@@ -148,7 +149,29 @@ def corpus() -> dict[str, tuple[bytes, str | None]]:
         "zero_size.png": (png(0, 0), INTACT),
         "riff_length.webp": (riff(webp[12:], length=2**32 - 2), INTACT),
         "zero_size.jpg": (scaled_header(jpeg, 0, 0), INTACT),
+        # Damaged where decoders say nothing of it.
+        "zeros.jpg": (fine[:5000] + bytes(1024) + fine[6024:], "damaged"),
+        "half_with_end.jpg": (fine[:5000] + b"\xff\xd9", "damaged"),
+        "zeros.tif": (
+            encode("TIFF", scene(96), compression="tiff_deflate").replace(b"\x78\x9c", b"\0\0", 1),
+            INTACT,
+        ),
+        "short.bmp": (bmp[:-1], "truncated"),
+        # What is not read, and is not damaged.
+        "arithmetic.jpg": (jpeg.replace(b"\xff\xc0", b"\xff\xc9", 1), "arithmetic"),
+        "big.tif": (b"II+\0\x08\0\0\0" + bytes(64), "BigTIFF"),
+        "thumbnail.dng": (
+            tiff([(254, 4, 1, 1), *strips, *strip, (50706, 1, 4, 1025)], bytes(1024)),
+            "raw file",
+        ),
+        "run_lengths.bmp": (bmp[:30] + b"\1" + bmp[31:], "run lengths"),
         # Odd and still photos.
+        "no_end.jpg": (jpeg[:-2], None),
+        "scans_behind.jpg": (jpeg + b"\xff\xda" * 120, None),
+        "stray.jpg": (jpeg.replace(b"\xff\xdb", b"\0\xff\xdb", 1), None),
+        "exif_utf8.jpg": (with_exif(tiff([(0x010F, 129, 4, 0x00414141)])), None),
+        "exif_twice.jpg": (with_exif(b"Exif\0\0" + texts({0x010F: b"Make\0"})), None),
+        "top_down.bmp": (bmp[:22] + struct.pack("<i", -32) + bmp[26:], None),
         "zip_behind.jpg": (jpeg + b"PK\x05\x06" + bytes(18), None),
         "cmyk.jpg": (encode("JPEG", scene().convert("CMYK")), None),
         "one_pixel.png": (encode("PNG", scene(1)), None),

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 from pillow_exif import from_pillow
 
-from exif_jax.reading import photo
 from exif_jax.reading.photo import PhotoError, read_photo
 
 RNG = np.random.default_rng(7)
@@ -256,9 +255,11 @@ def test_pillows_own_pixel_limit_does_not_count(monkeypatch):
         assert read_photo(encode(kind=kind)).pixels.shape == (48, 64, 3)
 
 
-@pytest.mark.parametrize("kind", ["GIF", "BMP", "PPM", "ICO"])
+@pytest.mark.parametrize("kind", ["GIF", "PPM", "ICO"])
 def test_other_formats_are_refused(kind):
-    assert "known format" in refusal(encode(kind=kind)).cause
+    error = refusal(encode(kind=kind))
+    assert "GIF" in error.cause or "known format" in error.cause
+    assert error.cure.startswith("Use a JPEG")
 
 
 def test_things_that_are_no_files(tmp_path):
@@ -304,6 +305,7 @@ def test_hostile_exif_is_bounded():
     damaged = tiff([(0x010F, 2, 4, 0x0041), (0x8769, 4, 1, 60000)])
     seen = read_photo(encode(exif=b"Exif\0\0" + damaged))
     assert seen.exif == {"Make": "A"} and "damaged" in seen.notes[0]
+    assert not seen.may_be_damaged  # the EXIF is, the pixels are not
     huge = encode(kind="PNG", exif=b"Exif\0\0" + tiff([], bytes(1 << 20)))
     seen = read_photo(huge)
     assert seen.exif == {} and "EXIF ignored" in seen.notes[0]
@@ -339,8 +341,6 @@ def test_threads_read_alike():
     assert not wrong
 
 
-def test_extensions_and_no_jax():
-    assert {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"} <= photo.EXTENSIONS
-    assert all(suffix == suffix.lower() for suffix in photo.EXTENSIONS)
+def test_reading_brings_no_jax():
     source = "import sys, exif_jax.reading.photo; sys.exit('jax' in sys.modules)"
     assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", source]) == 0

@@ -7,7 +7,7 @@ from PIL import Image
 from pillow_exif import from_pillow
 from test_photo import tiff
 
-from exif_jax.reading.containers import exif_parts, read_exif
+from exif_jax.reading.exif_block import exif_parts, read_exif
 
 TIFFS = (b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08")
 bounded = settings(max_examples=200, deadline=None, derandomize=True)
