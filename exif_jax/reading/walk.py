@@ -39,10 +39,12 @@ _SYSTEM_FOLDERS = frozenset(
 _MAX_ENDINGS = 12  # that the summary names; one line has no room for all that disks hold
 
 _HEIF_CURE = "pip install pillow-heif"
+_AVIF_CURE = "pip install -U pillow"
 _RAW_CURE = "raw files are not read: export them as TIFF or JPEG at full size"
 # What makes photos of other endings readable.
 CURES = {
     **dict.fromkeys((".heic", ".heif", ".hif"), _HEIF_CURE),
+    **dict.fromkeys((".avif", ".avifs"), _AVIF_CURE),
     **dict.fromkeys(
         (".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"),
         _RAW_CURE,

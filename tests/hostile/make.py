@@ -160,7 +160,7 @@ def corpus() -> dict[str, tuple[bytes, str | None]]:
         # What is not read, and is not damaged.
         "arithmetic.jpg": (jpeg.replace(b"\xff\xc0", b"\xff\xc9", 1), "arithmetic"),
         "big.tif": (b"II+\0\x08\0\0\0" + bytes(64), "BigTIFF"),
-        "thumbnail.dng": (
+        "thumbnail.tif": (
             tiff([(254, 4, 1, 1), *strips, *strip, (50706, 1, 4, 1025)], bytes(1024)),
             "raw file",
         ),
