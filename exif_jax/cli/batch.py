@@ -13,7 +13,7 @@ import functools
 import itertools
 import pathlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
 from tqdm import tqdm
@@ -38,7 +38,7 @@ class PhotoFailed(ExifJaxError):
 
 def decode_photos(
     photos: Iterable[PhotoInput], ahead: int = 1, max_pixels: int = MAX_PIXELS
-) -> Iterator[Photo | PhotoError | MemoryError]:
+) -> Generator[Photo | PhotoError | MemoryError, None, None]:
     """Reads photos in order, the next ones in threads while the caller works on one.
 
     Args:
@@ -141,6 +141,9 @@ def process_photos(
                 progress.write(words, sys.stderr if failed else sys.stdout)
         finally:
             progress.close()
+            # Here and now: left to the garbage collector, the generator may end its pool in the
+            # middle of another thread's start, which then waits for ever.
+            decoded.close()
             journal.close()
         if num_failed:
             tqdm.write(f"error: {num_failed} of {len(indices)} photos failed", sys.stderr)
