@@ -261,6 +261,20 @@ def test_processes_in_one_folder_take_turns(tmp_path, at_once):
     assert len(os.listdir(out)) == 13  # no lock and no reserved name is left
 
 
+def test_the_same_command_started_twice_is_done_twice_and_kept_once(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    paths = [photo(tmp_path / f"{k}.png", k) for k in range(6)]
+    code = RUN.replace("    assert not path", "    # ")
+    code = code.replace("path.write_text(shown)", "write_bytes(path, shown.encode())")
+    code = f"from exif_jax.io.atomic import write_bytes\n{code}"
+    running = [subprocess.Popen([sys.executable, "-c", code, out, *paths]) for _ in range(3)]
+    assert [process.wait(120) for process in running] == [0, 0, 0]
+    assert sorted(row["name"] for row in rows(out)) == list("012345")
+    assert {row["status"] for row in rows(out)} == {"done"}
+    assert len(os.listdir(out)) == 7
+
+
 def test_a_killed_runs_names_stay_its_photos(tmp_path):
     """The first run dies before its row; another photo of that name gets another one."""
     first, second = (photo(tmp_path / name / "x.png") for name in "ab")
