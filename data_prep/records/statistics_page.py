@@ -17,6 +17,7 @@ from PIL import Image
 from exif_jax.data.records import RecordError, RecordReader, decode_image, decode_record
 from exif_jax.io.atomic import write_bytes
 from exif_jax.io.files import join
+from exif_jax.reading.exif import camera_name
 
 NUM_SAMPLES, MAX_CAMERAS = 24, 40
 
@@ -130,7 +131,10 @@ def _sample_section(samples: Iterable[Sample]) -> str:
 
 def _camera_section(split: str, cameras: Sequence[Mapping[str, Any]]) -> str:
     ordered = sorted(cameras, key=lambda c: (-c["photos"], c["make"], c["model"]))
-    rows = [(f"{c['make']} {c['model']}", c["photos"]) for c in ordered[:MAX_CAMERAS]]
+    rows = [
+        (camera_name({"Make": camera["make"], "Model": camera["model"]}), camera["photos"])
+        for camera in ordered[:MAX_CAMERAS]
+    ]
     more = len(ordered) - len(rows)
     note = f"<p>and {more:,} more, each with fewer photos</p>" if more > 0 else ""
     return _section(f"Cameras of the {split} split ({len(ordered):,})", _bars(rows) + note)

@@ -88,3 +88,22 @@ def test_tags_of_a_side_car_count_for_a_file_without_its_own():
     exif = {"Make": "Canopus", "Model": "C1", "ISO": "100", "Flash": "Fired", "F Number": "f/2.8"}
     result, records = process_photo(RawPhoto("a.jpg", stream.getvalue(), exif), SETTINGS)
     assert result.exif == exif and len(records) == 1 and result.traces is None
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "cause"),
+    [(0xFE, 1, "no more than a thumbnail"), (0xC612, b"\1\4\0\0", "a raw file (DNG)")],
+)
+def test_the_thumbnail_of_a_raw_file_is_no_training_photo(tag, value, cause):
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110], exif[0x0131] = "Canopus", "C1", "1.0"
+    exif.get_ifd(0x8769).update({0x829A: 0.01, 0x829D: 2.8, 0x8827: 100, 0x920A: 50.0})
+    pixels = np.random.default_rng(0).integers(0, 256, (192, 256, 3), np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "TIFF", exif=exif)
+    assert reason(stream.getvalue()) == ""
+    exif[tag] = value
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "TIFF", exif=exif)
+    result, records = process_photo(RawPhoto("raw.tif", stream.getvalue()), SETTINGS)
+    assert result.reason == "unreadable" and cause in result.message and not records
