@@ -100,10 +100,10 @@ def test_the_thumbnail_of_a_raw_file_is_no_training_photo(tag, value, cause):
     exif.get_ifd(0x8769).update({0x829A: 0.01, 0x829D: 2.8, 0x8827: 100, 0x920A: 50.0})
     pixels = np.random.default_rng(0).integers(0, 256, (192, 256, 3), np.uint8)
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "TIFF", exif=exif)
+    Image.fromarray(pixels).save(stream, "TIFF", exif=exif.tobytes())
     assert reason(stream.getvalue()) == ""
     exif[tag] = value
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "TIFF", exif=exif)
+    Image.fromarray(pixels).save(stream, "TIFF", exif=exif.tobytes())
     result, records = process_photo(RawPhoto("raw.tif", stream.getvalue()), SETTINGS)
     assert result.reason == "unreadable" and cause in result.message and not records
