@@ -47,8 +47,9 @@ def localize_photo(
     model = resolve_model(model)
     if isinstance(photo, str | os.PathLike):
         photo = read_photo(photo)
-    pixels = photo.pixels if isinstance(photo, Photo) else photo
-    return localize(pixels, model, settings)
+    if not isinstance(photo, Photo):
+        return localize(photo, model, settings)
+    return localize(photo.pixels, model, settings, photo.objection)
 
 
 def verify_photo(
@@ -70,7 +71,7 @@ def verify_photo(
     model = resolve_model(model)
     if isinstance(photo, str | os.PathLike):
         photo = read_photo(photo)
-    return verification.verify(photo.pixels, photo.exif, model)
+    return verification.verify(photo.pixels, photo.exif, model, photo.objection)
 
 
 def resolve_model(model: Model | str | os.PathLike | None) -> Model:

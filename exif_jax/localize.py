@@ -72,7 +72,7 @@ def localize_to(
         batch.PhotoFailed: the photo cannot be localised. OSError: nothing can be written.
     """
     try:
-        localization = localize(photo.pixels, model, settings)
+        localization = localize(photo.pixels, model, settings, photo.objection)
     except LocalizeError as e:
         raise batch.PhotoFailed(str(e)) from e
     report = outputs.make_report(photo, shown, model.id, settings, localization)
@@ -92,10 +92,15 @@ def _verification(
     try:
         if METHODS[settings.method].encoder_input is not None:
             # The method's embeddings are not those of the photo's own pixels.
-            return as_json(verify(photo.pixels, photo.exif, model))
+            return as_json(verify(photo.pixels, photo.exif, model, photo.objection))
         return as_json(
             verify_embeddings(
-                localization.embeddings, localization.grid, photo.exif, model, localization.flat
+                localization.embeddings,
+                localization.grid,
+                photo.exif,
+                model,
+                localization.flat,
+                photo.objection,
             )
         )
     except VerifyError:  # no reference set: the page says so

@@ -79,9 +79,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work(photo: Photo, shown: str, name: str, model: Model, out: pathlib.Path):
         try:
             reference_set_of(model)  # refuses a model without one before the long part
-            localization = localize(photo.pixels, model, settings)
+            localization = localize(photo.pixels, model, settings, photo.objection)
             verification = verify_embeddings(
-                localization.embeddings, localization.grid, photo.exif, model, localization.flat
+                localization.embeddings,
+                localization.grid,
+                photo.exif,
+                model,
+                localization.flat,
+                photo.objection,
             )
         except (LocalizeError, VerifyError) as e:
             raise batch.PhotoFailed(str(e)) from e

@@ -1,5 +1,7 @@
 """The Python interface: arrays, paths and photos in, results out."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -29,6 +31,24 @@ def test_arrays_paths_and_photos_give_the_same(tmp_path):
 def test_a_model_that_is_loaded_already_is_taken_as_it_is():
     image, _ = spliced()
     assert exif_jax.localize_photo(image, FakeModel).grid.patch == FakeModel.patch_size
+
+
+def test_a_photo_that_may_be_damaged_is_not_judged(tmp_path):
+    """A progressive JPEG without its last scans is a picture, but not all that the camera saw."""
+    image = np.random.default_rng(0).integers(0, 256, (256, 320, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110] = "Canon", "Canon EOS 5D"
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=90, progressive=True, exif=exif)
+    data = file.getvalue()
+    whole, coarse = tmp_path / "whole.jpg", tmp_path / "coarse.jpg"
+    whole.write_bytes(data)
+    coarse.write_bytes(data[: data.rindex(b"\xff\xda")] + b"\xff\xd9")
+    assert exif_jax.localize_photo(whole).band and exif_jax.verify_photo(whole).band
+    result = exif_jax.localize_photo(coarse)
+    assert result.p_value is None and result.band is None and "may be damaged" in result.note
+    result = exif_jax.verify_photo(coarse)
+    assert result.p_value is None and result.band is None and "may be damaged" in result.summary
 
 
 @pytest.mark.parametrize("function", [exif_jax.localize_photo, exif_jax.verify_photo])

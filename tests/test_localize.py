@@ -1,5 +1,6 @@
 """The command that localises photos: its files, and what it says under bad input."""
 
+import io
 import json
 import os
 import pathlib
@@ -158,6 +159,32 @@ def test_the_line_says_why_a_photo_is_not_judged(tmp_path, model_file, capsys):
     assert flat.split()[:2] == ["0.000", "flat"] and "flat.png" in flat
     assert "it shows no texture" in flat_note and "calibrated" not in flat_note
     assert "not judged" in textured and "the model is not calibrated" in textured_note
+
+
+def test_damage_is_noted_wherever_a_photo_is_shown(tmp_path, monkeypatch, capsys):
+    """In JSON, journal, overlay and page, and on the terminal; the band is never "strong"."""
+    file = io.BytesIO()
+    Image.fromarray(spliced()[0]).save(file, "JPEG", quality=90, progressive=True)
+    data = file.getvalue()
+    (tmp_path / "a.jpg").write_bytes(data[: data.rindex(b"\xff\xda")] + b"\xff\xd9")
+    subtitles = []
+    overlay_image = outputs.overlay_image
+
+    def record_subtitle(pixels, heatmap, name, subtitle, orientation):
+        subtitles.append(subtitle)
+        return overlay_image(pixels, heatmap, name, subtitle, orientation)
+
+    monkeypatch.setattr(outputs, "overlay_image", record_subtitle)
+    out = tmp_path / "out"
+    assert main([str(tmp_path / "a.jpg"), "--report", "--output", str(out)]) == 0
+    (entry,) = map(json.loads, (out / "results.jsonl").read_text().splitlines())
+    report = json.loads((out / "a.json").read_text())
+    for place in (report, entry):
+        assert place["band"] is None and place["p_value"] is None
+        assert "it may be damaged: scans" in place["note"]
+    assert "the file may be damaged" in subtitles[0]
+    assert "it may be damaged: scans" in (out / "a.html").read_text()
+    assert "it may be damaged: scans" in capsys.readouterr().out
 
 
 def test_the_report_of_any_method_verifies_the_photos_own_pixels(tmp_path, monkeypatch):

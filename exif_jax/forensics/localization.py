@@ -108,7 +108,10 @@ class Localization:
 
 
 def localize(
-    image: np.ndarray, model: Model, settings: LocalizationSettings | None = None
+    image: np.ndarray,
+    model: Model,
+    settings: LocalizationSettings | None = None,
+    objection: str = "",
 ) -> Localization:
     """Localises with a loaded model and gives the score's p-value where the calibration holds.
 
@@ -116,6 +119,8 @@ def localize(
         image: uint8 [H, W, 3] at full resolution, never resized.
         model: a loaded model.
         settings: the defaults where None.
+        objection: why this photo must not be judged, in words (`Photo.objection`); it then gets
+            no p-value. "" where nothing speaks against it.
 
     Raises:
         LocalizeError: the array is no RGB image, or smaller than the model's patch.
@@ -128,7 +133,9 @@ def localize(
     )
     if localization.flat:
         return localization
-    objection = objection_to_score(model.calibration, localization.grid, settings.method)
+    objection = objection or objection_to_score(
+        model.calibration, localization.grid, settings.method
+    )
     if objection:
         return dataclasses.replace(localization, note=f"there is no p-value: {objection}")
     p_value = score_p_value(

@@ -94,13 +94,16 @@ class Verification:
     closest: tuple[tuple[str, float], ...]
 
 
-def verify(pixels: np.ndarray, exif: Mapping[str, str], model: Model) -> Verification:
+def verify(
+    pixels: np.ndarray, exif: Mapping[str, str], model: Model, objection: str = ""
+) -> Verification:
     """Compares a photo's pixels with its own EXIF.
 
     Args:
         pixels: uint8 [H, W, 3] at full resolution.
         exif: canonical tags of the file.
         model: a loaded model.
+        objection: as for `localization.localize`.
 
     Raises:
         VerifyError: the model carries no reference set of EXIF.
@@ -109,12 +112,17 @@ def verify(pixels: np.ndarray, exif: Mapping[str, str], model: Model) -> Verific
     reference_set_of(model)  # refuses a model without one before the long part
     localization = localize(pixels, model)
     return verify_embeddings(
-        localization.embeddings, localization.grid, exif, model, localization.flat
+        localization.embeddings, localization.grid, exif, model, localization.flat, objection
     )
 
 
 def verify_embeddings(
-    z_PxD: np.ndarray, grid: Grid, exif: Mapping[str, str], model: Model, flat: bool = False
+    z_PxD: np.ndarray,
+    grid: Grid,
+    exif: Mapping[str, str],
+    model: Model,
+    flat: bool = False,
+    objection: str = "",
 ) -> Verification:
     """`verify` where the patches are embedded already.
 
@@ -124,6 +132,7 @@ def verify_embeddings(
         exif: canonical tags of the file.
         model: a loaded model.
         flat: the photo shows no texture; then nothing is compared.
+        objection: as for `localization.localize`.
 
     Raises:
         VerifyError: the model carries no reference set of EXIF.
@@ -136,7 +145,7 @@ def verify_embeddings(
     posterior_N = reference_sets.photo_posterior(mean_D, reference_set, logit_scale(model))
     posteriors = reference_sets.tag_posteriors(posterior_N, reference_set)
     calibration = model.calibration
-    objection = objection_to_grid(calibration, grid)
+    objection = objection or objection_to_grid(calibration, grid)
     # The skill too was measured on photos of the calibrated grid.
     skills = {} if objection else calibration.get("tag_skill", {})
     findings = {

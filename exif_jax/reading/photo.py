@@ -92,6 +92,11 @@ class Photo:
         """Whether a note says that the pixels may not be the camera's."""
         return any(note.startswith(MAY_BE_DAMAGED) for note in self.notes)
 
+    @property
+    def objection(self) -> str:
+        """Why the pixels may not be judged, in words; "" where nothing speaks against it."""
+        return "the file may be damaged" if self.may_be_damaged else ""
+
     @functools.cached_property
     def pixels(self) -> np.ndarray:
         """uint8 [H, W, 3], RGB, as stored (orientation not applied); of HEIF, upright.

@@ -154,6 +154,12 @@ def test_a_flat_photo_is_flat_and_not_uncalibrated(shipped):
     assert "flat" in result.note and "calibrated" not in result.note
 
 
+def test_a_photo_that_may_be_damaged_gives_no_p_value_and_says_why(shipped):
+    result = localize(noise(256, 256), shipped, objection="the file may be damaged")
+    assert result.p_value is None and result.band is None and result.verdict == "not judged"
+    assert result.note == "there is no p-value: the file may be damaged"
+
+
 def test_an_uncalibrated_model_gives_no_p_value_and_says_so():
     result = localize(spliced()[0], FakeModel)
     assert result.p_value is None and "the model is not calibrated" in result.note

@@ -38,6 +38,13 @@ def test_another_cameras_exif_is_doubted(model):
     assert "strong doubt" in result.summary and "Make Apple (pixels: NIKON)" in result.summary
 
 
+def test_a_photo_that_may_be_damaged_is_not_judged(model):
+    why = "the file may be damaged"
+    result = verify_embeddings(patches_of(2), GRID, PHOTOS[7], model, objection=why)
+    assert result.p_value is None and result.band is None and why in result.summary
+    assert {finding.verdict for finding in result.tags} == {"cannot tell"}
+
+
 @pytest.mark.parametrize(
     "factor, verdict",
     [(0.33, "disagrees"), (0.34, "cannot tell"), (0.999, "cannot tell"), (1.0, "agrees")],
