@@ -1,4 +1,4 @@
-"""EXIF as Pillow's own reader sees it: an independent reference for `exif_jax.reading.containers`."""
+"""EXIF as Pillow's own reader sees it: an independent reference for `reading.exif_block`."""
 
 from PIL import Image
 

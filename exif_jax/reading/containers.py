@@ -27,7 +27,7 @@ def jpeg_segments(data: bytes) -> tuple[tuple[int, bytes], ...]:
     return jpeg_scan.split(data).segments
 
 
-def jpeg_metadata(jpeg: jpeg_scan.Jpeg) -> tuple[bytes, tuple[str, ...]]:
+def jpeg_metadata(jpeg: jpeg_scan.JpegPicture) -> tuple[bytes, tuple[str, ...]]:
     """Returns the EXIF block of a JPEG file or b"", and notes on its other metadata."""
     block, notes = b"", []
     for marker, segment in jpeg.segments:
@@ -43,7 +43,7 @@ def jpeg_metadata(jpeg: jpeg_scan.Jpeg) -> tuple[bytes, tuple[str, ...]]:
     return block, tuple(dict.fromkeys(notes))
 
 
-def plain_jpeg(jpeg: jpeg_scan.Jpeg) -> bytes:
+def plain_jpeg(jpeg: jpeg_scan.JpegPicture) -> bytes:
     """Returns a JPEG file less its metadata and what follows its picture.
 
     Kept are tables, frame and scans, JFIF (APP0) and Adobe's colour transform (APP14).

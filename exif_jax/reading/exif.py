@@ -1,14 +1,15 @@
 """EXIF tags in any reader's form -> one canonical mapping -> one text.
 
 Every reader prints the same tag in its own way: Pillow gives a ratio, exiftool "1/60" or, with
-``-n``, 0.01666666667. Here each form is parsed to one typed value and that value is formatted
+`-n`, 0.01666666667. Here each form is parsed to one typed value and that value is formatted
 once, so the same photo gives the same text whichever reader saw it. Where exiftool prints fewer
 digits than the file holds, its precision is the canonical one.
 
-The table ``TAGS`` is an allow-list. What it leaves out can never appear in a text:
+The table `TAGS` is an allow-list. What it leaves out can never appear in a text:
 
-* what tells who or where: GPS, serial numbers, owner, artist, copyright, host computer, unique
-  identifiers, comments, descriptions, titles, XP* tags, ratings, maker notes, all dates and times;
+* what identifies a person or a place: GPS, serial numbers, owner, artist, copyright, host
+  computer, unique identifiers, comments, descriptions, titles, XP* tags, ratings, maker notes, all
+  dates and times;
 * what readers cannot give alike: ImageWidth, ImageHeight, BitsPerSample, Compression and other
   layout tags (without groups exiftool gives those of the file or of the thumbnail under the same
   name), TransferFunction, SpatialFrequencyResponse, DeviceSettingDescription (binary);
@@ -34,13 +35,21 @@ MAX_CHARS = kinds.MAX_CHARS  # of one value
 
 
 class Tag(NamedTuple):
-    """One canonical tag: Exif tag id, exiftool's name, how its value is said."""
+    """One canonical tag.
+
+    Attributes:
+      id: Its number in Exif.
+      exiftool: The name that exiftool gives it.
+      kind: How its value is formatted.
+      apex: Where not zero, files hold x and exiftool shows 2 ** (apex * x).
+      signed: Whether it is a signed ratio, though some cameras write it as unsigned.
+    """
 
     id: int
     exiftool: str
     kind: kinds.Kind
-    apex: float = 0.0  # where set, files hold x and exiftool shows 2 ** (apex * x)
-    signed: bool = False  # a signed ratio, though some cameras write it as unsigned
+    apex: float = 0.0
+    signed: bool = False
 
     @property
     def name(self) -> str:
@@ -131,7 +140,7 @@ TAGS: Mapping[str, tuple[Tag, ...]] = {
 
 
 def canonical(texts: Mapping[str, str]) -> dict[str, str]:
-    """exiftool name -> raw text, to human name -> value text in the order of the table."""
+    """Returns the canonical mapping, in the order of the table, from exiftool's names and texts."""
     tags = {}
     for tag in (tag for table in TAGS.values() for tag in table):
         value = tag.kind(texts[tag.exiftool]) if texts.get(tag.exiftool) else None
@@ -160,7 +169,7 @@ def _byte_codes(value: object, tag: Tag) -> object:
 
 
 def file_text(tag: Tag, value: object) -> str:
-    """The value as it stands in the file -> the text that `exiftool -n` gives."""
+    """Returns the text that `exiftool -n` gives for a value as it stands in the file."""
     text = kinds.raw_text(_signed(value) if tag.signed else _byte_codes(value, tag))
     if tag.apex:
         stops = kinds.parse_number(text)
@@ -169,14 +178,14 @@ def file_text(tag: Tag, value: object) -> str:
 
 
 def from_values(directories: Mapping[str, Mapping[int, object]]) -> dict[str, str]:
-    """Values as they stand in the file -> the canonical mapping. Never raises.
+    """Returns the canonical mapping of values as they stand in the file; never raises.
 
     Args:
       directories: "IFD0", "ExifIFD", "InteropIFD" -> tag id -> value: int, float, str, bytes, a
         rational number (zero denominators allowed) or a tuple of these. Others are left out.
 
     Returns:
-      Tag name -> value text, in the order of ``TAGS``; see ``to_text``.
+      Tag name -> value text, in the order of `TAGS`; see `to_text`.
     """
     texts = {}
     for ifd, table in TAGS.items():
@@ -186,10 +195,10 @@ def from_values(directories: Mapping[str, Mapping[int, object]]) -> dict[str, st
 
 
 def from_exiftool(tags: Mapping[str, object]) -> dict[str, str]:
-    """One object of ``exiftool -json`` -> the canonical mapping. Never raises.
+    """Returns the canonical mapping of one object of `exiftool -json`; never raises.
 
-    Works with and without ``-n``. Prefer ``-G1``: without groups exiftool fills tags that the
-    EXIF block lacks from maker notes, XMP or the file, and nothing tells them apart.
+    Works with and without `-n`. Prefer `-G1`: without groups exiftool fills tags that the EXIF
+    block lacks from maker notes, XMP or the file, and they cannot be distinguished.
     """
     texts = {}
     grouped = any(isinstance(key, str) and ":" in key for key in tags)
@@ -203,7 +212,7 @@ def from_exiftool(tags: Mapping[str, object]) -> dict[str, str]:
 
 
 def checked(tags: object) -> dict[str, str]:
-    """What of a mapping, from a file that anyone may have written, is canonical."""
+    """Returns the canonical part of a mapping from a file that anyone may have written."""
     if not isinstance(tags, Mapping):
         return {}
     names = [tag.name for table in TAGS.values() for tag in table]
@@ -217,13 +226,15 @@ def checked(tags: object) -> dict[str, str]:
 
 
 def select_tags(tags: Mapping[str, str], vocabulary: Sequence[str]) -> dict[str, str]:
-    """The tags of a photo that belong to a vocabulary, in its order."""
+    """Returns the tags of a photo that belong to a vocabulary, in its order."""
     return {name: tags[name] for name in vocabulary if name in tags}
 
 
 def to_text(tags: Mapping[str, str], names: bool = True) -> str:
-    """The canonical mapping as one line: "Make: Canon, Model: Canon EOS 5D, ..."; without names
-    "Canon, Canon EOS 5D, ..."."""
+    """Returns the canonical mapping as one line.
+
+    With names it reads "Make: Canon, Model: Canon EOS 5D, ..."; without "Canon, Canon EOS 5D, ...".
+    """
     return ", ".join(f"{name}: {value}" if names else value for name, value in tags.items())
 
 

@@ -1,9 +1,9 @@
 """EXIF as other programs print it -> the canonical mapping of `exif_jax.reading.exif`. No JAX.
 
 Each reader turns a program's names and words back into what `exiftool -n` would print, so that
-every photo has one text whichever road it came by. Where a program prints less than the file held,
-the tag is left out rather than guessed; `YFCC_LOSSY` lists them. Readers never raise: what cannot
-be read is not there.
+every photo has one text whichever program printed it. Where a program prints less than the file
+held, the tag is left out rather than guessed; `YFCC_LOSSY` lists them. Readers never raise; what
+they cannot read they leave out.
 
 - `from_exifread`: names and strings of the exifread library, as img2dataset keeps them.
 - `from_yfcc`: an item list of `yfcc100m_exif`, which metadata-extractor wrote.
@@ -20,21 +20,16 @@ from typing import Any
 
 from exif_jax.reading import exif_values as kinds
 from exif_jax.reading.exif import TAGS, Tag, canonical, file_text
+from exif_jax.reading.exif_words import EXIFREAD_WORDS, YFCC_WORDS
 
 _BY_NAME = {tag.exiftool: tag for table in TAGS.values() for tag in table}
 _MOST = 400  # characters of one value, and tags of one photo, that are looked at
 
 
-def _codes(words: str, first: int = 0, **others: str) -> dict[str, int]:
-    """Words of the codes `first`, `first` + 1, ... and, as _code=words, of codes apart."""
-    found = {word: first + i for i, word in enumerate(words.split("|")) if word}
-    return found | {word: int(code[1:]) for code, word in others.items()}
-
-
 # --- exifread -----------------------------------------------------------------------------------
 
 # exifread-nocycle 3.0.1, which img2dataset 1.47 comes with, prints values of the type UNDEFINED as
-# nothing or as zeros, whatever the file says.
+# nothing or as zeros, whatever the file holds.
 _EXIFREAD_LOST = {"FileSource", "SceneType", "CFAPattern"}
 _EXIFREAD_DIRECTORIES = {"Image": "IFD0", "EXIF": "ExifIFD", "Interoperability": "InteropIFD"}
 _EXIFREAD_NAMES = {
@@ -50,80 +45,14 @@ _EXIFREAD_NAMES = {
     "InteroperabilityVersion": "InteropVersion",
     "RelatedImageLength": "RelatedImageHeight",
 }
-_EXIFREAD_WORDS = {
-    "Orientation": _codes(
-        "Horizontal (normal)|Mirrored horizontal|Rotated 180|Mirrored vertical|"
-        "Mirrored horizontal then rotated 90 CCW|Rotated 90 CW|"
-        "Mirrored horizontal then rotated 90 CW|Rotated 90 CCW",
-        1,
-    ),
-    "ResolutionUnit": _codes("Not Absolute|Pixels/Inch|Pixels/Centimeter", 1),
-    "YCbCrPositioning": _codes("Centered|Co-sited", 1),
-    "ExposureProgram": _codes(
-        "Unidentified|Manual|Program Normal|Aperture Priority|Shutter Priority|Program Creative|"
-        "Program Action|Portrait Mode|Landscape Mode"
-    ),
-    "SensitivityType": _codes(
-        "Unknown|Standard Output Sensitivity|Recommended Exposure Index|ISO Speed|"
-        "Standard Output Sensitivity and Recommended Exposure Index|"
-        "Standard Output Sensitivity and ISO Speed|Recommended Exposure Index and ISO Speed|"
-        "Standard Output Sensitivity, Recommended Exposure Index and ISO Speed"
-    ),
-    "MeteringMode": _codes(
-        "Unidentified|Average|CenterWeightedAverage|Spot|MultiSpot|Pattern|Partial", _255="other"
-    ),
-    "LightSource": _codes(
-        "Unknown|Daylight|Fluorescent|Tungsten (incandescent light)|Flash|||||Fine weather|"
-        "Cloudy weather|Shade|Daylight fluorescent (D 5700 - 7100K)|"
-        "Day white fluorescent (N 4600 - 5400K)|Cool white fluorescent (W 3900 - 4500K)|"
-        "White fluorescent (WW 3200 - 3700K)||Standard light A|Standard light B|Standard light C|"
-        "D55|D65|D75|D50|ISO studio tungsten",
-        _255="other light source",
-    ),
-    "Flash": _codes(
-        "Flash did not fire|Flash fired",
-        _5="Strobe return light not detected",
-        _7="Strobe return light detected",
-        _9="Flash fired, compulsory flash mode",
-        _13="Flash fired, compulsory flash mode, return light not detected",
-        _15="Flash fired, compulsory flash mode, return light detected",
-        _16="Flash did not fire, compulsory flash mode",
-        _24="Flash did not fire, auto mode",
-        _25="Flash fired, auto mode",
-        _29="Flash fired, auto mode, return light not detected",
-        _31="Flash fired, auto mode, return light detected",
-        _32="No flash function",
-        _65="Flash fired, red-eye reduction mode",
-        _69="Flash fired, red-eye reduction mode, return light not detected",
-        _71="Flash fired, red-eye reduction mode, return light detected",
-        _73="Flash fired, compulsory flash mode, red-eye reduction mode",
-        _77="Flash fired, compulsory flash mode, red-eye reduction mode, return light not detected",
-        _79="Flash fired, compulsory flash mode, red-eye reduction mode, return light detected",
-        _89="Flash fired, auto mode, red-eye reduction mode",
-        _93="Flash fired, auto mode, return light not detected, red-eye reduction mode",
-        _95="Flash fired, auto mode, return light detected, red-eye reduction mode",
-    ),
-    "ColorSpace": _codes("sRGB|Adobe RGB", 1, _65535="Uncalibrated"),
-    "SensingMethod": _codes(
-        "Not defined|One-chip color area|Two-chip color area|Three-chip color area|"
-        "Color sequential area||Trilinear|Color sequential linear",
-        1,
-    ),
-    "FileSource": _codes("Film Scanner|Reflection Print Scanner|Digital Camera", 1),
-    "SceneType": _codes("Directly Photographed", 1),
-    "CustomRendered": _codes("Normal|Custom"),
-    "ExposureMode": _codes("Auto Exposure|Manual Exposure|Auto Bracket"),
-    "WhiteBalance": _codes("Auto|Manual"),
-    "SceneCaptureType": _codes("Standard|Landscape|Portrait|Night"),
-    "GainControl": _codes("None|Low gain up|High gain up|Low gain down|High gain down"),
-    "Contrast": _codes("Normal|Soft|Hard"),
-    "Saturation": _codes("Normal|Soft|Hard"),
-    "Sharpness": _codes("Normal|Soft|Hard"),
-}
 
 
 def from_exifread(tags: Mapping[str, Any]) -> dict[str, str]:
-    """{"Image Make": "Canon", "EXIF FNumber": "14/5", ...}, each value as exifread prints it."""
+    """Returns the canonical mapping of what exifread prints.
+
+    Args:
+      tags: {"Image Make": "Canon", "EXIF FNumber": "14/5", ...}.
+    """
     texts = {}
     for key, value in list(tags.items())[:_MOST]:
         directory, _, name = str(key).partition(" ")
@@ -136,7 +65,7 @@ def from_exifread(tags: Mapping[str, Any]) -> dict[str, str]:
         printed = str(value).strip()[:_MOST]
         if tag.exiftool in _EXIFREAD_LOST and not printed.strip("[]0, "):
             continue
-        code = _EXIFREAD_WORDS.get(tag.exiftool, {}).get(printed)
+        code = EXIFREAD_WORDS.get(tag.exiftool, {}).get(printed)
         if code is not None:
             texts[tag.exiftool] = str(code)
         elif tag.exiftool == "ComponentsConfiguration":
@@ -149,7 +78,7 @@ def from_exifread(tags: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _list_text(tag: Tag, listed: str) -> str:
-    """Numbers between commas; where the file held bytes, as these."""
+    """The text of numbers between commas; where the file held bytes, as these."""
     parts = [part.strip() for part in listed.split(",")]
     of_bytes = tag.exiftool == "CFAPattern" or tag.kind is kinds.version
     if of_bytes and all(re.fullmatch(r"\d{1,3}", part) for part in parts):
@@ -192,56 +121,6 @@ _YFCC_NAMES = {
     "Interoperability Index": "InteropIndex",
     "Interoperability Version": "InteropVersion",
 }
-_YFCC_WORDS = {
-    "Orientation": _codes(
-        "Top, left side (Horizontal / normal)|Top, right side (Mirror horizontal)|"
-        "Bottom, right side (Rotate 180)|Bottom, left side (Mirror vertical)|"
-        "Left side, top (Mirror horizontal and rotate 270 CW)|Right side, top (Rotate 90 CW)|"
-        "Right side, bottom (Mirror horizontal and rotate 90 CW)|Left side, bottom (Rotate 270 CW)",
-        1,
-    ),
-    "ResolutionUnit": _codes("(No unit)|Inch|cm", 1),
-    "FocalPlaneResolutionUnit": _codes("(No unit)|Inches|cm", 1),
-    "YCbCrPositioning": _codes("Center of pixel array|Datum point", 1),
-    "ExposureProgram": _codes(
-        "Manual control|Program normal|Aperture priority|Shutter priority|"
-        "Program creative (slow program)|Program action (high-speed program)|Portrait mode|"
-        "Landscape mode",
-        1,
-    ),
-    "SensitivityType": _EXIFREAD_WORDS["SensitivityType"],
-    "MeteringMode": _codes(
-        "Unknown|Average|Center weighted average|Spot|Multi-spot|Multi-segment|Partial",
-        _255="(Other)",
-    ),
-    # Spelt as that library spells them.
-    "LightSource": _codes(
-        "Unknown|Daylight|Florescent|Tungsten|Flash|||||Fine Weather|Cloudy|Shade|"
-        "Daylight Flourescent|Day White Flourescent|Cool White Flourescent|White Flourescent|"
-        "Warm White Flourescent|Standard light|Standard light (B)|Standard light (C)|D55|D65|D75|"
-        "D50|Studio Tungsten",
-        _255="(Other)",
-    ),
-    "ColorSpace": _codes("sRGB", 1, _65535="Undefined"),
-    "SensingMethod": _codes(
-        "(Not defined)|One-chip color area sensor|Two-chip color area sensor|"
-        "Three-chip color area sensor|Color sequential area sensor||Trilinear sensor|"
-        "Color sequential linear sensor",
-        1,
-    ),
-    "FileSource": _codes("Film Scanner|Reflection Print Scanner|Digital Still Camera (DSC)", 1),
-    "SceneType": _codes("Directly photographed image", 1),
-    "CustomRendered": _codes("Normal process|Custom process"),
-    "ExposureMode": _codes("Auto exposure|Manual exposure|Auto bracket"),
-    "WhiteBalance": _codes("Auto white balance|Manual white balance"),
-    "SceneCaptureType": _codes("Standard|Landscape|Portrait|Night scene"),
-    # In that library's order, in which codes 2 and 3 have each other's words.
-    "GainControl": _codes("None|Low gain up|Low gain down|High gain up|High gain down"),
-    "Contrast": _codes("None|Soft|Hard"),
-    "Saturation": _codes("None|Low saturation|High saturation"),
-    "Sharpness": _codes("None|Low|Hard"),
-    "SubjectDistanceRange": _codes("Unknown|Macro|Close view|Distant view"),
-}
 _UNKNOWN_CODE = re.compile(r"Unknown \((\d{1,9})\)")
 _UNITS = re.compile(
     r" ?(pixels|dots per (?:inch|cm|unit)|sec|EV|bits?/pixel|metres|mm)$|^(?:f/|F)(?=\d)"
@@ -249,23 +128,27 @@ _UNITS = re.compile(
 
 
 def from_yfcc(items: str) -> dict[str, str]:
-    """ "Exif+IFD0.Make:Canon,Exif+SubIFD.Focal+Length:50.0+mm,..." as the file's second field."""
-    found: dict[str, dict[str, str]] = {}
+    """Returns the canonical mapping of an item list.
+
+    Args:
+      items: "Exif+IFD0.Make:Canon,Exif+SubIFD.Focal+Length:50.0+mm,...", the file's second field.
+    """
+    printed: dict[str, dict[str, str]] = {}  # directory -> name -> value
     for item in items[: 64 * _MOST].split(",")[:_MOST]:
         path, _, value = item.partition(":")
         directory, _, name = path.partition(".")
         where = _YFCC_DIRECTORIES.get(urllib.parse.unquote_plus(directory))
         if where:
             value = urllib.parse.unquote_plus(value)[:_MOST]
-            found.setdefault(where, {})[urllib.parse.unquote_plus(name)] = value
+            printed.setdefault(where, {})[urllib.parse.unquote_plus(name)] = value
     texts = {}
-    for where, named in found.items():
+    for where, named in printed.items():
         texts |= _extractor_texts(named, where)
     return canonical(texts)
 
 
 def from_released(record: Mapping[str, Any]) -> dict[str, str]:
-    """{"EXIF": {"Focal Length": "50.0 mm", ...}}: YFCC's names and values without directories.
+    """Returns the canonical mapping of YFCC's names and values without directories.
 
     The released preparation cut values at a second colon and dropped all but letters, digits and
     ",./-" from them, so that "Canon EOS 5D" became "CanonEOS5D": texts differ where it did.
@@ -286,7 +169,7 @@ def _extractor_texts(named: Mapping[str, str], where: str) -> dict[str, str]:
         tag = _BY_NAME.get(_YFCC_NAMES.get(name, name.replace(" ", "")))
         if tag is None or tag not in TAGS[where] or tag.exiftool in YFCC_LOSSY:
             continue
-        code = _YFCC_WORDS.get(tag.exiftool, {}).get(printed)
+        code = YFCC_WORDS.get(tag.exiftool, {}).get(printed)
         if code is None and (unknown := _UNKNOWN_CODE.fullmatch(printed)):
             code = int(unknown[1])
         if code is not None:
@@ -313,9 +196,12 @@ _FLICKR_SPACES = {"IFD0", "ExifIFD", "InteropIFD", "TIFF", "EXIF"}
 
 
 def from_flickr(answer: Mapping[str, Any]) -> dict[str, str]:
-    """The JSON of `flickr.photos.getExif`: {"photo": {"exif": [{"tagspace", "tag", "raw"}]}}.
+    """Returns the canonical mapping of Flickr's answer.
 
-    Tags are named as exiftool names them, or, in older answers, by their decimal Exif number.
+    Args:
+      answer: The JSON of `flickr.photos.getExif`:
+        {"photo": {"exif": [{"tagspace", "tag", "raw"}]}}. Tags are named as exiftool names
+        them, or, in older answers, by their decimal Exif number.
     """
     photo = answer.get("photo")
     listed = photo.get("exif") if isinstance(photo, Mapping) else None

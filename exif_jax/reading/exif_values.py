@@ -1,9 +1,9 @@
 """Raw EXIF values -> text -> the words of the canonical mapping.
 
-A raw value of any reader becomes text as ``exiftool -n`` prints it (``raw_text``). A *kind* takes
-that text, or what exiftool prints without ``-n``, and returns the canonical value text: printable
-ASCII without commas, at most ``MAX_CHARS``; None where the value says nothing ("unknown", 0/0,
-damaged). Kinds never raise. Which tag is of which kind stands in ``exif_jax.reading.exif.TAGS``.
+A raw value of any reader becomes text as `exiftool -n` prints it (`raw_text`). A *kind* takes
+that text, or what exiftool prints without `-n`, and returns the canonical value text: printable
+ASCII without commas, at most `MAX_CHARS`; None where the value carries no information ("unknown",
+0/0, damaged). Kinds never raise. Which tag is of which kind stands in `exif_jax.reading.exif.TAGS`.
 
 Codes and their words: CIPA DC-008 (Exif 2.32), in the words that exiftool's documentation lists,
 so that what exiftool prints can be read back.
@@ -76,7 +76,7 @@ def _word_key(words: str) -> str:
     return re.sub(r"[^a-z0-9]", "", words.lower())
 
 
-# --- kinds: text of any reader -> canonical value text, None where it says nothing --------------
+# --- kinds: text of any reader -> canonical value text, None where there is no information ------
 
 Kind = Callable[[str], str | None]
 
@@ -226,7 +226,12 @@ _SHORTER = (
 
 
 def enumeration(words: str, **numbered: str) -> Kind:
-    """An enumeration: words of codes 0, 1, ... and, as ``_code=words``, of codes apart."""
+    """Returns a kind that names codes.
+
+    Args:
+      words: Of the codes 0, 1, ..., separated by "|".
+      **numbered: Words of codes apart, as `_code=words`.
+    """
     by_code = dict(enumerate(words.split("|"))) | {int(k[1:], 0): v for k, v in numbered.items()}
     code_of = {_word_key(v): k for k, v in by_code.items() if v}
 
@@ -237,10 +242,10 @@ def enumeration(words: str, **numbered: str) -> Kind:
         code = int(number, 16 if "x" in number else 10) if number else code_of.get(_word_key(text))
         if code is None:
             return None
-        said = by_code.get(code) or f"Unknown ({code})"
+        name = by_code.get(code) or f"Unknown ({code})"
         for long, short in _SHORTER:
-            said = said.replace(long, short)
-        return _clean(said)
+            name = name.replace(long, short)
+        return _clean(name)
 
     return kind
 

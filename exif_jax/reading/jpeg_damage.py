@@ -21,7 +21,7 @@ import simplejpeg
 
 from exif_jax.reading.jpeg_scan import (
     SOF_PROGRESSIVE,
-    Jpeg,
+    JpegPicture,
     Scan,
     has_all_means,
     is_complete,
@@ -52,7 +52,7 @@ _UNREAD = 16  # bytes that the decoder may have taken in unused, uncounted: eigh
 _MAX_PIXELS_OF_SOUGHT_SCANS = 300_000_000
 
 
-def check(data: bytes, jpeg: Jpeg) -> tuple[Jpeg, tuple[str, ...]]:
+def check(data: bytes, jpeg: JpegPicture) -> tuple[JpegPicture, tuple[str, ...]]:
     """Returns the picture less what stands behind its last block, and notes on what was mended.
 
     The size that the file claims must have been checked: this decodes.
@@ -104,7 +104,7 @@ def _cause(warning: str, row: int | None, end_marker: bool) -> str:
 # --- the check itself ---------------------------------------------------------------------------
 
 
-def inspect(jpeg: Jpeg) -> tuple[str, int | None]:
+def inspect(jpeg: JpegPicture) -> tuple[str, int | None]:
     """Returns libjpeg's first warning or "", and the first row that no 8-bit picture has.
 
     Rows are those of the picture, in steps of eight; a picture may be damaged from an earlier one
@@ -117,7 +117,7 @@ def inspect(jpeg: Jpeg) -> tuple[str, int | None]:
     return warning, None if means is None else _first_impossible_row(jpeg, means)
 
 
-def _decode(raw: bytes, jpeg: Jpeg, strict: bool) -> tuple[str, np.ndarray | None]:
+def _decode(raw: bytes, jpeg: JpegPicture, strict: bool) -> tuple[str, np.ndarray | None]:
     colorspace = _COLORSPACES.get(len(jpeg.frame.components), "GRAY")
     try:
         # Of the sizes that libjpeg scales to, the smallest of at least one by one pixels.
@@ -128,7 +128,7 @@ def _decode(raw: bytes, jpeg: Jpeg, strict: bool) -> tuple[str, np.ndarray | Non
         return str(error), None
 
 
-def _raw(jpeg: Jpeg) -> bytes:
+def _raw(jpeg: JpegPicture) -> bytes:
     """The picture as a JPEG file that decodes to a block's mean, in units of the file's table.
 
     All of libjpeg's warnings of metadata are left out with the metadata. With tables of one and
@@ -145,7 +145,7 @@ def _raw(jpeg: Jpeg) -> bytes:
     return b"".join(parts)
 
 
-def _num_units(jpeg: Jpeg) -> int:
+def _num_units(jpeg: JpegPicture) -> int:
     """How many units a sequential scan codes, at most; restart intervals are counted in them."""
     scans = sum(marker == _SOS for marker, _ in jpeg.segments)
     across, down = jpeg.frame.unit if scans == 1 and len(jpeg.frame.components) > 1 else (8, 8)
@@ -165,7 +165,7 @@ def _flat_tables(segment: bytes) -> tuple[bytes, list[tuple[int, int]]]:
     return bytes(flat), values
 
 
-def _first_impossible_row(jpeg: Jpeg, means: np.ndarray) -> int | None:
+def _first_impossible_row(jpeg: JpegPicture, means: np.ndarray) -> int | None:
     steps: dict[int, int] = {}  # table -> its step for the means; the smallest, if defined twice
     for marker, segment in jpeg.segments:
         for number, step in _flat_tables(segment)[1] if marker == _DQT else ():
@@ -179,7 +179,7 @@ def _first_impossible_row(jpeg: Jpeg, means: np.ndarray) -> int | None:
     return 8 * int(rows[0]) if len(rows) else None
 
 
-def has_zeroed_sector(jpeg: Jpeg) -> bool:
+def has_zeroed_sector(jpeg: JpegPicture) -> bool:
     """Returns whether a scan holds a sector of zeros that no encoder wrote.
 
     The code of zero bits is the first of its table. In a flat area it may stand for "no difference"
@@ -218,7 +218,7 @@ def _zeros_may_be_flat(header: bytes, scan: Scan, frame: int, first: dict[int, i
 # --- what stands behind the last block ----------------------------------------------------------
 
 
-def _without_tail(data: bytes, jpeg: Jpeg, warning: str) -> Jpeg | None:
+def _without_tail(data: bytes, jpeg: JpegPicture, warning: str) -> JpegPicture | None:
     """The picture less harmless bytes behind its last block; None where they are not harmless."""
     match = _LEFT_OVER.search(warning)
     scans = [index for index, (marker, _) in enumerate(jpeg.segments) if marker == _SOS]
@@ -242,7 +242,7 @@ def _without_tail(data: bytes, jpeg: Jpeg, warning: str) -> Jpeg | None:
     return _with_scan_cut(jpeg, last, end)._replace(end=jpeg.end - after)
 
 
-def _end_of_blocks(jpeg: Jpeg, index: int, near: int) -> int | None:
+def _end_of_blocks(jpeg: JpegPicture, index: int, near: int) -> int | None:
     """Where in the last scan its last block ends: the shortest scan that misses nothing."""
     low, high = max(16, near - _UNREAD), near + _UNREAD  # its header stays
     while low < high:
@@ -254,12 +254,12 @@ def _end_of_blocks(jpeg: Jpeg, index: int, near: int) -> int | None:
     return None if _warning_of_cut(jpeg, index, low) else low
 
 
-def _warning_of_cut(jpeg: Jpeg, index: int, end: int) -> str:
+def _warning_of_cut(jpeg: JpegPicture, index: int, end: int) -> str:
     cut = _with_scan_cut(jpeg, index, end)
     return _decode(_raw(cut), cut, strict=True)[0]
 
 
-def _with_scan_cut(jpeg: Jpeg, index: int, end: int) -> Jpeg:
+def _with_scan_cut(jpeg: JpegPicture, index: int, end: int) -> JpegPicture:
     marker, scan = jpeg.segments[index]
     segments = (*jpeg.segments[:index], (marker, scan[:end]), *jpeg.segments[index + 1 :])
     return jpeg._replace(segments=segments)

@@ -71,7 +71,7 @@ class Scan(NamedTuple):
     low: int
 
 
-class Jpeg(NamedTuple):
+class JpegPicture(NamedTuple):
     """The parts of a JPEG file that are its picture.
 
     Attributes:
@@ -190,7 +190,7 @@ class _Coverage:
         return not self._without_means
 
 
-def _coverage(jpeg: Jpeg) -> _Coverage:
+def _coverage(jpeg: JpegPicture) -> _Coverage:
     coverage = _Coverage(jpeg.frame)
     for marker, segment in jpeg.segments:
         if marker == _SOS and (scan := read_scan(segment[:16], jpeg.frame)):
@@ -198,12 +198,12 @@ def _coverage(jpeg: Jpeg) -> _Coverage:
     return coverage
 
 
-def is_complete(jpeg: Jpeg) -> bool:
+def is_complete(jpeg: JpegPicture) -> bool:
     """Returns whether the scans bring every coefficient of every component to its last bit."""
     return _coverage(jpeg).is_complete()
 
 
-def has_all_means(jpeg: Jpeg) -> bool:
+def has_all_means(jpeg: JpegPicture) -> bool:
     """Returns whether the scans give the mean of each block of every component, in rough at least.
 
     Where a component has no means, the decoder makes them up.
@@ -286,7 +286,7 @@ def _check_num_scans(num_scans: int, frame: Frame) -> None:
         )
 
 
-def split(data: bytes) -> Jpeg:
+def split(data: bytes) -> JpegPicture:
     """Returns the parts of a JPEG file that are its picture.
 
     Where no end marker is found behind the last scan, the picture ends with that scan's bytes;
@@ -318,4 +318,4 @@ def split(data: bytes) -> Jpeg:
     if not end_marker:
         parts.append((_EOI, b"\xff\xd9"))
     stray = sum(segment.stray for segment in segments)
-    return Jpeg(tuple(parts), frame, segments[-1].end, end_marker, stray)
+    return JpegPicture(tuple(parts), frame, segments[-1].end, end_marker, stray)

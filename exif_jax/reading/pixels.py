@@ -13,7 +13,12 @@ _BAND = 32  # rows of blocks
 
 
 class Jpeg(NamedTuple):
-    """A compression: quality in 1..100, and Pillow's subsampling (0 is 4:4:4, 2 is 4:2:0)."""
+    """How a JPEG file is compressed.
+
+    Attributes:
+        quality: 1 to 100.
+        subsampling: Pillow's number: 0 is 4:4:4, 2 is 4:2:0.
+    """
 
     quality: int
     subsampling: int
@@ -23,28 +28,28 @@ class Jpeg(NamedTuple):
 
 
 def gradient_energy(region: np.ndarray) -> np.ndarray:
-    """How rough the texture is: the mean step between neighbouring pixels, in every 8 x 8 block.
+    """Returns how rough the texture is: the mean step between neighbouring pixels of each block.
 
     Args:
         region: uint8 [H, W, 3], of NumPy or of JAX.
 
     Returns:
-        float32 [H // 8, W // 8], in levels of 255.
+        float32 [H // 8, W // 8], in levels of 255, of blocks of 8 x 8.
     """
     xp = region.__array_namespace__()
     rows, columns = (side // BLOCK for side in region.shape[:2])
-    found = [xp.zeros((0, columns), np.float32)]
+    bands = [xp.zeros((0, columns), np.float32)]
     for top in range(0, rows, _BAND):  # in bands, as a large photo's steps need its memory again
         bottom = min(top + _BAND, rows)
         green = region[top * BLOCK : bottom * BLOCK, :, 1].astype(np.int16)
         step = abs(xp.diff(green, axis=1, append=green[:, -1:]))[:, : columns * BLOCK]
         blocks = step.reshape(bottom - top, BLOCK, columns, BLOCK)
-        found.append(blocks.mean(axis=(1, 3), dtype=np.float32))
-    return xp.concatenate(found)
+        bands.append(blocks.mean(axis=(1, 3), dtype=np.float32))
+    return xp.concatenate(bands)
 
 
 def compress(image: np.ndarray, jpeg: Jpeg) -> np.ndarray:
-    """uint8 [H, W, 3] through JPEG and back."""
+    """Returns uint8 [H, W, 3] after a compression to JPEG and back."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=jpeg.quality, subsampling=jpeg.subsampling)
     return np.asarray(Image.open(buffer))

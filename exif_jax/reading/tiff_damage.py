@@ -187,7 +187,7 @@ def _with_tables(coded: bytes, tables: bytes) -> bytes:
     return coded
 
 
-def _check_jpeg(coded: bytes, max_pixels: int) -> tuple[jpeg_scan.Jpeg, tuple[str, ...]]:
+def _check_jpeg(coded: bytes, max_pixels: int) -> tuple[jpeg_scan.JpegPicture, tuple[str, ...]]:
     jpeg = jpeg_scan.split(coded)
     if jpeg.frame.width * jpeg.frame.height > max_pixels:
         raise _damaged("a strip claims more pixels than the page")

@@ -1,5 +1,7 @@
 """EXIF blocks without trust: what Pillow reads of good ones, and never an error."""
 
+import struct
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from PIL import Image
 from pillow_exif import from_pillow
 from test_photo import tiff
 
-from exif_jax.reading.exif_block import exif_parts, read_exif
+from exif_jax.reading.exif_block import exif_parts, read_exif, without_preamble
 
 TIFFS = (b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08")
 bounded = settings(max_examples=200, deadline=None, derandomize=True)
@@ -53,6 +55,56 @@ def test_values_outside_the_block_or_too_long_are_left_out_and_the_first_of_two_
         "Model": "B"
     }
     assert read_exif(tiff([(make, 2, 1, 0x41), (make, 2, 1, 0x42)]))[0] == {"Make": "A"}
+
+
+LEFT_OUT = "EXIF of an unknown type, too long or outside its block left out: "
+
+
+def test_what_is_left_out_is_noted():
+    make, model, lens = 0x010F, 0x0110, 0xA434
+    inside, text = 26, b"x" * 5000
+    for entry, is_read in (
+        ((make, 2, 4096, inside), True),
+        ((make, 2, 4097, inside), False),  # too long
+        ((make, 2, 5000, inside + 1), False),  # outside
+        ((make, 200, 4, inside), False),  # of an unknown type
+        ((make, 2, 0, 0), True),  # there is no value to leave out
+        ((0xC000, 200, 4, inside), True),  # no canonical tag
+    ):
+        notes = read_exif(tiff([entry], text)).notes
+        assert notes == (() if is_read else (f"{LEFT_OUT}Make",)), entry
+    # What a second entry of the same tag gives is not left out.
+    twice = [(make, 200, 4, inside), (make, 2, 1, 0x41), (model, 200, 1, 0)]
+    assert read_exif(tiff(twice, text)) == ({"Make": "A"}, 1, (f"{LEFT_OUT}Model",))
+    below = struct.pack("<HHHII", 1, lens, 200, 1, 0)
+    link = [(0x8769, 4, 1, inside)]
+    assert read_exif(tiff(link, below)).notes == (f"{LEFT_OUT}Lens Model",)
+
+
+def test_few_of_many_names_are_noted():
+    entries = [(tag, 200, 1, 0) for tag in (0x010F, 0x0110, 0x0131, 0x011A, 0x011B)]
+    assert read_exif(tiff(entries)).notes[0].endswith("X Resolution, Y Resolution")
+    (note,) = read_exif(tiff([*entries, (0x0128, 200, 1, 0)])).notes
+    assert note.endswith("X Resolution, Y Resolution, ...") and "Unit" not in note
+
+
+def test_text_of_exif_3_is_utf8():
+    text = "Élkora".encode()
+    assert read_exif(tiff([(0x010F, 129, len(text), 26)], text)).tags == {"Make": "?lkora"}
+    assert read_exif(tiff([(0x010F, 129, 3, 0x00414141)])).tags == {"Make": "AAA"}
+    assert read_exif(tiff([(0x010F, 129, 4, 0x41FFC341)])).tags == {"Make": "A?A"}  # no UTF-8
+
+
+@pytest.mark.parametrize("preamble", [b"", b"Exif\0\0", b"Exif\0\0Exif\0\0", b"\0\0\0\6Exif\0\0"])
+@pytest.mark.parametrize("head", TIFFS)
+def test_a_block_begins_with_its_tiff_header(preamble, head):
+    assert without_preamble(preamble + head + b"rest") == head + b"rest"
+
+
+def test_bytes_without_a_tiff_header_stay_as_they_are():
+    for block in (b"", b"Exif\0\0nothing", b"x" * 25 + TIFFS[0]):
+        assert without_preamble(block) == block
+    assert without_preamble(b"x" * 24 + TIFFS[0]) == TIFFS[0]
 
 
 @pytest.mark.parametrize("before", [0, 999, 1000])

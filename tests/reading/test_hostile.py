@@ -70,14 +70,16 @@ def test_a_folder_of_them_is_worked_through(worked):
     assert done.returncode == 1, done.stderr[-2000:]
     assert "Traceback" not in done.stderr
     lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
-    told = {pathlib.Path(line["file"]).name: line for line in lines}
-    assert told.keys() == CORPUS.keys() - {"make.py"} | {"good.png"}
-    assert told["good.png"].get("error") is None
+    entries = {pathlib.Path(line["file"]).name: line for line in lines}
+    assert entries.keys() == CORPUS.keys() - {"make.py"} | {"good.png"}
+    assert entries["good.png"].get("error") is None
     for name, (_, words) in CORPUS.items():
         if words is not None:
-            assert words in told[name]["error"]
-        elif told[name].get("error"):  # a photo too small for the grid, or without texture
-            assert "small" in told[name]["error"] or "texture" in told[name]["error"], told[name]
+            assert words in entries[name]["error"]
+        elif entries[name].get("error"):  # a photo too small for the grid, or without texture
+            assert "small" in entries[name]["error"] or "texture" in entries[name]["error"], (
+                entries[name]
+            )
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is read from /proc")

@@ -101,7 +101,7 @@ def test_jpeg_strips_may_not_claim_more_than_the_page():
     assert "more pixels" in refusal(page([big], 7))
 
 
-def test_a_tiff_whose_strips_are_not_told_is_refused():
+def test_a_tiff_without_strips_is_refused():
     data = page([bytes(256)], 1)
     assert "where the pixels lie" in refusal(data.replace(b"\x11\x01\x04\0", b"\x11\xf1\x04\0"))
     assert "truncated" in refusal(data[:40])
