@@ -10,15 +10,18 @@ import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from exif_jax.cli import batch, command, photo_command
-from exif_jax.forensics import affinity
-from exif_jax.forensics.localization import Localization, LocalizationSettings, localize
-from exif_jax.forensics.methods import METHOD_HELP, METHODS, LocalizeError
-from exif_jax.forensics.verification import VerifyError, as_json, verify, verify_embeddings
-from exif_jax.io.text import printable
-from exif_jax.reading.photo import Photo
-from exif_jax.reports import outputs
-from exif_jax.reports.html import make_html
+from exif_jax.cli import command
+
+with command.imports(__name__):  # JAX takes a second to import
+    from exif_jax.cli import batch, photo_command
+    from exif_jax.forensics import affinity
+    from exif_jax.forensics.localization import Localization, LocalizationSettings, localize
+    from exif_jax.forensics.methods import METHOD_HELP, METHODS, LocalizeError
+    from exif_jax.forensics.verification import VerifyError, as_json, verify, verify_embeddings
+    from exif_jax.io.text import printable
+    from exif_jax.reading.photo import Photo
+    from exif_jax.reports import outputs
+    from exif_jax.reports.html import make_html
 
 if TYPE_CHECKING:
     from exif_jax.weights.release_file import Model

@@ -9,21 +9,24 @@ import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from exif_jax.cli import batch, command, photo_command
-from exif_jax.forensics.localization import LocalizationSettings, localize
-from exif_jax.forensics.methods import LocalizeError
-from exif_jax.forensics.verification import (
-    TagFinding,
-    Verification,
-    VerifyError,
-    as_json,
-    reference_set_of,
-    verify_embeddings,
-)
-from exif_jax.io.atomic import write_bytes
-from exif_jax.io.text import json_bytes, printable
-from exif_jax.reading.photo import Photo
-from exif_jax.reports import outputs
+from exif_jax.cli import command
+
+with command.imports(__name__):  # JAX takes a second to import
+    from exif_jax.cli import batch, photo_command
+    from exif_jax.forensics.localization import LocalizationSettings, localize
+    from exif_jax.forensics.methods import LocalizeError
+    from exif_jax.forensics.verification import (
+        TagFinding,
+        Verification,
+        VerifyError,
+        as_json,
+        reference_set_of,
+        verify_embeddings,
+    )
+    from exif_jax.io.atomic import write_bytes
+    from exif_jax.io.text import json_bytes, printable
+    from exif_jax.reading.photo import Photo
+    from exif_jax.reports import outputs
 
 if TYPE_CHECKING:
     from exif_jax.weights.release_file import Model

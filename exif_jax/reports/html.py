@@ -34,7 +34,7 @@ _VERDICTS = {
     "strong": ("strong", "Strong evidence that parts of this photo come from different cameras"),
     "weak": ("weak", "Weak evidence that parts of this photo come from different cameras"),
     "no evidence": ("none", "No evidence that parts of this photo come from different cameras"),
-    None: ("", "Not judged: there is no calibration for this photo and method"),
+    None: ("", "Not judged: there is no calibration that holds for this photo and method"),
 }
 _NEXT = {
     "strong": "Look where the map is bright, and whether that part could have been pasted. Ask for "

@@ -136,16 +136,16 @@ def write_outputs(
 ) -> None:
     """Writes NAME.overlay.png, NAME.map.npy, NAME.html (of a page) and, last, NAME.json.
 
-    Raises OSError.
+    Raises:
+        OSError: one of them cannot be written.
     """
     grid = localization.grid
     patches = f"{grid.rows} x {grid.columns} patches of {grid.patch} px"
     verdict = localization.verdict
     if localization.p_value is not None:
         verdict += f", p = {localization.p_value:.3f}"
-    subtitle = f"score {localization.score:.3f} ({verdict})   {patches}   model {report['model']}"
-    if localization.note:
-        subtitle += f"   {localization.note}"
+    words = [f"score {localization.score:.3f} ({verdict})", report["note"], patches]
+    subtitle = "   ".join(filter(None, [*words, f"model {report['model']}"]))
     with concurrent.futures.ThreadPoolExecutor(1) as pool:  # the disk works beside the encoder
         map_written = pool.submit(write_map, out / f"{name}.map.npy", localization.heatmap)
         picture = overlay_image(

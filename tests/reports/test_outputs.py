@@ -5,8 +5,12 @@ import pathlib
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from stand_in import PATCH, roughness, spliced
 
+from exif_jax.forensics.localization import LocalizationSettings, localize_with_encoder
 from exif_jax.io.text import json_bytes
+from exif_jax.reading.photo import Photo
+from exif_jax.reading.walk import is_own_picture
 from exif_jax.reports import outputs
 from exif_jax.reports.render import LUT, colorize, overlay_image, upright
 
@@ -35,11 +39,41 @@ def test_overlay_of_any_shape(size):
     assert picture.mode == "RGB" and max(picture.size) < 4000
 
 
+def test_the_overlay_says_what_the_reader_noted(tmp_path, monkeypatch):
+    image = spliced()[0]
+    photo = Photo(Image.fromarray(image), {}, 1, "JPEG", "0" * 64, 9, ("from row 40 on damaged",))
+    localization = localize_with_encoder(image, roughness, {}, PATCH)
+    report = outputs.make_report(
+        photo, "a.jpg", "0123456789ab", LocalizationSettings(), localization
+    )
+    subtitles = []
+
+    def draw(image, heatmap, title, subtitle, orientation):
+        subtitles.append(subtitle)
+        return Image.new("RGB", (8, 8))
+
+    monkeypatch.setattr(outputs, "overlay_image", draw)
+    outputs.write_outputs(tmp_path, "a", photo, localization, report)
+    assert subtitles[0].startswith(f"score {localization.score:.3f} (not judged)   from row 40 on")
+    assert is_own_picture(tmp_path / "a.overlay.png")
+
+
+def test_names_in_a_folder_are_those_of_results_and_not_of_links(tmp_path):
+    for name in ("A.json", "b.verify.json", "c.overlay.png", "d.jpg", ".exif-jax.lock"):
+        (tmp_path / name).write_bytes(b"")
+    try:
+        (tmp_path / "e.json").symlink_to(tmp_path / "A.json")
+    except OSError:
+        pytest.skip("no links may be made here")
+    assert outputs.names_in(tmp_path) == {"a", "b", "b.verify", "c"}
+
+
 def test_names_are_safe_and_told_apart():
     photos = ["a/x.jpg", "b/x.jpg", "b/X.png", "-rf.jpg", ".hid.jpg", "é ü.jpg", "a\x1b\n.jpg"]
     photos += ["😀.jpg", "n" * 300 + ".jpg", "x-2.jpg", "..jpg", "\udcff.jpg"]
     names = outputs.output_names(map(pathlib.Path, photos))
     assert names[:4] == ["x", "x-2", "X-3", "_-rf"]
+    assert outputs.output_names([pathlib.Path("X.jpg")], {"x", "x-2"}) == ["X-3"]
     assert names[5] == "é ü"
     assert len({name.casefold() for name in names}) == len(photos)
     for name in names:
