@@ -56,8 +56,8 @@ def main() -> None:
             rows.append((sweep, variant, json.loads(done.read_text())))
     print(f"| ablation | variant | {' | '.join(SHOWN.values())} |")
     print(f"|---|---|{'---|' * len(SHOWN)}")
-    for sweep, variant, found in rows:
-        cells = [f"{found[name]:.3g}" if name in found else "" for name in SHOWN]
+    for sweep, variant, metrics in rows:
+        cells = [f"{metrics[name]:.3g}" if name in metrics else "" for name in SHOWN]
         print(f"| {sweep} | {variant} | {' | '.join(cells)} |")
 
 

@@ -74,13 +74,13 @@ def collectives(hlo: str, devices: int) -> list[Collective]:
             entry = name if head[1] else entry
         elif name and "=" in line:
             bodies[name].append(line)
-    found: list[Collective] = []
+    in_program: list[Collective] = []
     chains: set[str] = set()  # a TPU spreads one collective over several fusions of one chain
 
     def trips(line: str) -> int:
-        known = re.search(r'"known_trip_count":\{"n":"(\d+)"', line)
-        if known:
-            return int(known[1])
+        count = re.search(r'"known_trip_count":\{"n":"(\d+)"', line)
+        if count:
+            return int(count[1])
         condition = " ".join(bodies[_named("condition", line)])  # counts up to a constant
         return max((int(n) for n in re.findall(r"constant\((\d+)\)", condition)), default=1)
 
@@ -97,10 +97,10 @@ def collectives(hlo: str, devices: int) -> list[Collective]:
                 else:
                     whole = sum(sizes) * (group if kind == "reduce-scatter" else 1)
                 chain = re.search(r'chain_id="(\d+)"', line)
-                again = chain is not None and chain[1] in chains
+                counted = chain is not None and chain[1] in chains
                 chains.update([chain[1]] if chain else [])
-                if group > 1 and not again:
-                    found.append(Collective(kind, whole, group, times, shape))
+                if group > 1 and not counted:
+                    in_program.append(Collective(kind, whole, group, times, shape))
             if opcode == "while":
                 walk(_named("body", line), times * trips(line))
             elif opcode in ("fusion", "call", "async-start", "conditional"):
@@ -110,7 +110,7 @@ def collectives(hlo: str, devices: int) -> list[Collective]:
                     walk(inner, times)
 
     walk(entry, 1)
-    return found
+    return in_program
 
 
 def _shape_and_opcode(text: str) -> tuple[str, str]:
@@ -131,9 +131,9 @@ def _size(dtype: str, dims: str) -> int:
 
 
 def _named(key: str, line: str) -> str:
-    found = re.search(rf"{key}=%?([\w.\-]+)", line)
-    assert found is not None, line
-    return found[1]
+    match = re.search(rf"{key}=%?([\w.\-]+)", line)
+    assert match is not None, line
+    return match[1]
 
 
 def _group(line: str, devices: int) -> int:
@@ -157,11 +157,11 @@ def _group(line: str, devices: int) -> int:
 # --- a training step ------------------------------------------------------------------------------
 
 
-def compile_step(recipe, mesh, batch_size: int, patches_per_text: int):
+def compile_step(step_config, mesh, batch_size: int, patches_per_text: int):
     """The training step compiled for a mesh, whose devices need not be there."""
     from exif_jax.training import sharding, train_state
 
-    model = recipe.model
+    model = step_config.model
     S, L, G = model.image.image_size, model.text.max_length, batch_size // patches_per_text
     shapes = {
         "image": ((batch_size, S, S, 3), np.uint8),
@@ -171,9 +171,9 @@ def compile_step(recipe, mesh, batch_size: int, patches_per_text: int):
         "photo_id": ((G,), np.uint32),
     }
     batch = {name: jax.ShapeDtypeStruct(*x) for name, x in shapes.items()}
-    state = jax.eval_shape(functools.partial(train_state.init_state, recipe), jax.random.key(0))
-    places = sharding.state_shardings(mesh, state)
-    step = train_state.jit_step(recipe, mesh, places)
+    init = functools.partial(train_state.init_state, step_config)
+    state = jax.eval_shape(init, jax.random.key(0))
+    step = train_state.jit_step(step_config, mesh, sharding.state_shardings(mesh, state))
     return step.lower(state, batch).compile(), state
 
 
@@ -187,9 +187,9 @@ def least_bytes(
     from exif_jax.training import sharding
 
     n, fsdp, data = mesh.size, mesh.shape["fsdp"], mesh.shape["data"]
-    places = sharding.state_shardings(mesh, state.params)
+    shardings = sharding.state_shardings(mesh, state.params)
     split = copied = 0
-    for x, place in zip(jax.tree.leaves(state.params), jax.tree.leaves(places), strict=True):
+    for x, place in zip(jax.tree.leaves(state.params), jax.tree.leaves(shardings), strict=True):
         if any(place.spec):
             split += width * x.size
         else:
@@ -204,20 +204,26 @@ def least_bytes(
     }
 
 
-def measure(config, mesh, batch_size: int) -> dict:
-    """Bytes sent, least bytes, FLOPs and memory of a config's training step on a mesh."""
-    from exif_jax.training.config import make_model_config, make_step_config
+def measure(config, mesh) -> dict:
+    """Bytes sent, least bytes and memory of a run's training step on a mesh.
+
+    Args:
+        config: of the run, as `exif_jax.training.config.parse_config` gives it.
+        mesh: of devices that need not be there.
+    """
+    from exif_jax.training.config import make_model_config
+    from exif_jax.training.step_config import make_step_config
 
     model = make_model_config(config, vocab_size=2048)
-    recipe = make_step_config(config, model, mesh)
-    per_text = config.data.patches_per_text
-    compiled, state = compile_step(recipe, mesh, batch_size, per_text)
-    found = collectives(compiled.as_text(), mesh.size)
+    step_config = make_step_config(config, model, mesh)
+    batch_size, per_text = config.train.batch_size, config.data.patches_per_text
+    compiled, state = compile_step(step_config, mesh, batch_size, per_text)
+    in_step = collectives(compiled.as_text(), mesh.size)
     memory = compiled.memory_analysis()
     # A CPU has no products in bfloat16: it computes and sums them in float32.
     low = config.train.dtype == "bfloat16" and mesh.devices.flat[0].platform != "cpu"
-    sent = {kind: sum(c.sent for c in found if c.kind == kind) for kind in KINDS}
-    largest = sorted(found, key=lambda c: -c.sent)[:12]
+    sent = {kind: sum(c.sent for c in in_step if c.kind == kind) for kind in KINDS}
+    largest = sorted(in_step, key=lambda c: -c.sent)[:12]
     return {
         "devices": mesh.size,
         "mesh": dict(mesh.shape),
@@ -250,6 +256,7 @@ def main() -> None:
         jax.config.update("jax_num_cpu_devices", max(sizes))
     from benchmarks.machine import load_config
     from exif_jax.training import sharding
+    from exif_jax.training.config import parse_config
 
     config = load_config(args.config)
     config.mesh.fsdp = args.fsdp or config.mesh.fsdp
@@ -272,16 +279,15 @@ def main() -> None:
         mesh = sharding.make_mesh(-1, config.mesh.fsdp, devices)
         if args.per_device:
             config.train.batch_size = args.per_device * len(devices)
-        batch_size = config.train.batch_size
-        row = measure(config, mesh, batch_size)
+        row = measure(parse_config(config), mesh)
         rows.append(row)
         sent, least = sum(row["sent"].values()), sum(row["least"].values())
         kinds = ", ".join(f"{kind} {value / 1e6:.1f}" for kind, value in row["sent"].items())
         memory = sum(row["memory"].values()) / 2**30
         shape = "x".join(str(n) for n in row["mesh"].values())
         print(
-            f"{row['devices']:7}  {shape:8} {batch_size:8} {sent / 1e6:7.1f}  {least / 1e6:7.1f}  "
-            f"{kinds}; {memory:.2f} GiB",
+            f"{row['devices']:7}  {shape:8} {row['batch_size']:8} "
+            f"{sent / 1e6:7.1f}  {least / 1e6:7.1f}  {kinds}; {memory:.2f} GiB",
             flush=True,
         )
         if args.largest:

@@ -6,7 +6,6 @@ measured them, against the step. Needs matplotlib.
 
 from __future__ import annotations
 
-import json
 import pathlib
 
 import matplotlib
@@ -16,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from exif_jax.cli import command
+from exif_jax.io import jsonl
 
 PANELS = (
     (
@@ -48,14 +48,15 @@ def main() -> None:
     parser.add_argument("run", type=pathlib.Path, help="--workdir of exif_jax.train")
     parser.add_argument("picture", type=pathlib.Path, help="the PNG file to write")
     args = parser.parse_args()
-    rows = [json.loads(x) for x in (args.run / "metrics.jsonl").read_text().splitlines()]
+    rows = list(jsonl.read_rows(args.run / "metrics.jsonl"))
     figure, axes = plt.subplots(1, len(PANELS), figsize=(12, 3.4), layout="constrained")
     for axis, (title, names) in zip(axes, PANELS, strict=True):
         for (name, label), colour in zip(names.items(), COLOURS, strict=False):
-            points = np.array([(row["step"], row[name]) for row in rows if name in row]).T
-            if not points.size:
+            # A skipped step has no loss: its row holds null.
+            points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
+            if not points:
                 continue
-            step, value = points
+            step, value = np.array(points).T
             if len(step) > 3 * SMOOTH:
                 value = np.convolve(value, np.ones(SMOOTH) / SMOOTH, "valid")
                 step = step[SMOOTH // 2 :][: len(value)]

@@ -25,7 +25,6 @@ import tempfile
 import time
 
 import numpy as np
-from ml_collections import ConfigDict
 from PIL import Image
 
 from data_prep import photos as plain_driver
@@ -35,6 +34,7 @@ from data_prep.sources.listing import list_chunks, read_chunk
 from data_prep.sources.raw_photo import RawPhoto
 from data_prep.train_tokenizer import main as train_tokenizer
 from exif_jax.cli import command
+from exif_jax.data.config import DataConfig
 from exif_jax.data.records import (
     Record,
     RecordReader,
@@ -116,14 +116,15 @@ def bench_photos(folder: str) -> list[dict]:
 # --- pipeline -------------------------------------------------------------------------------------
 
 
-def data_config(records: str, **changes) -> ConfigDict:
+def data_config(records: str, **changes) -> DataConfig:
     """The training config's data section, for these records."""
     from configs import vit_ti_cpu
+    from exif_jax.training.config import parse_config
 
-    config = vit_ti_cpu.get_config().data
-    config.records = records
-    config.update(changes)
-    return config
+    config = vit_ti_cpu.get_config()
+    config.data.records = records
+    config.data.update(changes)
+    return parse_config(config).data
 
 
 def bench_pipeline(records: str, config_path: str, batches: int) -> list[dict]:

@@ -1,4 +1,4 @@
-"""Kills a training run with SIGKILL at random moments until it is done, and compares.
+"""Kills a training run at random moments until it is done, and compares.
 
     python -m benchmarks.kill_training --kills 30
 
@@ -8,10 +8,8 @@ of a run that nobody disturbed, bit by bit. Simulated photos, a tiny model, one 
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
-import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +20,7 @@ from tqdm import tqdm
 
 from data_prep import photos, simulate, train_tokenizer
 from exif_jax.cli import command
+from exif_jax.io import jsonl
 
 TINY = (
     *("data.reader=threads", "train.batch_size=16", "train.log_every=1", "train.save_every=1"),
@@ -56,8 +55,8 @@ def main() -> int:
             while process.poll() is None and len(_losses(disturbed)) <= before:
                 time.sleep(0.05)
             time.sleep(rng.uniform(0.0, 2.0))
-            process.send_signal(signal.SIGKILL)
-            if process.wait() != -signal.SIGKILL:
+            process.kill()
+            if process.wait() == 0:
                 print(f"the run ended before kill {len(moments) + 1}; choose more --steps")
                 return 1
             moments.append(len(_losses(disturbed)))
@@ -73,18 +72,16 @@ def main() -> int:
 
 
 def _start(root: pathlib.Path, workdir: pathlib.Path, steps: int) -> subprocess.Popen:
-    command = [sys.executable, "-m", "exif_jax.train", "--config=configs/demo.py"]
-    command += [f"--workdir={workdir}", f"--config.data.records={root}/records"]
-    command += [f"--config.{setting}" for setting in (*TINY, f"train.num_steps={steps}")]
+    words = [sys.executable, "-m", "exif_jax.train", "--config=configs/demo.py"]
+    words += [f"--workdir={workdir}", f"--config.data.records={root}/records"]
+    words += [f"--config.{setting}" for setting in (*TINY, f"train.num_steps={steps}")]
     with (root / "log").open("a") as log:
         environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-        return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        return subprocess.Popen(words, stdout=log, stderr=log, env=environment)
 
 
 def _losses(workdir: pathlib.Path) -> dict[int, float]:
-    path = workdir / "metrics.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    rows = [json.loads(line) for line in lines if line.endswith("}")]
+    rows = jsonl.read_rows(workdir / "metrics.jsonl")
     return {row["step"]: row["loss"] for row in rows if "loss" in row}
 
 

@@ -4,10 +4,11 @@
     python -m benchmarks.train --configs configs/vit_ti.py,configs/vit_s.py,configs/vit_b.py \\
         --batches 256,512,1024 --records records --torch --output train.json       # a GPU
 
-MFU is the share of the matrix-product peak that is measured in the same run, and counts the model's
-own products only: 2 for a multiplication and addition, three times for forward and backward, no
-recomputation. With --records the training loop's own input pipeline feeds the steps, and the share
-of time that the loop waits for it is told. With --torch an equal step in PyTorch runs beside.
+MFU is the fraction of the matrix-product peak that is measured in the same run, and counts the
+model's own products only: 2 for a multiplication and addition, three times for forward and
+backward, no recomputation. With --records the training loop's own input pipeline feeds the steps,
+and the fraction of time that the loop waits for it is shown. With --torch an equal step in PyTorch
+runs beside.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from exif_jax.data.records_folder import load_tokenizer
 from exif_jax.io.atomic import write_bytes
 from exif_jax.models.config import config_to_dict
 from exif_jax.training import sharding, train_state
-from exif_jax.training.config import make_model_config, make_step_config
+from exif_jax.training.config import Config, make_model_config, parse_config
+from exif_jax.training.step_config import make_step_config
 
 COLUMNS = "config, batch, compile s, step ms, pairs/s, TFLOP/s, MFU, memory GiB, fused attention"
 
@@ -77,27 +79,28 @@ def main() -> None:
             )
             config.model.image.image_size = args.image_size or config.model.image.image_size
             config.model.image.remat = config.model.text.remat = args.remat
+            config.data.records = args.records or ""
             row = {"config": pathlib.Path(name).stem, "batch": batch_size}
-            row |= measure(config, peak, args)
+            row |= measure(parse_config(config), peak, args)
             rows.append(row)
-            print(" | ".join(_shown(value) for value in row.values()), flush=True)
+            print(" | ".join(_format(value) for value in row.values()), flush=True)
             if args.output:
-                found = {"device": device, "dtype": dtype, "matmul_peak": peak, "rows": rows}
-                write_bytes(args.output, json.dumps(found, indent=1).encode())
+                report = {"device": device, "dtype": dtype, "matmul_peak": peak, "rows": rows}
+                write_bytes(args.output, json.dumps(report, indent=1).encode())
 
 
-def measure(config, peak: float, args) -> dict:
+def measure(config: Config, peak: float, args) -> dict:
     """The figures of one config and batch size."""
     mesh = sharding.make_mesh(-1, config.mesh.fsdp if jax.device_count() > 1 else 1)
     tokenizer = load_tokenizer(args.records) if args.records else None
     model = make_model_config(config, tokenizer.vocab_size if tokenizer else 2048)
-    recipe = make_step_config(config, model, mesh)
-    init = functools.partial(train_state.init_state, recipe)
-    places = sharding.state_shardings(mesh, jax.eval_shape(init, jax.random.key(0)))
-    state = jax.jit(init, out_shardings=places)(jax.random.key(0))
+    step_config = make_step_config(config, model, mesh)
+    init = functools.partial(train_state.init_state, step_config)
+    shardings = sharding.state_shardings(mesh, jax.eval_shape(init, jax.random.key(0)))
+    state = jax.jit(init, out_shardings=shardings)(jax.random.key(0))
     host = random_batch(model, config.train.batch_size, config.data.patches_per_text)
     batch = sharding.to_device(mesh, host)
-    step = train_state.jit_step(recipe, mesh, places)
+    step = train_state.jit_step(step_config, mesh, shardings)
     started = time.perf_counter()
     compiled = step.lower(state, batch).compile()
     compile_seconds = time.perf_counter() - started
@@ -120,25 +123,24 @@ def measure(config, peak: float, args) -> dict:
         "fused_attention": "yes" if "fmha" in compiled.as_text() else "no",
     }
     if args.records:
-        row |= with_input(config, args.records, model, tokenizer, mesh, state, step, args.repeats)
+        row |= with_input(config, model, tokenizer, mesh, state, step, args.repeats)
     if args.torch:
-        how = {
+        step_options = {
             "batch_size": B,
             "patches_per_text": config.data.patches_per_text,
             "dtype": config.train.dtype,
             "image_weight": config.train.image_weight,
             "repeats": args.repeats,
         }
-        asked = json.dumps(config_to_dict(model) | {"step": how})
-        command = [sys.executable, "-m", "benchmarks.torch_step", asked]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        options = json.dumps(config_to_dict(model) | {"step": step_options})
+        words = [sys.executable, "-m", "benchmarks.torch_step", options]
+        done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
         row["torch_pairs_per_second"] = B / float(done.stdout.split()[-1])
     return row
 
 
-def with_input(config, records, model, tokenizer, mesh, state, step, repeats: int) -> dict:
+def with_input(config: Config, model, tokenizer, mesh, state, step, repeats: int) -> dict:
     """Steps as the training loop takes them, fed from records."""
-    config.data.records = records
     data = PatchDataset(
         config.data, "train", tokenizer, model.image.image_size, model.text.max_length
     )
@@ -150,9 +152,9 @@ def with_input(config, records, model, tokenizer, mesh, state, step, repeats: in
         if k == warm:
             jax.block_until_ready(metrics)
             started, waited = time.perf_counter(), 0.0
-        asked = time.perf_counter()
+        wait_start = time.perf_counter()
         batch = next(placed)
-        waited += time.perf_counter() - asked
+        waited += time.perf_counter() - wait_start
         state, metrics = step(state, batch)
     jax.block_until_ready(metrics)
     seconds = time.perf_counter() - started
@@ -163,7 +165,7 @@ def with_input(config, records, model, tokenizer, mesh, state, step, repeats: in
 
 
 def random_batch(model, batch_size: int, patches_per_text: int) -> dict[str, np.ndarray]:
-    """Noise in the shapes of `PatchData.batch`, two texts to a photo."""
+    """Noise in the shapes of `PatchDataset.batch`, two texts to a photo."""
     S, L, G = model.image.image_size, model.text.max_length, batch_size // patches_per_text
     rng = np.random.default_rng(0)
     return {
@@ -188,7 +190,7 @@ def peak_memory(compiled) -> float:
     return float(stats.get("peak_bytes_in_use", plan))
 
 
-def _shown(value) -> str:
+def _format(value) -> str:
     return (
         f"{value:.3g}"
         if isinstance(value, float) and value < 100

@@ -9,9 +9,8 @@ def get_config() -> ConfigDict:
     c = vit_b.get_config()
     c.data.texts_per_photo = 1  # one patch of each photo with the photo's own text,
     c.data.patches_per_text = 1
-    c.data.rescale_prob = c.data.recompress_prob = c.data.shift_prob = c.data.save_prob = (
-        0.0  # and nothing done to it
-    )
+    c.data.rescale_prob = c.data.recompress_prob = 0.0  # and nothing done to it
+    c.data.shift_prob = c.data.save_prob = 0.0
     c.data.keep_tag_prob = 1.0
     c.data.shuffle_tags = False
 
@@ -34,7 +33,7 @@ def get_config() -> ConfigDict:
     c.optim.end_lr = 1e-7
     c.optim.warmup_steps = 3650  # 5 of 100 epochs
     c.optim.weight_decay = 1e-4
-    c.optim.decay = "l2"
+    c.optim.weight_decay_type = "l2"
     c.optim.clip_norm = 0.0
     c.optim.frozen = ("log_scale", "log_image_scale")
 

@@ -9,26 +9,26 @@ def get_config() -> ConfigDict:
     c.data = ConfigDict()
     c.data.records = ""  # folder that `python -m data_prep.photos` wrote
     c.data.more_records = ""  # another, whose training photos are trained on too: simulated ones
-    c.data.seed = 0  # order of the photos, choice of patches, processing
-    c.data.texts_per_photo = 2  # one processing history each, so that scenes are no help
+    c.data.seed = 0  # order of the photos, choice of patches, augmentation
+    c.data.texts_per_photo = 2  # one augmentation each, so that scenes are no help
     c.data.patches_per_text = 2  # at least 2 for train.image_weight
-    c.data.rescale_prob = 0.4  # share of texts with patches rescaled by 0.5..1.5, and saying so
-    c.data.recompress_prob = 0.2  # share recompressed as JPEG of quality 60..98, likewise
-    c.data.shift_prob = 0.3  # share cut off the JPEG grid, likewise
-    c.data.filter_prob = 0.0  # share smoothed or sharpened by one of processing.FILTERS, likewise
-    c.data.contrast_prob = (
-        0.0  # share of texts whose patches are as unlike in roughness as can be had
-    )
-    c.data.save_prob = 0.6  # share of batches saved as JPEG of quality 70..98 as the last step
-    c.data.shrink_prob = 0.0  # share of batches shrunk by 0.5..0.9 before that
-    c.data.noise_prob = 0.0  # share with white noise of 1..5 levels between the two
-    c.data.keep_tag_prob = 0.8  # probability with which each tag stays in a text
+    # Probabilities that all patches of a text are augmented so; the text then says so.
+    c.data.rescale_prob = 0.4  # rescaled by 0.5..1.5
+    c.data.recompress_prob = 0.2  # recompressed as JPEG of quality 60..98
+    c.data.shift_prob = 0.3  # cut off the JPEG grid
+    c.data.filter_prob = 0.0  # smoothed or sharpened by one of augment.FILTERS
+    c.data.contrast_prob = 0.0  # that a text's patches differ in gradient energy as far as possible
+    # Probabilities of what is done to all patches of a batch afterwards; texts say nothing of it.
+    c.data.shrink_prob = 0.0  # shrunk by 0.5..0.9
+    c.data.noise_prob = 0.0  # then white noise of 1..5 levels
+    c.data.save_prob = 0.6  # then saved as JPEG of quality 70..98
+    c.data.keep_tag_prob = 0.8  # probability that a tag stays in a text
     c.data.shuffle_tags = True  # tags in random order; otherwise in the vocabulary's order
     c.data.tag_names = True  # "Make: Canon"; otherwise "Canon"
     c.data.tags = ()  # only these of the vocabulary, as ("Make", "Model"); (): all
     c.data.cache_regions = 256  # decoded regions kept in memory (0.6 MB each at 448 px)
-    c.data.max_corrupt_fraction = 0.01  # of the records; more damaged ones stop the run
-    c.data.reader = "auto"  # "tf.data" where there is TensorFlow, or "threads": the same batches
+    c.data.max_corrupt_fraction = 0.01  # of the records; a larger damaged fraction stops the run
+    c.data.reader = "auto"  # the faster one, "threads"; or "tf.data": the same batches
 
     c.model = ConfigDict()
     c.model.embed_dim = 512  # width of the shared space
@@ -57,17 +57,17 @@ def get_config() -> ConfigDict:
     c.optim = ConfigDict()
     c.optim.lr = 1e-3  # peak learning rate
     c.optim.end_lr = 1e-6
+    c.optim.schedule = "cosine"  # or "wsd", warmup-stable-decay, whose runs can be made longer
     c.optim.warmup_steps = 2000
+    c.optim.decay_fraction = 0.2  # of "wsd": the last steps, over which the rate falls linearly
     c.optim.b1 = 0.9
     c.optim.b2 = 0.98
     c.optim.eps = 1e-6
     c.optim.weight_decay = 0.1
-    c.optim.decay = "decoupled"  # AdamW; or "l2", Adam with the decay in the gradient
+    c.optim.weight_decay_type = "decoupled"  # AdamW; or "l2": Adam, the decay in the gradient
     c.optim.clip_norm = 1.0  # gradients longer than this are scaled down to it; 0: none
-    c.optim.layerwise_lr_decay = (
-        1.0  # updates shrink by this for every layer below an encoder's last
-    )
-    c.optim.frozen = ()  # what does not move: ("text", "log_scale", "image/embed", ...)
+    c.optim.layerwise_lr_decay = 1.0  # factor of updates for each layer below an encoder's last
+    c.optim.frozen = ()  # parameters that do not move: ("text", "log_scale", "image/embed", ...)
 
     c.train = ConfigDict()
     c.train.batch_size = 1024  # patches, over all devices
@@ -82,7 +82,7 @@ def get_config() -> ConfigDict:
     c.train.num_steps = 73_000  # the paper's number
     c.train.dtype = "bfloat16"  # of matrix products; parameters and loss stay float32
     c.train.max_skipped = 5  # steps in a row without a finite loss; more stop the run
-    c.train.ema = 0.0  # share that stays of the averaged weights each step (0.999); 0: no average
+    c.train.ema = 0.0  # decay of the averaged weights at each step (0.999); 0: no average
     c.train.seed = 0  # of the initial parameters
     c.train.log_every = 50  # steps
     c.train.profile_steps = 0  # steps to trace, for TensorBoard or Perfetto, in WORKDIR/profile

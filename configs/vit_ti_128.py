@@ -21,7 +21,7 @@ def get_config(run: str = "first"):
         c.data.contrast_prob = 0.5
         c.optim.warmup_steps = 100
         c.train.num_steps = 4000
-    if run in RUNS[2:]:  # what befalls pictures on their way
+    if run in RUNS[2:]:  # what is done to pictures after they leave the camera
         c.data.filter_prob = 0.15
         c.data.save_prob = 0.7
         c.data.shrink_prob = 0.3

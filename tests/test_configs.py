@@ -9,17 +9,19 @@ import pytest
 
 from configs import ablations, vit_ti_128, vit_ti_cpu
 from exif_jax.training import sharding, train_state
-from exif_jax.training.config import check_config, make_model_config, make_step_config
+from exif_jax.training.config import make_model_config, parse_config
+from exif_jax.training.step_config import make_step_config
 
 NAMES = sorted(p.stem for p in (pathlib.Path(__file__).parents[1] / "configs").glob("[!_]*.py"))
 MESH = sharding.make_mesh(-1, 1)
 
 
-def begins(config) -> int:
+def begins(config_dict) -> int:
     """Checks a config as training does, and gives the number of its parameters."""
-    check_config(config)
-    recipe = make_step_config(config, make_model_config(config, vocab_size=1000), MESH)
-    shapes = jax.eval_shape(functools.partial(train_state.init_state, recipe), jax.random.key(0))
+    config = parse_config(config_dict)
+    step_config = make_step_config(config, make_model_config(config, vocab_size=1000), MESH)
+    init = functools.partial(train_state.init_state, step_config)
+    shapes = jax.eval_shape(init, jax.random.key(0))
     assert bool(shapes.ema) == bool(config.train.ema)
     return sum(x.size for x in jax.tree.leaves(shapes.params))
 
@@ -53,7 +55,11 @@ def test_the_runs_of_the_weights_that_ship():
 def test_the_papers_recipe():
     c = importlib.import_module("configs.resnet50_paper").get_config()
     assert (c.optim.lr, c.optim.b1, c.optim.b2, c.optim.eps) == (1e-4, 0.9, 0.98, 1e-6)
-    assert c.optim.decay == "l2" and c.train.batch_size == 1024 and "log_scale" in c.optim.frozen
+    assert (
+        c.optim.weight_decay_type == "l2"
+        and c.train.batch_size == 1024
+        and "log_scale" in c.optim.frozen
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import resource
 import shutil
 import signal
 import subprocess
@@ -19,6 +18,8 @@ from configs import demo, resnet50_paper
 from data_prep import photos, simulate, train_tokenizer
 from exif_jax import train
 from exif_jax.data.records_folder import DataError
+from exif_jax.io import locks
+from exif_jax.training.config import TrainError
 from exif_jax.training.initialization import PretrainedError
 from exif_jax.weights import release_file
 
@@ -197,9 +198,10 @@ def test_sigterm_saves_the_step_and_the_run_goes_on_bit_for_bit(records, whole_r
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=120) == 128 + signal.SIGTERM, (tmp_path / "log").read_text()
-    told = (tmp_path / "log").read_text().splitlines()[-1]
+    last_line = (tmp_path / "log").read_text().splitlines()[-1]
     (step,) = [path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit()]
-    assert told == f"stopped by SIGTERM; step {step} is saved: the same command goes on from there"
+    message = f"stopped by SIGTERM; step {step} is saved: the same command goes on from there"
+    assert last_line == message
     assert 2 <= int(step) < 6 and not (tmp_path / "model.safetensors").exists()
     done = run(flags, tmp_path)
     assert done.returncode == 0, done.stderr
@@ -238,6 +240,7 @@ def test_a_disk_too_small_for_checkpoints_is_named_and_nothing_is_lost(
     records, whole_run, tmp_path
 ):
     """A limit on the size of files stands in for a full disk: models fit, checkpoints do not."""
+    resource = pytest.importorskip("resource")  # not on Windows
     limit = 2 * (whole_run / "untrained.safetensors").stat().st_size
     flags = tiny_flags(records)
     done = subprocess.run(
@@ -261,8 +264,29 @@ def test_a_disk_too_small_for_checkpoints_is_named_and_nothing_is_lost(
     assert a.read_bytes() == b.read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("error", "named", "silent"),
+    [
+        (OSError(5, "Input/output error", "/elsewhere/photo.jpg"), "/elsewhere/photo.jpg", "run"),
+        (OSError(28, "No space left on device", "run/config.json"), "run/config.json", "elsewhere"),
+        (OSError(5, "Input/output error"), "the system reports: Input/output error", "run/"),
+    ],
+)
+def test_a_system_error_names_the_file_that_failed(error, named, silent, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = train.explain_os_error(error, "run")
+    assert named in message and "the same command goes on" in message
+    assert silent not in message
+    assert ("make room" in message) == (error.filename == "run/config.json")
+
+
+def test_a_second_run_in_the_same_workdir_is_refused(records, tmp_path):
+    with locks.hold(tmp_path), pytest.raises(locks.FolderHeldError, match=str(tmp_path)):
+        train.train(tiny_config(records), tmp_path)
+
+
 def test_a_read_only_workdir_is_named(records, tmp_path):
-    with read_only(tmp_path / "locked"), pytest.raises(train.TrainError, match="work folder"):
+    with read_only(tmp_path / "locked"), pytest.raises(TrainError, match="work folder"):
         train.train(tiny_config(records), tmp_path / "locked")
 
 
@@ -282,10 +306,32 @@ def test_any_checkpoint_can_be_released(whole_run, tmp_path, capsys):
     assert "untrained.safetensors" in capsys.readouterr().err
 
 
-def test_a_misspelt_flag_is_refused_by_the_command(records, tmp_path):
-    done = run([*tiny_flags(records), "--config.train.bach_size=3"], tmp_path)
-    assert done.returncode == 2
-    assert "no field 'bach_size'" in done.stderr and "Traceback" not in done.stderr
+@pytest.mark.filterwarnings("ignore:the load_module")  # ml_collections' own
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--config.train.bach_size=3", "no field train.bach_size; did you mean train.batch_size?"),
+        ("--config.optim.learning_rate=1", "did you mean optim.lr?"),
+        ("--config.lr=1", "did you mean optim.lr?"),
+        ("--config.model.image.widht=8", "did you mean model.image.width?"),
+        ("--optim.lr=1", "did you mean --config.optim.lr?"),
+        ("--config=configs/vit_ti_128.py:seventh", "choose one of first, second"),
+    ],
+)
+def test_a_misspelt_flag_is_refused_with_what_was_meant(flag, message, capsys, monkeypatch):
+    argv = ["train", "--config=configs/demo.py", flag]
+    monkeypatch.setattr(sys, "argv", argv)  # where ml_collections looks for fields
+    with pytest.raises(SystemExit) as stop:
+        train.parse_flags(argv)
+    assert stop.value.code == 2
+    printed = capsys.readouterr().err
+    assert message in printed and "Traceback" not in printed
+
+
+def test_an_empty_workdir_is_refused(records):
+    """Path("") is the folder that the command happens to run in."""
+    done = run(tiny_flags(records), "")
+    assert done.returncode == 2 and "--workdir is empty" in done.stderr
 
 
 @pytest.mark.filterwarnings("ignore:the load_module")  # ml_collections' own
@@ -294,8 +340,8 @@ def test_wrong_flags_end_with_2(words, capsys):
     with pytest.raises(SystemExit) as stop:
         train.parse_flags(["train", *words])
     assert stop.value.code == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error: ") and words[0].strip("-").partition("=")[0] in told
+    message = capsys.readouterr().err
+    assert message.startswith("error: ") and words[0].strip("-").partition("=")[0] in message
 
 
 def test_help_is_no_failure(tmp_path):
@@ -314,8 +360,11 @@ def test_a_diverging_run_stops_and_says_so(records, tmp_path):
     config.optim.lr = float("1e38")
     config.optim.clip_norm = 1e30
     config.train.max_skipped = 3
-    with pytest.raises(train.TrainError, match=r"3 steps in a row .* lower --config\.optim\.lr"):
+    with pytest.raises(TrainError, match=r"3 steps in a row .* lower --config\.optim\.lr"):
         train.train(config, tmp_path)
+    for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert None in losses(tmp_path).values()
     (path,) = tmp_path.glob("bad_batch_*.0.npz")
     with np.load(path, allow_pickle=False) as batch:
         assert batch["image"].shape == (16, 32, 32, 3) and batch["image"].dtype == np.uint8

@@ -9,6 +9,7 @@ the training loop.
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 import sys
 import zlib
@@ -16,7 +17,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from exif_jax.data.augment import (
     PostProcessing,
@@ -27,6 +27,7 @@ from exif_jax.data.augment import (
     sample_corner,
     sample_post_processing,
 )
+from exif_jax.data.config import DataConfig
 from exif_jax.data.records import (
     Record,
     RecordError,
@@ -69,6 +70,7 @@ class PatchDataset:
     one of the next batch, always the same one. Each is named on stderr and counted.
 
     Attributes:
+        config: how patches and texts are drawn.
         tags: the vocabulary that texts are made of.
         tokenizer: makes tokens of them.
         corrupt: number of a record -> what is wrong with it, of those met so far.
@@ -77,13 +79,13 @@ class PatchDataset:
 
     def __init__(
         self,
-        config: ConfigDict,
+        config: DataConfig,
         split: str,
         tokenizer: Tokenizer | WordPiece,
         patch_size: int,
         length: int,
     ):
-        self._config = config
+        self.config = config
         self.tokenizer = tokenizer
         self._size = patch_size
         self._length = length
@@ -100,9 +102,20 @@ class PatchDataset:
         """Of the split."""
         return len(self._bounds) - 1
 
+    def fingerprint(self) -> dict[str, int | str]:
+        """What tells these records from others, wherever they lie and however they are sharded.
+
+        Returns:
+            The numbers of photos and records, and a SHA-256 of the records' photo ids and lengths
+            in the order in which batches take them.
+        """
+        rows = np.stack([self._reader.photo_ids, self._reader.lengths])[:, self._order]
+        digest = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
+        return {"photos": self.num_photos, "records": len(self._reader), "sha256": digest}
+
     def photos_per_batch(self, batch_size: int) -> int:
         """Photos of a global batch of so many patches."""
-        return batch_size // patches_per_photo(self._config)
+        return batch_size // self.config.patches_per_photo
 
     def sample(self, step: int, slot: int, batch_size: int) -> dict[str, np.ndarray]:
         """What one photo gives to the batch of a step.
@@ -120,7 +133,7 @@ class PatchDataset:
             DataError: more records are damaged than the config allows.
         """
         per_batch = self.photos_per_batch(batch_size)
-        c = self._config
+        c = self.config
         photos = photo_indices(self.num_photos, per_batch, c.seed, step)
         # All patches of a batch are saved alike, so that this says nothing about who belongs to
         # whom: what tells them apart is what survives it, as in a splice.
@@ -140,8 +153,8 @@ class PatchDataset:
 
     def blank_sample(self) -> dict[str, np.ndarray]:
         """Zeros in the shapes of a sample."""
-        texts = self._config.texts_per_photo
-        patches = texts * self._config.patches_per_text
+        texts = self.config.texts_per_photo
+        patches = texts * self.config.patches_per_text
         return {
             "image": np.zeros((patches, self._size, self._size, 3), np.uint8),
             "tokens": np.zeros((texts, self._length), np.int32),
@@ -157,7 +170,7 @@ class PatchDataset:
 
         Args:
             step: 0, 1, ...
-            batch_size: patches B of the global batch, a multiple of `patches_per_photo`.
+            batch_size: patches B of the global batch, a multiple of `DataConfig.patches_per_photo`.
             process, processes: this process and their number, which divides the batch's photos.
 
         Returns:
@@ -190,7 +203,7 @@ class PatchDataset:
         return select_tags(found.record.exif, self.tags) if found else {}
 
     def _text(self, tags: dict[str, str]) -> str:
-        return to_text(tags, self._config.tag_names)
+        return to_text(tags, self.config.tag_names)
 
     def _collate(self, images, texts, whole_texts, photos) -> dict[str, np.ndarray]:
         tokens, token_mask = self.tokenizer.encode(texts, self._length)
@@ -204,7 +217,7 @@ class PatchDataset:
 
     def _draw(self, photo: int, saved: PostProcessing, rng: np.random.Generator):
         """Patches, shortened texts and whole texts of one photo, as lists; None if unreadable."""
-        c = self._config
+        c = self.config
         images, texts, whole_texts = [], [], []
         number = int(self._bounds[photo + 1] - self._bounds[photo])
         for _ in range(c.texts_per_photo):
@@ -261,12 +274,12 @@ class PatchDataset:
 
     def _note(self, number: int, message: str) -> None:
         self.corrupt[number] = message
-        share, total = self._config.max_corrupt_fraction, len(self._reader)
+        share, total = self.config.max_corrupt_fraction, len(self._reader)
         if len(self.corrupt) <= MOST_TOLD:
             print(f"record passed over: {message}", file=sys.stderr)
         if len(self.corrupt) > share * total:
             raise DataError(
-                f"{self._config.records}: {len(self.corrupt)} of {total} records are damaged, more "
+                f"{self.config.records}: {len(self.corrupt)} of {total} records are damaged, more "
                 f"than the share {share} that --config.data.max_corrupt_fraction allows: copy the "
                 f"records again or write them anew. The last one: {message}"
             )
@@ -276,7 +289,7 @@ class PatchDataset:
         region = decode_image(record)
         if min(region.shape[:2]) < self._size:
             raise DataError(
-                f"{self._config.records}: region {record.source} is {region.shape[1]} x "
+                f"{self.config.records}: region {record.source} is {region.shape[1]} x "
                 f"{region.shape[0]} px, smaller than the model's patch of {self._size} px; "
                 "write the records with a larger --region-size or train on smaller patches"
             )
@@ -297,11 +310,6 @@ def process_slots(per_batch: int, process: int, processes: int) -> range:
 def concatenate(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Samples of photos to one batch."""
     return {name: np.concatenate([sample[name] for sample in samples]) for name in samples[0]}
-
-
-def patches_per_photo(config: ConfigDict) -> int:
-    """Patches that each photo of a training batch gives."""
-    return config.texts_per_photo * config.patches_per_text
 
 
 def centre_crop(image: np.ndarray, size: int) -> np.ndarray:

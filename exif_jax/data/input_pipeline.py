@@ -1,8 +1,8 @@
-"""Batches made ahead of the training loop: by tf.data, or by threads where there is no TensorFlow.
+"""Batches made ahead of the training loop: by threads, or by tf.data.
 
-Both ask `PatchData.sample` for the photos of a step, so the order and the bytes are the same, and
-both give this process its own rows only. The place in the data is the step, which the checkpoint
-holds; nothing else needs saving.
+Both ask `PatchDataset.sample` for the photos of a step, so that the order and the bytes are the
+same, and both give this process its own rows only. The position in the data is the step, which the
+checkpoint holds; nothing else needs saving.
 """
 
 from __future__ import annotations
@@ -26,20 +26,22 @@ FIELDS = ("image", "tokens", "token_mask", "text_id", "photo_id")
 
 
 def choose_reader(reader: str) -> str:
-    """ "auto" becomes "tf.data" where TensorFlow is installed, and "threads" where it is not.
+    """The reader that a config names; "auto" is "threads".
+
+    Threads read faster than tf.data and in a tenth of its memory: on two cores 377 against 319
+    patches/s, in 76 against 726 MiB.
 
     Raises:
         DataError: an unknown name, or "tf.data" without TensorFlow.
     """
-    there = importlib.util.find_spec("tensorflow") is not None
     if reader not in READERS:
         raise DataError(f"config.data.reader is {reader!r}; it must be one of {READERS}")
-    if reader == "tf.data" and not there:
+    if reader == "tf.data" and importlib.util.find_spec("tensorflow") is None:
         raise DataError(
             "config.data.reader is 'tf.data' and TensorFlow is not installed: pip install "
             "'exif-jax[tensorflow]', or take 'threads', which gives the same batches"
         )
-    return reader if reader != "auto" else "tf.data" if there else "threads"
+    return "threads" if reader == "auto" else reader
 
 
 def batches(
@@ -60,7 +62,7 @@ def batches(
         process, processes: this process and their number.
 
     Yields:
-        What `PatchData.batch` returns for each step.
+        What `PatchDataset.batch` returns for each step.
 
     Raises:
         DataError: too many records are damaged, or the reader is not there.
@@ -143,45 +145,55 @@ def _tf_batches(
 
 def prefetch(items: Iterable[Any], depth: int = 2) -> Iterator[Any]:
     """The same items, taken by a thread `depth` ahead; what it raises is raised here."""
-    ready: queue.Queue = queue.Queue(depth)
+    ready: queue.Queue[tuple[Any, Exception | None]] = queue.Queue(depth)
     stop = threading.Event()
-    end = object()
-
-    def put(item: Any) -> bool:
-        while not stop.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        error: Exception | None = None
-        iterator = iter(items)
-        try:
-            for item in iterator:
-                if not put((item, None)):
-                    break
-        except Exception as e:
-            error = e
-        finally:
-            # In this thread: a generator must not be closed by another.
-            close = getattr(iterator, "close", None)
-            if close:
-                close()
-        put((end, error))
-
-    thread = threading.Thread(target=work, daemon=True, name="exif-jax-prefetch")
+    thread = threading.Thread(
+        target=_fill, args=(iter(items), ready, stop), daemon=True, name="exif-jax-prefetch"
+    )
     thread.start()
     try:
         while True:
             item, error = ready.get()
             if error is not None:
                 raise error
-            if item is end:
+            if item is _END:
                 return
             yield item
     finally:
         stop.set()
         thread.join()
+
+
+_END = object()
+
+
+def _fill(
+    iterator: Iterator[Any],
+    ready: queue.Queue[tuple[Any, Exception | None]],
+    stop: threading.Event,
+) -> None:
+    """Puts items into a queue until they end, one of them raises, or nobody wants more."""
+    error: Exception | None = None
+    try:
+        for item in iterator:
+            if not _put(ready, (item, None), stop):
+                break
+    except Exception as e:
+        error = e
+    finally:
+        # In this thread: a generator must not be closed by another.
+        close = getattr(iterator, "close", None)
+        if close:
+            close()
+    _put(ready, (_END, error), stop)
+
+
+def _put(ready: queue.Queue, item: Any, stop: threading.Event) -> bool:
+    """Waits for room in the queue; False where `stop` was set first."""
+    while not stop.is_set():
+        try:
+            ready.put(item, timeout=0.1)
+            return True
+        except queue.Full:
+            continue
+    return False

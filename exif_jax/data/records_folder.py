@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ml_collections import ConfigDict
-
+from exif_jax.data.config import DataConfig
 from exif_jax.data.records import RecordReader
 from exif_jax.data.tokenizer import Tokenizer
 from exif_jax.io.errors import ExifJaxError
@@ -59,7 +58,7 @@ def read_vocabulary(records: str) -> tuple[str, ...]:
         ) from e
 
 
-def chosen_tags(config: ConfigDict) -> tuple[str, ...]:
+def chosen_tags(config: DataConfig) -> tuple[str, ...]:
     """The vocabulary, or those of its tags that `config.tags` names.
 
     Args:

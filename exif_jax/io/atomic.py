@@ -39,9 +39,12 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
-    except BaseException:
+    except BaseException as e:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
+        # The system names no file when a disk is full, and the hidden one in other cases.
+        if isinstance(e, OSError) and e.errno and e.filename in (None, str(aside)):
+            e.filename = str(path)
         raise
 
 

@@ -7,6 +7,7 @@ import os
 import pathlib
 import shutil
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -14,6 +15,8 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from exif_jax.io.errors import ExifJaxError
+
+MAKE_ROOM = "make room and run the same command again"
 
 
 class CheckpointError(ExifJaxError):
@@ -23,50 +26,61 @@ class CheckpointError(ExifJaxError):
 class Checkpoints:
     """Asynchronous checkpoints in one folder; use it as a context manager.
 
-    All methods raise CheckpointError. A failed asynchronous write is told by the next call.
-
-    Each is written aside and renamed when whole, so a killed process leaves the one before.
+    Each is written aside and renamed when it is whole, so that a killed process leaves the one
+    before. The next call reports the failure of an asynchronous write. All methods raise
+    CheckpointError.
     """
 
-    def __init__(self, directory: pathlib.Path, keep: int | None):
-        """`keep` is how many of the newest stay; None to read only, as beside a running process."""
+    def __init__(
+        self, directory: pathlib.Path, keep: int | None, keep_step: int | None = None
+    ) -> None:
+        """Opens the folder, which is made where it is missing.
+
+        Args:
+            directory: where the checkpoints lie.
+            keep: how many of the newest stay; None to read only, as beside a running process.
+            keep_step: a step whose checkpoint stays too.
+        """
         self._directory, self._read_only = directory, keep is None
         if keep is None:
             options = ocp.CheckpointManagerOptions(read_only=True)
         else:
-            options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+            policies = ocp.checkpoint_managers
+            policy = policies.AnyPreservationPolicy(
+                [policies.LatestN(keep), _PreserveStep(keep_step)]
+            )
+            options = ocp.CheckpointManagerOptions(preservation_policy=policy, create=True)
         self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
 
-    def __enter__(self):
+    def __enter__(self) -> Checkpoints:
         return self
 
-    def __exit__(self, kind, *_):
+    def __exit__(self, kind, *_) -> None:
         try:
-            with self._explained("write", "make room and run the same command again"):
+            with self._explained("write", MAKE_ROOM):
                 try:
                     self._manager.wait_until_finished()
                 finally:
-                    self._manager.close()  # may tell of the same failure again
+                    self._manager.close()  # may raise the same failure again
         except CheckpointError:
             if kind is None:  # otherwise the error that brought us here says more
                 raise
 
     @contextlib.contextmanager
-    def _explained(self, verb: str, cure: str):
+    def _explained(self, verb: str, cure: str) -> Iterator[None]:
         try:
             yield
         except Exception as e:  # TensorStore and the file system fail in many ways
-            cause = " ".join(str(e).split())[:300]
             newest = self._manager.latest_step()
             raise CheckpointError(
-                f"{self._directory}: cannot {verb} a checkpoint ({cause}); the newest whole one "
-                f"is of step {newest}: {cure}"
+                f"{self._directory}: cannot {verb} a checkpoint ({_one_line(e)}); the newest whole "
+                f"one is of step {newest}: {cure}"
             ) from e
 
     def save(self, step: int, state: Any) -> None:
         """Starts writing `state` (a pytree of arrays); returns once it is copied to the host."""
         if step != self._manager.latest_step():
-            with self._explained("write", "make room and run the same command again"):
+            with self._explained("write", MAKE_ROOM):
                 self._manager.save(step, args=ocp.args.StandardSave(state))
 
     def latest_step(self) -> int | None:
@@ -94,10 +108,9 @@ class Checkpoints:
                 except Exception as e:  # as above
                     if step == steps[-1]:
                         raise
-                    cause = " ".join(str(e).split())[:300]
                     print(
-                        f"{self._directory}: the checkpoint of step {step} is damaged ({cause}); "
-                        f"going on from step {steps[k + 1]}",
+                        f"{self._directory}: the checkpoint of step {step} is damaged "
+                        f"({_one_line(e)}); going on from step {steps[k + 1]}",
                         file=sys.stderr,
                     )
                 else:
@@ -106,7 +119,7 @@ class Checkpoints:
         raise CheckpointError(f"{self._directory}: holds no checkpoint")
 
     def _put_aside(self, steps: list[int]) -> None:
-        """Nothing is deleted: who wants to may look what befell them."""
+        """Moves damaged checkpoints out of the folder; nothing is deleted."""
         if not steps or self._read_only:
             return
         if jax.process_index() == 0:
@@ -117,3 +130,25 @@ class Checkpoints:
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("damaged checkpoints put aside")
         self._manager.reload()
+
+
+class _PreserveStep:
+    """A policy of orbax: the checkpoint of a step stays."""
+
+    def __init__(self, step: int | None) -> None:
+        self._step = step
+
+    def should_preserve(self, checkpoints, *, context) -> list[bool]:
+        del context
+        return [checkpoint.step == self._step for checkpoint in checkpoints]
+
+
+def saved_steps(directory: pathlib.Path) -> list[int]:
+    """The steps of the whole checkpoints in a folder, oldest first; [] where there is no folder."""
+    if not directory.is_dir():
+        return []
+    return sorted(int(path.name) for path in directory.iterdir() if path.name.isdigit())
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

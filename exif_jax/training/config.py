@@ -1,181 +1,322 @@
-"""What a training config must satisfy, and whose a work folder is: all that is checked first."""
+"""The configuration of a training run: frozen dataclasses, checked once where a run begins.
+
+`ml_collections.ConfigDict` carries what config files and the command line say as far as
+`parse_config`, and no further.
+"""
 
 from __future__ import annotations
 
-import json
-import pathlib
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
 from typing import Any
 
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from exif_jax.data.dataset import patches_per_photo
-from exif_jax.io.atomic import write_bytes
+from exif_jax.data.config import (
+    DataConfig,
+    check_choice,
+    check_fraction,
+    check_not_negative,
+    check_positive,
+)
 from exif_jax.io.errors import ExifJaxError
-from exif_jax.models import dual_encoder
-from exif_jax.models.config import ModelConfigError, config_from_dict
-from exif_jax.models.parameters import flatten_params
-from exif_jax.models.resnet import ResNetConfig
-from exif_jax.training import sharding
-from exif_jax.training.optimizer import DECAYS, make_optimizer
-from exif_jax.training.train_state import StepConfig
+from exif_jax.models.config import (
+    IMAGE_CONFIGS,
+    TEXT_CONFIGS,
+    ModelConfigError,
+    config_from_dict,
+)
+from exif_jax.models.dual_encoder import DualEncoderConfig
 
+DTYPES = ("float32", "bfloat16")
 LOSSES = ("infonce", "sigmoid")
+SCHEDULES = ("cosine", "wsd")
+WEIGHT_DECAY_TYPES = ("decoupled", "l2")
 
 
 class TrainError(ExifJaxError):
     """The run cannot start or go on; the message says why and what to do."""
 
 
-def make_model_config(config: ConfigDict, vocab_size: int) -> dual_encoder.DualEncoderConfig:
-    """The model's configuration; the tokenizer decides how many pieces there are."""
-    fields = config.model.to_dict()
-    fields["text"]["vocab_size"] = vocab_size
-    try:
-        return config_from_dict(fields)
-    except ModelConfigError as e:
-        raise TrainError(f"config.model: {e}") from e
-
-
-def make_step_config(
-    config: ConfigDict, model_config: dual_encoder.DualEncoderConfig, mesh: Mesh
-) -> StepConfig:
-    """What the training step is made of; raises TrainError or MeshError where it cannot be."""
-    c = config.train
-    shapes = flatten_params(dual_encoder.param_shapes(model_config))
-    for part in config.optim.frozen:
-        if not any(name == part or name.startswith(f"{part}/") for name in shapes):
-            raise TrainError(
-                f"config.optim.frozen names {part!r}, and the model has no such parameters; it has "
-                f"{', '.join(sorted({name.split('/')[0] for name in shapes}))}"
-            )
-    if c.loss == "sigmoid" and not model_config.init_bias:
-        raise TrainError("config.train.loss 'sigmoid' needs config.model.init_bias, such as -10.0")
-    if c.micro_batch:
-        if isinstance(model_config.image, ResNetConfig):
-            raise TrainError(
-                "config.train.micro_batch does not work with a ResNet: its batch norms need the "
-                "whole batch at once; use more devices or a ViT"
-            )
-        if c.batch_size % c.micro_batch:
-            raise TrainError(
-                f"config.train.batch_size {c.batch_size} is not a multiple of "
-                f"config.train.micro_batch {c.micro_batch}"
-            )
-        sharding.check_batch(mesh, c.micro_batch // config.data.patches_per_text)
-    return StepConfig(
-        model=model_config,
-        tx=make_optimizer(config.optim, c.num_steps),
-        mesh=mesh,
-        dtype=c.dtype,
-        loss=c.loss,
-        image_weight=c.image_weight,
-        same_photo_negatives=c.same_photo_negatives,
-        loss_chunk=c.loss_chunk,
-        micro_batch=c.micro_batch,
-        ema=c.ema,
-        frozen=tuple(config.optim.frozen),
-    )
-
-
-def check_config(config: ConfigDict) -> None:
-    """Raises TrainError for values that no run can use."""
-    positive = {
-        "train.batch_size": config.train.batch_size,
-        "train.num_steps": config.train.num_steps,
-        "train.log_every": config.train.log_every,
-        "train.eval_every": config.train.eval_every,
-        "train.save_every": config.train.save_every,
-        "train.max_skipped": config.train.max_skipped,
-        "optim.lr": config.optim.lr,
-        "data.texts_per_photo": config.data.texts_per_photo,
-        "data.patches_per_text": config.data.patches_per_text,
-        "data.cache_regions": config.data.cache_regions,
-    }
-    shares = {
-        "data.rescale_prob": config.data.rescale_prob,
-        "data.recompress_prob": config.data.recompress_prob,
-        "data.shift_prob": config.data.shift_prob,
-        "data.save_prob": config.data.save_prob,
-        "data.shrink_prob": config.data.shrink_prob,
-        "data.noise_prob": config.data.noise_prob,
-        "data.filter_prob": config.data.filter_prob,
-        "data.contrast_prob": config.data.contrast_prob,
-        "data.max_corrupt_fraction": config.data.max_corrupt_fraction,
-        "data.keep_tag_prob": config.data.keep_tag_prob,
-        "train.ema": config.train.ema,
-        "optim.layerwise_lr_decay": config.optim.layerwise_lr_decay,
-    }
-    choices = {
-        "train.dtype": (config.train.dtype, ("float32", "bfloat16")),
-        "train.loss": (config.train.loss, LOSSES),
-        "optim.decay": (config.optim.decay, DECAYS),
-    }
-    at_least_0 = {
-        "train.loss_chunk": config.train.loss_chunk,
-        "train.micro_batch": config.train.micro_batch,
-        "optim.clip_norm": config.optim.clip_norm,
-        "optim.weight_decay": config.optim.weight_decay,
-    }
-    for name, value in positive.items():
-        if not value > 0:
-            raise TrainError(f"config.{name} is {value}; it must be positive")
-    for name, value in shares.items():
-        if not 0 <= value <= 1:
-            raise TrainError(f"config.{name} is {value}; it is a share, 0 to 1")
-    for name, (value, known) in choices.items():
-        if value not in known:
-            raise TrainError(f"config.{name} is {value!r}; it must be {' or '.join(known)}")
-    for name, value in at_least_0.items():
-        if value < 0:
-            raise TrainError(f"config.{name} is {value}; it must be 0 or more")
-    if config.train.batch_size % patches_per_photo(config.data):
-        raise TrainError(
-            f"config.train.batch_size is {config.train.batch_size}; it must be a multiple of "
-            "data.texts_per_photo x data.patches_per_text"
-        )
-    if config.train.image_weight < 0 or (
-        config.train.image_weight > 0 and config.data.patches_per_text < 2
-    ):
-        raise TrainError(
-            f"config.train.image_weight is {config.train.image_weight}; it must be 0, or positive "
-            "with data.patches_per_text of at least 2"
-        )
-
-
-def prepare_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
-    """Makes the folder and records the config; refuses a folder that another run began.
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """The optimiser and its learning rate; configs/vit_b.py explains each field.
 
     Raises:
-        TrainError: it cannot be written, or holds a run with another model, data or optimiser.
+        ValueError: a value that no run can use; the message names the field.
     """
-    path = workdir / "config.json"
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        before = json.loads(path.read_text()) if path.exists() else None
-        now = json.loads(json.dumps(config.to_dict()))  # tuples become lists, as in the file
-        changed = _changed_groups(before, now) if before else []
-        if changed:
-            raise TrainError(
-                f"{workdir}: holds a run with other settings ({', '.join(changed)}); choose "
-                "another --workdir, or give the same settings to go on with that run"
+
+    lr: float
+    end_lr: float = 0.0
+    schedule: str = "cosine"
+    warmup_steps: int = 0
+    decay_fraction: float = 0.2
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    weight_decay_type: str = "decoupled"
+    clip_norm: float = 0.0
+    layerwise_lr_decay: float = 1.0
+    frozen: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        check_positive(self, "lr")
+        check_not_negative(self, "end_lr", "warmup_steps", "weight_decay", "clip_norm", "eps")
+        check_fraction(self, "b1", "b2", "decay_fraction", "layerwise_lr_decay")
+        check_choice(self, "schedule", SCHEDULES)
+        check_choice(self, "weight_decay_type", WEIGHT_DECAY_TYPES)
+
+    def decay_start(self, num_steps: int) -> int:
+        """The step at which the learning rate of "wsd" begins to fall, in a run of `num_steps`.
+
+        Up to there the run is the same whatever `num_steps` is.
+        """
+        return num_steps - round(self.decay_fraction * num_steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Losses, length and bookkeeping of a run; configs/vit_b.py explains each field.
+
+    Raises:
+        ValueError: a value that no run can use; the message names the field.
+    """
+
+    batch_size: int
+    num_steps: int
+    loss: str = "infonce"
+    image_weight: float = 0.0
+    same_photo_negatives: bool = True
+    loss_chunk: int = 0
+    micro_batch: int = 0
+    init_image: str = ""
+    init_model: str = ""
+    init_parts: tuple[str, ...] = ()
+    dtype: str = "float32"
+    max_skipped: int = 5
+    ema: float = 0.0
+    seed: int = 0
+    log_every: int = 50
+    profile_steps: int = 0
+    eval_every: int = 1000
+    save_every: int = 1000
+    keep_checkpoints: int = 3
+    wandb_project: str = ""
+
+    def __post_init__(self):
+        check_positive(self, "batch_size", "num_steps", "log_every", "eval_every", "save_every")
+        check_positive(self, "max_skipped", "keep_checkpoints")
+        check_not_negative(self, "image_weight", "loss_chunk", "micro_batch", "profile_steps")
+        check_fraction(self, "ema")
+        check_choice(self, "dtype", DTYPES)
+        check_choice(self, "loss", LOSSES)
+        if self.micro_batch and self.batch_size % self.micro_batch:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of micro_batch {self.micro_batch}"
             )
-        write_bytes(path, json.dumps(config.to_dict(), indent=1).encode())
-    except (OSError, ValueError) as e:
-        raise TrainError(f"{workdir}: cannot use this work folder: {e}") from e
 
 
-def _changed_groups(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Names of fields that decide the loss curve and differ; how often to log or save may.
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """What a run measures while it trains; configs/vit_b.py explains each field."""
 
-    A field that one side lacks, as runs of older versions do, is the same as one that is off.
+    splices: str = ""
+    best: str = "image_to_exif_r10"
+    probe: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """The devices of a run; configs/vit_b.py explains each field."""
+
+    data: int = -1
+    fsdp: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All of a run.
+
+    Attributes:
+        model: the fields of the model's configuration without the text encoder's vocab_size,
+            which the tokenizer decides (`make_model_config`).
     """
-    free = {"log_every", "eval_every", "save_every", "keep_checkpoints", "profile_steps"}
-    free |= {"records", "reader", "cache_regions", "max_corrupt_fraction", "wandb_project"}
-    return [
-        f"{group}.{name}"
-        for group in ("data", "model", "optim", "train")
-        for name in sorted(before.get(group, {}).keys() | now[group].keys())
-        if name not in free
-        and (before.get(group, {}).get(name) or None) != (now[group].get(name) or None)
-    ]
+
+    data: DataConfig
+    model: dict[str, Any]
+    optim: OptimizerConfig
+    train: TrainConfig
+    eval: EvalConfig
+    mesh: MeshConfig
+
+    @property
+    def decay_start(self) -> int | None:
+        """The step at which the learning rate of "wsd" begins to fall; None with "cosine"."""
+        if self.optim.schedule != "wsd":
+            return None
+        return self.optim.decay_start(self.train.num_steps)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as nested dicts of JSON's types; `parse_config` reads them."""
+        return dataclasses.asdict(self)
+
+
+def make_model_config(config: Config, vocab_size: int) -> DualEncoderConfig:
+    """The model's configuration for a tokenizer of `vocab_size` pieces.
+
+    Raises:
+        TrainError: there is no such model; the message names the field.
+    """
+    text = {**config.model.get("text", {}), "vocab_size": vocab_size}
+    try:
+        return config_from_dict({**config.model, "text": text})
+    except ModelConfigError as e:
+        raise TrainError(f"config.model.{e}") from e
+
+
+# --- from a ConfigDict ----------------------------------------------------------------------------
+
+_SECTIONS: dict[str, type] = {
+    "data": DataConfig,
+    "optim": OptimizerConfig,
+    "train": TrainConfig,
+    "eval": EvalConfig,
+    "mesh": MeshConfig,
+}
+_MODEL_PARTS: dict[str, tuple[type, ...]] = {
+    "model": (DualEncoderConfig,),
+    "model.image": tuple(IMAGE_CONFIGS.values()),
+    "model.text": tuple(TEXT_CONFIGS.values()),
+}
+# What other trainers call these fields.
+_OTHER_NAMES = {
+    "learning_rate": "optim.lr",
+    "warmup": "optim.warmup_steps",
+    "wd": "optim.weight_decay",
+    "bs": "train.batch_size",
+    "epochs": "train.num_steps",
+    "precision": "train.dtype",
+    "temperature": "model.init_temperature",
+}
+
+
+def parse_config(config: ConfigDict | Mapping[str, Any]) -> Config:
+    """The configuration of a run from what a config file and the command line say.
+
+    Args:
+        config: sections of fields, as configs/vit_b.py has them.
+
+    Raises:
+        TrainError: a field is unknown, missing, of the wrong type or of a value that no run can
+            use; the message names it, and for an unknown one the nearest that there is.
+    """
+    sections = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
+    known = field_names()
+    for name in _names_of(sections):
+        if name not in known and not name.startswith("model."):  # which the model's own check tells
+            raise TrainError(unknown_field(name))
+    missing = [name for name in (*_SECTIONS, "model") if name not in sections]
+    if missing:
+        raise TrainError(f"the config lacks config.{missing[0]}; see configs/vit_b.py")
+    parsed = {name: _parse_section(name, sections[name]) for name in _SECTIONS}
+    run = Config(model=_with_tuples(sections["model"]), **parsed)
+    _check_together(run)
+    return run
+
+
+def field_names() -> set[str]:
+    """The names of all fields, like "optim.lr" and "model.image.width"."""
+    names = {f"{s}.{field.name}" for s, c in _SECTIONS.items() for field in dataclasses.fields(c)}
+    for part, classes in _MODEL_PARTS.items():
+        names |= {f"{part}.{field.name}" for c in classes for field in dataclasses.fields(c)}
+    names |= {"model.image.kind", "model.text.kind"}
+    return names - {"model.image", "model.text", "model.text.vocab_size"}
+
+
+def unknown_field(name: str) -> str:
+    """A sentence about a field that no config has, with the one that was most likely meant.
+
+    Args:
+        name: of the field, like "optim.learning_rate".
+    """
+    known = sorted(field_names())
+    last = name.rpartition(".")[2]
+    namesakes = [field for field in known if field.rpartition(".")[2] == last]
+    alike = difflib.get_close_matches(name, namesakes or known, n=1, cutoff=0.0)
+    meant = _OTHER_NAMES.get(last, alike[0])
+    return f"the config has no field {name}; did you mean {meant}?"
+
+
+def _names_of(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
+    names = []
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            names += _names_of(value, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names
+
+
+def _with_tuples(tree: Any) -> Any:
+    """Nested dicts with tuples in place of the lists that JSON has."""
+    if isinstance(tree, Mapping):
+        return {name: _with_tuples(value) for name, value in tree.items()}
+    return tuple(tree) if isinstance(tree, list) else tree
+
+
+def _parse_section(section: str, values: Mapping[str, Any]) -> Any:
+    cls = _SECTIONS[section]
+    kinds = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        if field.default is dataclasses.MISSING and field.name not in values:
+            name = f"config.{section}.{field.name}"
+            raise TrainError(f"the config lacks {name}; see configs/vit_b.py")
+    typed = {
+        name: _typed(f"config.{section}.{name}", value, kinds[name])
+        for name, value in values.items()
+    }
+    try:
+        return cls(**typed)
+    except ValueError as e:
+        raise TrainError(f"config.{section}.{e}") from e
+
+
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    """The value as its field has it: whole numbers may stand for others, lists for tuples."""
+    if kind is float and type(value) is int:
+        return float(value)
+    if isinstance(kind, types.GenericAlias):  # tuple[str, ...]
+        if isinstance(value, (tuple, list)) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        raise TrainError(f"{name} is {value!r}; it must be texts in parentheses, like ('a', 'b')")
+    if type(value) is not kind:
+        raise TrainError(f"{name} is {value!r}; it must be of type {kind.__name__}")
+    return value
+
+
+def _check_together(run: Config) -> None:
+    """Raises TrainError for fields that do not go together."""
+    data, optim, train = run.data, run.optim, run.train
+    make_model_config(run, vocab_size=2)
+    if train.batch_size % data.patches_per_photo:
+        raise TrainError(
+            f"config.train.batch_size is {train.batch_size}; it must be a multiple of "
+            "data.texts_per_photo x data.patches_per_text"
+        )
+    if train.image_weight and data.patches_per_text < 2:
+        raise TrainError(
+            f"config.train.image_weight is {train.image_weight}; it must be 0 unless "
+            "data.patches_per_text is at least 2"
+        )
+    if train.loss == "sigmoid" and not run.model.get("init_bias"):
+        raise TrainError("config.train.loss 'sigmoid' needs config.model.init_bias, such as -10.0")
+    if optim.schedule == "wsd" and optim.warmup_steps >= optim.decay_start(train.num_steps):
+        raise TrainError(
+            f"config.optim.warmup_steps is {optim.warmup_steps}, and the learning rate decays from "
+            f"step {optim.decay_start(train.num_steps)} on (config.optim.decay_fraction of "
+            "config.train.num_steps); choose fewer steps of warm-up or a longer run"
+        )

@@ -1,7 +1,8 @@
 """Several processes as one program: joining them, and what only the first of them does.
 
-Each process sees its own devices; after `initialize_distributed` the mesh spans all of them and every `jax.jit` is
-run by all processes together. https://docs.jax.dev/en/latest/multi_process.html
+Each process sees its own devices; after `initialize_distributed` the mesh spans all of them and
+every `jax.jit` is run by all processes together.
+https://docs.jax.dev/en/latest/multi_process.html
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def initialize_distributed(coordinator: str, num_processes: int, process_id: int
         num_processes, process_id: how many there are and which one this is, from 0; -1 with "auto".
 
     Raises:
-        JoinError: numbers that make no sense, or processes that do not come.
+        DistributedError: numbers that make no sense, or processes that do not come.
     """
     if not coordinator:
         if num_processes > 1 or process_id > 0:
@@ -73,7 +74,7 @@ def initialize_distributed(coordinator: str, num_processes: int, process_id: int
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that writes and tells."""
+    """Whether this process is the one that writes files and prints."""
     return jax.process_index() == 0
 
 
@@ -109,18 +110,21 @@ class Preempted(ExifJaxError):
 
 @contextlib.contextmanager
 def preemption_signal() -> Iterator[Callable[[int], bool]]:
-    """A function of the step that is true once SIGTERM came: cloud machines send it half a minute
-    or so before they go. Of several processes any may get it, and all agree on the step."""
+    """A function of the step that is true once SIGTERM came.
+
+    Cloud machines send it half a minute or so before they go. Of several processes any may get
+    it, and all agree on the step.
+    """
     if jax.process_count() > 1:
         # JAX listens itself, and finds a step that no process has passed yet.
         yield multihost_utils.reached_preemption_sync_point
         return
     if threading.current_thread() is not threading.main_thread():
-        yield lambda step: False  # only there can signals be heard
+        yield lambda step: False  # only the main thread can handle signals
         return
-    came = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda *_: came.set())
+    received = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: received.set())
     try:
-        yield lambda step: came.is_set()
+        yield lambda step: received.is_set()
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -38,9 +38,9 @@ def infonce(
 
     Returns:
         The loss in nats (mean of both directions; with one patch per text log B when nothing is
-        known) and the share of patches that pick a right text, in [0, 1]; float32 scalars.
+        known) and the fraction of patches that pick a right text, in [0, 1]; float32 scalars.
     """
-    patch_ids = patch_loss(text_id, len(z_img)), patch_loss(photo_id, len(z_img))
+    patch_ids = repeat_for_patches(text_id, len(z_img)), repeat_for_patches(photo_id, len(z_img))
     positive_BxG, seen_BxG = _pairs(patch_ids, (text_id, photo_id))
     logits_BxG = scale * jnp.matmul(z_img, z_txt.T, precision="highest")
     logits_BxG = jnp.where(seen_BxG, logits_BxG, NEVER)
@@ -69,7 +69,7 @@ def sigmoid(
         The loss in nats, summed over texts and averaged over patches, and the accuracy as in
         `infonce`; float32 scalars.
     """
-    patch_ids = patch_loss(text_id, len(z_img)), patch_loss(photo_id, len(z_img))
+    patch_ids = repeat_for_patches(text_id, len(z_img)), repeat_for_patches(photo_id, len(z_img))
     positive_BxG, seen_BxG = _pairs(patch_ids, (text_id, photo_id))
     logits_BxG = scale * jnp.matmul(z_img, z_txt.T, precision="highest") + bias
     nats_BxG = -jax.nn.log_sigmoid(jnp.where(positive_BxG, logits_BxG, -logits_BxG))
@@ -93,14 +93,14 @@ def image_infonce(
         float32 scalar, the mean over the patches that have a partner; 0 where none has.
     """
     B = len(z_img)
-    ids = patch_loss(text_id, B), patch_loss(photo_id, B)
+    ids = repeat_for_patches(text_id, B), repeat_for_patches(photo_id, B)
     positive_BxB, seen_BxB = _pairs(ids, ids)
     others_BxB = ~jnp.eye(B, dtype=bool)
     logits_BxB = scale * jnp.matmul(z_img, z_img.T, precision="highest")
     return _pick(jnp.where(seen_BxB & others_BxB, logits_BxB, NEVER), positive_BxB & others_BxB)
 
 
-def patch_loss(ids: jax.Array | None, num_patches: int) -> jax.Array | None:
+def repeat_for_patches(ids: jax.Array | None, num_patches: int) -> jax.Array | None:
     """The id [G] of each of the B patches, B/G to a text: [B]; None stays None."""
     return None if ids is None else jnp.repeat(ids, num_patches // len(ids))
 
@@ -130,7 +130,7 @@ def _pick(logits_NxM: jax.Array, positive_NxM: jax.Array) -> jax.Array:
 # --- the same, without the whole matrix of logits -------------------------------------------------
 
 
-def chunked_infonce(
+def chunked_losses(
     z_img: jax.Array,
     z_txt: jax.Array,
     scales: dict[str, jax.Array],
@@ -138,8 +138,8 @@ def chunked_infonce(
     photo_id: jax.Array | None,
     mesh: Mesh,
     chunk: int,
-    pairs: str = "infonce",
-    among: bool = True,
+    loss: str = "infonce",
+    with_image_loss: bool = True,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The losses of a batch that is split over a mesh, of which no device holds all logits.
 
@@ -152,37 +152,38 @@ def chunked_infonce(
         scales: scalars "scale" and "image_scale" and, for the sigmoid loss, "bias".
         mesh: the devices.
         chunk: columns at a time; cut to what there is.
-        pairs: "infonce" or "sigmoid".
-        among: whether to compute `image_infonce` too.
+        loss: "infonce" or "sigmoid".
+        with_image_loss: whether to compute `image_infonce` too.
 
     Returns:
         Loss and accuracy as of `infonce` or `sigmoid`, and `image_infonce` or 0.
     """
 
     def local(z_img, z_txt, scales, ids):
-        patch_ids = jax.tree.map(lambda x: patch_loss(x, len(z_img)), ids)
+        patch_ids = jax.tree.map(lambda x: repeat_for_patches(x, len(z_img)), ids)
         # Once for all terms, so that their gradients are summed before they travel back.
         all_img, all_txt, all_patch_ids, all_ids = jax.tree.map(
             lambda x: jax.lax.all_gather(x, mesh.axis_names, tiled=True),
             (z_img, z_txt, patch_ids, ids),
         )
         scaled = scales["scale"] * z_img
-        if pairs == "sigmoid":
+        if loss == "sigmoid":
             nats, right = _sigmoid_in_chunks(
                 scaled, all_txt, scales["bias"], patch_ids, all_ids, chunk
             )
-            loss = _sum_over(nats, mesh) / len(all_img)
+            text_loss = _sum_over(nats, mesh) / len(all_img)
         else:
-            across = _pick_in_chunks(scaled, all_txt, patch_ids, all_ids, chunk)
-            down = _pick_in_chunks(scales["scale"] * z_txt, all_img, ids, all_patch_ids, chunk)
-            loss, right = (_mean_over(across, mesh) + _mean_over(down, mesh)) / 2, across.right
-        among_patches = jnp.zeros(())
-        if among:
+            texts = _pick_in_chunks(scaled, all_txt, patch_ids, all_ids, chunk)
+            patches = _pick_in_chunks(scales["scale"] * z_txt, all_img, ids, all_patch_ids, chunk)
+            text_loss = (_mean_over(texts, mesh) + _mean_over(patches, mesh)) / 2
+            right = texts.right
+        image_loss = jnp.zeros(())
+        if with_image_loss:
             itself = len(z_img) * jax.lax.axis_index(mesh.axis_names) + jnp.arange(len(z_img))
             rows = scales["image_scale"] * z_img
-            found = _pick_in_chunks(rows, all_img, patch_ids, all_patch_ids, chunk, itself)
-            among_patches = _mean_over(found, mesh)
-        return loss, _sum_over(right, mesh) / len(all_img), among_patches
+            others = _pick_in_chunks(rows, all_img, patch_ids, all_patch_ids, chunk, itself)
+            image_loss = _mean_over(others, mesh)
+        return text_loss, _sum_over(right, mesh) / len(all_img), image_loss
 
     rows = P(mesh.axis_names)
     return jax.shard_map(
@@ -279,6 +280,6 @@ def _sum_over(values_N: jax.Array, mesh: Mesh) -> jax.Array:
     return jax.lax.psum(values_N.sum(), mesh.axis_names)
 
 
-def _mean_over(found: _Choice, mesh: Mesh) -> jax.Array:
+def _mean_over(choice: _Choice, mesh: Mesh) -> jax.Array:
     """The mean over the rows of all devices that have a positive."""
-    return _sum_over(found.nats, mesh) / jnp.maximum(_sum_over(found.count > 0, mesh), 1)
+    return _sum_over(choice.nats, mesh) / jnp.maximum(_sum_over(choice.count > 0, mesh), 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import pathlib
 import sys
 from typing import Any
@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from exif_jax.io import jsonl
 from exif_jax.io.atomic import write_bytes
 from exif_jax.io.errors import ExifJaxError
 
 
 class MetricsError(ExifJaxError):
-    """What was asked for is not installed; the message says what to install."""
+    """Metrics cannot be written, or a package is missing; the message says what to do."""
 
 
 class MetricsWriter:
-    """Appends one JSON object a call to `metrics.jsonl`, flushed at once.
+    """Appends one row a call to `metrics.jsonl`, which is in the file when the call returns.
 
+    JSON knows no NaN and no infinity: such a value, as a skipped step has, is null in the file.
     Of several processes only the first writes and prints.
 
     Args:
@@ -34,7 +36,7 @@ class MetricsWriter:
         settings: the run's config, for Weights & Biases.
 
     Raises:
-        MetricsError: wandb is asked for and not installed.
+        MetricsError: wandb is asked for and not installed, or `metrics.jsonl` cannot be written.
     """
 
     def __init__(
@@ -50,9 +52,8 @@ class MetricsWriter:
             return
         if wandb_project:
             self._wandb = _begin_wandb(workdir, wandb_project, settings)
-        path = workdir / "metrics.jsonl"
-        self._written = _keep_rows_up_to(path, first_step)
-        self._file = path.open("a", encoding="utf-8")
+        self._path = workdir / "metrics.jsonl"
+        self._written = _keep_rows_up_to(self._path, first_step)
         try:
             from tensorboardX import SummaryWriter
 
@@ -64,19 +65,23 @@ class MetricsWriter:
         """Writes scalars under `step`; `note` is printed on the console after them."""
         if self._silent:
             return
-        row = {"step": step, **metrics}
         if (step, *metrics) not in self._written:
-            self._file.write(json.dumps(row) + "\n")
-            self._file.flush()
+            try:
+                jsonl.append_rows(self._path, [_as_json({"step": step, **metrics})])
+            except OSError as e:
+                raise MetricsError(
+                    f"{self._path}: cannot write ({e.strerror or e}); make room or give write "
+                    "access, then run the same command again"
+                ) from e
             if self._board:
                 for name, value in metrics.items():
                     self._board.add_scalar(name, value, step)
             if self._wandb:
                 self._wandb.log(metrics | {"step": step})
         # Single tags ("validation/tag_accuracy/Make") are for the files.
-        told = {name: value for name, value in metrics.items() if name.count("/") < 2}
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in told.items())
-        print(f"step {step:>7}  {shown}  {note}".rstrip(), file=sys.stderr, flush=True)
+        printed = {name: value for name, value in metrics.items() if name.count("/") < 2}
+        figures = "  ".join(f"{name} {value:.4g}" for name, value in printed.items())
+        print(f"step {step:>7}  {figures}  {note}".rstrip(), file=sys.stderr, flush=True)
 
     def picture(self, step: int, name: str, picture: Image.Image) -> None:
         """Shows a picture under `step`, where there is something to show it in."""
@@ -89,8 +94,6 @@ class MetricsWriter:
 
     def close(self) -> None:
         """Ends all that is written to; the run at Weights & Biases counts as finished."""
-        if not self._silent:
-            self._file.close()
         if self._board:
             self._board.close()
         if self._wandb:
@@ -120,15 +123,19 @@ def _begin_wandb(workdir: pathlib.Path, project: str, settings: dict[str, Any] |
 
 def _keep_rows_up_to(path: pathlib.Path, last_step: int) -> set[tuple]:
     """Drops later and damaged rows; returns (step, names of the metrics) of those kept."""
-    if not path.exists():
-        return set()
     kept = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-            if row["step"] <= last_step:
-                kept[(row.pop("step"), *row)] = line + "\n"
-        except (ValueError, KeyError, TypeError):
-            continue  # a row that a killed run left half-written
-    write_bytes(path, "".join(kept.values()).encode())
+    for row in jsonl.read_rows(path):
+        step = row.get("step")
+        if isinstance(step, int) and step <= last_step:
+            kept[(step, *(name for name in row if name != "step"))] = _as_json(row)
+    if path.exists():
+        jsonl.rewrite(path, kept.values())
     return set(kept)
+
+
+def _as_json(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with null for every number that JSON does not know."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
+    }

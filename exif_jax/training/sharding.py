@@ -35,7 +35,7 @@ class MeshError(ExifJaxError):
     """The mesh or the batch does not fit the devices that are there."""
 
 
-def make_mesh(data: int, fsdp: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(data: int, fsdp: int, devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh of data x fsdp devices; data = -1 takes all devices that fsdp leaves.
 
     Neighbours along "fsdp", which talk the most, are neighbours in the machine. Where devices form

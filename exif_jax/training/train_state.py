@@ -13,11 +13,11 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from exif_jax.models import dual_encoder
-from exif_jax.models.dual_encoder import DualEncoderConfig
 from exif_jax.models.parameters import Params, update_batch_stats
 from exif_jax.training import losses
-from exif_jax.training.optimizer import is_frozen
+from exif_jax.training.optimizer import is_frozen, path_name
 from exif_jax.training.sharding import batch_sharding, replicated, state_shardings
+from exif_jax.training.step_config import StepConfig
 
 # CLIP's bound: cosines are never multiplied by more than 100.
 MAX_LOG_SCALE = math.log(100.0)
@@ -30,7 +30,7 @@ class TrainState(NamedTuple):
         step: int32 scalar, steps done.
         params: float32 nested dict.
         opt_state: the optimiser's own.
-        ema: a moving average of the parameters; {} where the recipe has none.
+        ema: a moving average of the parameters; {} where the config has none.
         skipped, skipped_in_row: int32 scalars, steps without a finite loss and gradient, which
             changed nothing but these: of all, and since the last that had them.
     """
@@ -43,56 +43,26 @@ class TrainState(NamedTuple):
     skipped_in_row: jax.Array
 
 
-class StepConfig(NamedTuple):
-    """What a training step is made of; all of it is static under `jax.jit`.
-
-    Attributes:
-        model: the shapes.
-        tx: the optimiser.
-        mesh: the devices; needed by `loss_chunk` and `micro_batch`.
-        dtype: of matrix products.
-        loss: "infonce" or "sigmoid".
-        image_weight: of the loss among patches, beside that of patches and texts.
-        same_photo_negatives: other texts of a patch's photo are wrong for it, not left out.
-        loss_chunk: columns of logits at a time; 0: all at once.
-        micro_batch: patches that are encoded at a time, over all devices; 0: the whole batch.
-        ema: share of the old average that stays at each step; 0: no average.
-        frozen: paths in the tree of parameters ("text", "image/embed") that do not move.
-    """
-
-    model: DualEncoderConfig
-    tx: optax.GradientTransformation
-    mesh: Mesh | None = None
-    dtype: str = "float32"
-    loss: str = "infonce"
-    image_weight: float = 0.0
-    same_photo_negatives: bool = True
-    loss_chunk: int = 0
-    micro_batch: int = 0
-    ema: float = 0.0
-    frozen: tuple[str, ...] = ()
-
-
-def init_state(recipe: StepConfig, key: jax.Array) -> TrainState:
+def init_state(config: StepConfig, key: jax.Array) -> TrainState:
     """A fresh state; pure, so that it can be made sharded under `jax.jit`."""
-    return state_from_params(recipe, dual_encoder.init_params(recipe.model, key))
+    return state_from_params(config, dual_encoder.init_params(config.model, key))
 
 
-def state_from_params(recipe: StepConfig, params: Params) -> TrainState:
+def state_from_params(config: StepConfig, params: Params) -> TrainState:
     """The state of step 0 with these parameters."""
     # Numbers of their own: a step donates each buffer.
     step, skipped, in_row = (jnp.zeros((), jnp.int32) for _ in range(3))
-    ema = jax.tree.map(jnp.copy, params) if recipe.ema else {}
-    return TrainState(step, params, recipe.tx.init(params), ema, skipped, in_row)
+    ema = jax.tree.map(jnp.copy, params) if config.ema else {}
+    return TrainState(step, params, config.tx.init(params), ema, skipped, in_row)
 
 
 def train_step(
-    recipe: StepConfig, state: TrainState, batch: dict[str, jax.Array]
+    config: StepConfig, state: TrainState, batch: dict[str, jax.Array]
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One optimiser step.
 
     Args:
-        recipe: static; bind it with `functools.partial` before `jax.jit`.
+        config: static; bind it with `functools.partial` before `jax.jit`.
         state: the state at step k.
         batch: image uint8 [B, S, S, 3], tokens int32 [G, L], token_mask bool [G, L], text_id and
             photo_id uint32 [G]; B/G patches to a text, in order.
@@ -100,16 +70,16 @@ def train_step(
     Returns:
         The state at step k + 1 and float32 scalars measured on the state at step k.
     """
-    gradient = grad_cache_gradient if recipe.micro_batch else full_batch_gradient
-    loss, metrics, grads, running = gradient(recipe, state.params, batch)
-    updates, opt_state = recipe.tx.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    params = update_batch_stats(params, running)
+    gradient = grad_cache_gradient if config.micro_batch else full_batch_gradient
+    loss, metrics, grads, batch_stats = gradient(config, state.params, batch)
+    updates, opt_state = config.tx.update(grads, state.opt_state, state.params)
+    params: Params = optax.apply_updates(state.params, updates)  # type: ignore[assignment]
+    params = update_batch_stats(params, batch_stats)
     for name in ("log_scale", "log_image_scale"):
         params[name] = jnp.clip(params[name], 0.0, MAX_LOG_SCALE)
     grad_norm = optax.tree.norm(grads)
     usable = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-    ema = update_ema(recipe.ema, state.step, state.ema, params)
+    ema = update_ema(config.ema, state.step, state.ema, params)
     params, opt_state, ema = jax.tree.map(
         lambda new, old: jnp.where(usable, new, old),
         (params, opt_state, ema),
@@ -122,18 +92,18 @@ def train_step(
     return TrainState(state.step + 1, params, opt_state, ema, skipped, in_row), metrics
 
 
-def jit_step(recipe: StepConfig, mesh: Mesh, places: TrainState):
+def jit_step(config: StepConfig, mesh: Mesh, shardings: TrainState):
     """`train_step` under `jax.jit` on a mesh; the state it is given is donated.
 
     Args:
-        recipe: static.
+        config: static.
         mesh: the devices.
-        places: shardings of the state, as `sharding.state_shardings` gives them.
+        shardings: of the state, as `sharding.state_shardings` gives them.
     """
     return jax.jit(
-        functools.partial(train_step, recipe),
-        in_shardings=(places, batch_sharding(mesh)),
-        out_shardings=(places, replicated(mesh)),
+        functools.partial(train_step, config),
+        in_shardings=(shardings, batch_sharding(mesh)),
+        out_shardings=(shardings, replicated(mesh)),
         donate_argnums=0,
     )
 
@@ -141,7 +111,7 @@ def jit_step(recipe: StepConfig, mesh: Mesh, places: TrainState):
 def update_ema(decay: float, step: jax.Array, ema: Params, params: Params) -> Params:
     """The moving average after a step; the first steps count more, so that it forgets the start.
 
-    The share that stays is min(decay, (1 + step) / (10 + step)).
+    The fraction that stays is min(decay, (1 + step) / (10 + step)).
     """
     stays = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     return jax.tree.map(lambda a, x: stays * a + (1.0 - stays) * x, ema, params) if ema else ema
@@ -151,7 +121,7 @@ def update_ema(decay: float, step: jax.Array, ema: Params, params: Params) -> Pa
 
 
 def loss_and_metrics(
-    recipe: StepConfig,
+    config: StepConfig,
     scales: dict[str, jax.Array],
     z_img: jax.Array,
     z_txt: jax.Array,
@@ -160,51 +130,61 @@ def loss_and_metrics(
     """The loss of a global batch's embeddings and what to log of it.
 
     Args:
-        recipe: which losses.
+        config: which losses.
         scales: what `dual_encoder.scales` gives.
         z_img, z_txt: float32 [B, D] and [G, D], unit rows.
         batch: text_id and photo_id, uint32 [G].
     """
-    ids = batch["text_id"], None if recipe.same_photo_negatives else batch["photo_id"]
-    weight = recipe.image_weight
-    among = jnp.zeros(())
-    if recipe.loss_chunk:
-        assert recipe.mesh is not None
-        how = recipe.mesh, recipe.loss_chunk, recipe.loss, weight > 0
-        loss, accuracy, among = losses.chunked_infonce(z_img, z_txt, scales, *ids, *how)
+    photo_id = None if config.same_photo_negatives else batch["photo_id"]
+    ids = {"text_id": batch["text_id"], "photo_id": photo_id}
+    weight = config.image_weight
+    image_loss = jnp.zeros(())
+    if config.loss_chunk:
+        assert config.mesh is not None
+        loss, accuracy, image_loss = losses.chunked_losses(
+            z_img,
+            z_txt,
+            scales,
+            **ids,
+            mesh=config.mesh,
+            chunk=config.loss_chunk,
+            loss=config.loss,
+            with_image_loss=weight > 0,
+        )
     else:
-        if recipe.loss == "sigmoid":
-            loss, accuracy = losses.sigmoid(z_img, z_txt, scales["scale"], scales["bias"], *ids)
+        if config.loss == "sigmoid":
+            loss, accuracy = losses.sigmoid(z_img, z_txt, scales["scale"], scales["bias"], **ids)
         else:
-            loss, accuracy = losses.infonce(z_img, z_txt, scales["scale"], *ids)
+            loss, accuracy = losses.infonce(z_img, z_txt, scales["scale"], **ids)
         if weight:
-            among = losses.image_infonce(z_img, scales["image_scale"], *ids)
+            image_loss = losses.image_infonce(z_img, scales["image_scale"], **ids)
     metrics = {"text_loss": loss, "accuracy": accuracy, **scales}
     if weight:
-        metrics["image_loss"] = among
-    return loss + weight * among, metrics
+        metrics["image_loss"] = image_loss
+    return loss + weight * image_loss, metrics
 
 
-def gather_parameters(recipe: StepConfig, params: Params) -> Params:
-    """The parameters as the encoders use them: whole on every device, matrices in `recipe.dtype`.
+def gather_parameters(config: StepConfig, params: Params) -> Params:
+    """The parameters as the encoders use them: whole on every device, matrices in `config.dtype`.
 
-    Said outright, since the compiler left alone would rather gather activations, which are larger.
-    Their gradient comes back as the parameters lie: summed and split in one go.
+    The constraints are explicit because the compiler left alone would rather gather activations,
+    which are larger. Gradients come back as the parameters lie: summed and split in one go.
     """
-    if recipe.mesh is None or recipe.mesh.shape["fsdp"] == 1:
+    if config.mesh is None or config.mesh.shape["fsdp"] == 1:
         return params
-    mesh, whole = recipe.mesh, replicated(recipe.mesh)
+    mesh, whole = config.mesh, replicated(config.mesh)
 
-    def gather(path, x, place):
-        travels = jnp.dtype(recipe.dtype) if path[-1].key in ("kernel", "embedding") else x.dtype
+    def gather(path, x, sharding):
+        is_matrix = path_name(path).rpartition("/")[2] in ("kernel", "embedding")
+        dtype = jnp.dtype(config.dtype) if is_matrix else x.dtype
 
         @jax.custom_vjp
         def gathered(x):
-            x = jax.lax.with_sharding_constraint(x.astype(travels), place)
+            x = jax.lax.with_sharding_constraint(x.astype(dtype), sharding)
             return jax.lax.with_sharding_constraint(x, whole)
 
         def back(_, g):
-            return (jax.lax.with_sharding_constraint(g.astype(x.dtype), place),)
+            return (jax.lax.with_sharding_constraint(g.astype(x.dtype), sharding),)
 
         gathered.defvjp(lambda x: (gathered(x), None), back)
         return gathered(x)
@@ -212,26 +192,26 @@ def gather_parameters(recipe: StepConfig, params: Params) -> Params:
     return jax.tree_util.tree_map_with_path(gather, params, state_shardings(mesh, params))
 
 
-def full_batch_gradient(recipe: StepConfig, params: Params, batch: dict[str, jax.Array]):
+def full_batch_gradient(config: StepConfig, params: Params, batch: dict[str, jax.Array]):
     """Loss, metrics, gradient and running statistics, all activations kept at once."""
 
     def loss_fn(params):
-        (z_img, z_txt, scales), running = dual_encoder.apply_training(
-            recipe.model,
-            gather_parameters(recipe, _without_gradient(params, recipe.frozen)),
+        (z_img, z_txt, scales), batch_stats = dual_encoder.apply_training(
+            config.model,
+            gather_parameters(config, _without_gradient(params, config.frozen)),
             batch["image"],
             batch["tokens"],
             batch["token_mask"],
-            recipe.dtype,
+            config.dtype,
         )
-        loss, metrics = loss_and_metrics(recipe, scales, z_img, z_txt, batch)
-        return loss, (metrics, running)
+        loss, metrics = loss_and_metrics(config, scales, z_img, z_txt, batch)
+        return loss, (metrics, batch_stats)
 
-    (loss, (metrics, running)), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
-    return loss, metrics, grads, running
+    (loss, (metrics, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
+    return loss, metrics, grads, batch_stats
 
 
-def grad_cache_gradient(recipe: StepConfig, params: Params, batch: dict[str, jax.Array]):
+def grad_cache_gradient(config: StepConfig, params: Params, batch: dict[str, jax.Array]):
     """The same by gradient caching (Gao et al. 2021, https://arxiv.org/abs/2101.06983).
 
     The batch is encoded piece by piece without keeping activations; the loss of all embeddings
@@ -239,34 +219,34 @@ def grad_cache_gradient(recipe: StepConfig, params: Params, batch: dict[str, jax
     Every patch meets every text of the whole batch, at one more forward pass. It needs an encoder
     without batch norms: theirs would be the statistics of a piece.
     """
-    pieces = len(batch["image"]) // recipe.micro_batch
-    mesh = recipe.mesh
+    pieces = len(batch["image"]) // config.micro_batch
+    mesh = config.mesh
     names = ("image", "tokens", "token_mask")
-    cut = {name: split_rows(batch[name], pieces, mesh) for name in names}
+    inputs = {name: split_rows(batch[name], pieces, mesh) for name in names}
 
     def encode(params, piece):
         z_img, z_txt, _ = dual_encoder.apply(
-            recipe.model,
-            gather_parameters(recipe, _without_gradient(params, recipe.frozen)),
+            config.model,
+            gather_parameters(config, _without_gradient(params, config.frozen)),
             piece["image"],
             piece["tokens"],
             piece["token_mask"],
-            recipe.dtype,
+            config.dtype,
         )
         return z_img, z_txt
 
     scalars = {name: params[name] for name in dual_encoder.SCALARS if name in params}
-    z = jax.lax.map(functools.partial(encode, params), cut)
+    z = jax.lax.map(functools.partial(encode, params), inputs)
     z_img, z_txt = (join_rows(x, mesh) for x in z)
 
     def loss_fn(scalars, z_img, z_txt):
-        scales = dual_encoder.scales(_without_gradient(scalars, recipe.frozen))
-        return loss_and_metrics(recipe, scales, z_img, z_txt, batch)
+        scales = dual_encoder.scales(_without_gradient(scalars, config.frozen))
+        return loss_and_metrics(config, scales, z_img, z_txt, batch)
 
     (loss, metrics), (d_scalars, *d_z) = jax.value_and_grad(loss_fn, (0, 1, 2), has_aux=True)(
         scalars, z_img, z_txt
     )
-    d_cut = tuple(split_rows(x, pieces, mesh) for x in d_z)
+    d_pieces = tuple(split_rows(x, pieces, mesh) for x in d_z)
 
     def carry_back(total, piece_and_gradient):
         piece, gradient = piece_and_gradient
@@ -274,7 +254,7 @@ def grad_cache_gradient(recipe: StepConfig, params: Params, batch: dict[str, jax
         return jax.tree.map(jnp.add, total, back(gradient)[0]), None
 
     zeros = jax.tree.map(jnp.zeros_like, params)
-    grads, _ = jax.lax.scan(carry_back, zeros, (cut, d_cut))
+    grads, _ = jax.lax.scan(carry_back, zeros, (inputs, d_pieces))
     return loss, metrics, grads | d_scalars, {}
 
 

@@ -15,7 +15,6 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 from PIL import Image
 
 from exif_jax.data.dataset import PatchDataset
@@ -36,6 +35,7 @@ from exif_jax.evaluation.splice_metrics import METRICS
 from exif_jax.forensics.localization import Localization, LocalizationSettings, localize
 from exif_jax.forensics.methods import LocalizeError
 from exif_jax.models import dual_encoder
+from exif_jax.models.dual_encoder import Params
 from exif_jax.reading.exif import to_text
 from exif_jax.reading.photo import PhotoError, read_photo
 from exif_jax.reports.render import colorize
@@ -46,81 +46,106 @@ ROWS_AT_ONCE = 64
 PROBE_SIDE = 320  # pixels of each panel of the picture
 
 
-def make_validation(
-    config: ConfigDict, data: PatchDataset, model_config: dual_encoder.DualEncoderConfig, mesh: Mesh
-) -> Callable[[Any], dict[str, float]]:
-    """A function from parameters (on the mesh) to metrics; all processes must call it together.
+def validate(
+    params: Params,
+    data: PatchDataset,
+    model_config: dual_encoder.DualEncoderConfig,
+    mesh: Mesh,
+) -> dict[str, float]:
+    """Retrieval and zero-shot tags on the validation photos; all processes call it together.
 
     Args:
-        config: the run's; `data.tag_names` says how texts are written.
+        params: arrays on the mesh.
         data: the validation split.
-        model_config, mesh: of the run.
+        model_config: of the parameters.
+        mesh: of the run.
 
     Returns:
-        params -> what `retrieval_metrics`, `alignment_and_uniformity` and `tag_metrics` give.
+        What `retrieval_metrics`, `alignment_and_uniformity` and `tag_metrics` give. Photos that
+        cannot be read are left out.
     """
-    rows = -(-ROWS_AT_ONCE // mesh.size) * mesh.size
-    whole = sharding.replicated(mesh)
-    length = model_config.text.max_length
+    embed_pairs = functools.partial(_jit_embed(_embed_pairs, model_config, mesh), params)
+    read_pairs = functools.partial(_read_pairs, data)
+    z_img, z_txt, readable = _embed_rows(data.num_photos, read_pairs, embed_pairs, mesh)
+    z_img, z_txt = z_img[readable], z_txt[readable]
+    metrics = retrieval_metrics(z_img, z_txt) | alignment_and_uniformity(z_img, z_txt)
+    questions, texts = _tag_texts(data, tuple(np.flatnonzero(readable).tolist()))
+    if not questions:  # in few photos no tag has two values that are worth asking for
+        return metrics
+    embed_texts = functools.partial(_jit_embed(_embed_texts, model_config, mesh), params)
+    read_texts = functools.partial(_read_texts, data, texts, model_config.text.max_length)
+    z_tags = _embed_rows(len(texts), read_texts, embed_texts, mesh)
+    return metrics | tag_metrics(z_img, z_tags, questions)
 
-    @functools.partial(jax.jit, out_shardings=whole)
-    def embed_pairs(params, batch):
-        z_img, z_txt, _ = dual_encoder.apply(
-            model_config, params, batch["image"], batch["tokens"], batch["token_mask"]
-        )
-        return z_img, z_txt, batch["readable"]
 
-    @functools.partial(jax.jit, out_shardings=whole)
-    def embed_texts(params, batch):
-        return dual_encoder.embed_texts(model_config, params, batch["tokens"], batch["token_mask"])
+def _embed_rows(num_rows: int, read: Callable, embed: Callable, mesh: Mesh) -> Any:
+    """What `embed` gives of rows 0 .. num_rows - 1, of which every process reads its own.
 
-    def mine(start: int, number: int) -> list[int]:
-        """Row numbers of this process in the batch from `start` on; past the end the first one."""
-        # Where the hosts of a TPU slice alternate along the mesh, a process holds several spans.
-        held = sharding.batch_sharding(mesh).addressable_devices_indices_map((rows,)).values()
-        spans = sorted({index[0].indices(rows)[:2] for index in held if index})
-        numbers = [k for first, end in spans for k in range(start + first, start + end)]
-        return [k if k < number else 0 for k in numbers]
+    Args:
+        num_rows: of all processes together.
+        read: row numbers -> a batch of them in NumPy arrays.
+        embed: a batch on the mesh -> arrays of one row for each of the batch.
+        mesh: the devices.
+    """
+    batch_size = -(-ROWS_AT_ONCE // mesh.size) * mesh.size
+    parts = []
+    for start in range(0, num_rows, batch_size):
+        # Rows past the end are the first one again, and are cut off below.
+        rows = [start + k for k in _own_rows(mesh, batch_size)]
+        batch = read([row if row < num_rows else 0 for row in rows])
+        embedded = jax.device_get(embed(sharding.to_device(mesh, batch)))
+        parts.append(jax.tree.map(lambda x, left=num_rows - start: x[:left], embedded))
+    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
-    def embed_all(params, number: int, read: Callable, embed: Callable) -> Any:
-        """What `embed` gives of rows 0 .. number - 1 that `read` reads, without those added."""
-        parts = []
-        for start in range(0, number, rows):
-            batch = sharding.to_device(mesh, read(mine(start, number)))
-            found = jax.device_get(embed(params, batch))
-            parts.append(jax.tree.map(lambda x, start=start: x[: number - start], found))
-        return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
-    def read_photos(numbers: list[int]) -> dict[str, np.ndarray]:
-        batch = data.eval_batch(numbers)
-        return batch | {"readable": np.array([k not in data.unreadable for k in numbers])}
+def _own_rows(mesh: Mesh, batch_size: int) -> list[int]:
+    """The rows of a global batch that this process's devices hold.
 
-    def validate(params) -> dict[str, float]:
-        z_img, z_txt, readable = embed_all(params, data.num_photos, read_photos, embed_pairs)
-        z_img, z_txt = z_img[readable], z_txt[readable]
-        asked, texts = questions(tuple(np.flatnonzero(readable)))
-        z_tags = embed_all(
-            params,
-            len(texts),
-            lambda numbers: dict(
-                zip(
-                    ("tokens", "token_mask"),
-                    data.tokenizer.encode([texts[k] for k in numbers], length),
-                    strict=True,
-                )
-            ),
-            embed_texts,
-        )
-        metrics = retrieval_metrics(z_img, z_txt) | alignment_and_uniformity(z_img, z_txt)
-        return metrics | tag_metrics(z_img, z_tags, asked)
+    Where the hosts of a TPU slice alternate along the mesh, these are several spans.
+    """
+    held = sharding.batch_sharding(mesh).addressable_devices_indices_map((batch_size,)).values()
+    spans = sorted({index[0].indices(batch_size)[:2] for index in held if index})
+    return [row for first, end in spans for row in range(first, end)]
 
-    @functools.lru_cache(1)
-    def questions(numbers: tuple[int, ...]) -> tuple[list[TagQuestion], list[str]]:
-        asked = tag_questions([data.exif_of(int(k)) for k in numbers])
-        pairs = [{question.tag: value} for question in asked for value in question.values]
-        return asked, [to_text(pair, config.data.tag_names) for pair in pairs]
 
-    return validate
+@functools.cache
+def _jit_embed(
+    embed: Callable, model_config: dual_encoder.DualEncoderConfig, mesh: Mesh
+) -> Callable:
+    """An embedding function compiled once for all validations; every device gets all rows."""
+    bound = functools.partial(embed, model_config)
+    return jax.jit(bound, out_shardings=sharding.replicated(mesh))
+
+
+def _embed_pairs(model_config, params, batch):
+    z_img, z_txt, _ = dual_encoder.apply(
+        model_config, params, batch["image"], batch["tokens"], batch["token_mask"]
+    )
+    return z_img, z_txt, batch["readable"]
+
+
+def _embed_texts(model_config, params, batch) -> jax.Array:
+    return dual_encoder.embed_texts(model_config, params, batch["tokens"], batch["token_mask"])
+
+
+def _read_pairs(data: PatchDataset, photos: list[int]) -> dict[str, np.ndarray]:
+    batch = data.eval_batch(photos)
+    return batch | {"readable": np.array([photo not in data.unreadable for photo in photos])}
+
+
+def _read_texts(
+    data: PatchDataset, texts: list[str], max_length: int, numbers: list[int]
+) -> dict[str, np.ndarray]:
+    tokens, token_mask = data.tokenizer.encode([texts[k] for k in numbers], max_length)
+    return {"tokens": tokens, "token_mask": token_mask}
+
+
+@functools.lru_cache(1)  # reading the EXIF of all photos again would double a validation's time
+def _tag_texts(data: PatchDataset, photos: tuple[int, ...]) -> tuple[list[TagQuestion], list[str]]:
+    """What is asked about the tags of some photos, and the texts of all answers."""
+    questions = tag_questions([data.exif_of(photo) for photo in photos])
+    answers = [{question.tag: value} for question in questions for value in question.values]
+    return questions, [to_text(answer, data.config.tag_names) for answer in answers]
 
 
 def read_splices(root: str) -> list[Sample]:
@@ -156,22 +181,24 @@ def splice_metrics(samples: list[Sample], model: Model) -> dict[str, float]:
     if not len(spliced):
         return {}
     means = spliced[:, :-1].mean(axis=0)
-    found: dict[str, float] = {name: float(x) for name, x in zip(METRICS, means, strict=True)}
+    metrics: dict[str, float] = {name: float(x) for name, x in zip(METRICS, means, strict=True)}
     if len(pristine):
-        found["detection_auc"] = detection_metrics(spliced[:, -1], pristine[:, -1])["auc"]
-    return found
+        metrics["detection_auc"] = detection_metrics(spliced[:, -1], pristine[:, -1])["auc"]
+    return metrics
 
 
 def probe_picture(photo: pathlib.Path, model: Model) -> Image.Image:
-    """What the model makes of one photo: the photo with its middle patch marked, that patch's
-    affinity to all others, and the affinities of all pairs; cosines 0 to 1 as colours.
+    """Draws what the model makes of one photo, as three panels side by side.
+
+    They are the photo with its middle patch marked, that patch's affinity to all others, and the
+    affinities of all pairs; cosines of 0 to 1 as colours.
 
     Raises:
         PhotoError, LocalizeError: the photo cannot be used.
     """
     pixels = read_photo(photo).pixels
-    found: Localization = localize(pixels, model)
-    grid = found.grid
+    localization: Localization = localize(pixels, model)
+    grid = localization.grid
     middle = grid.rows // 2 * grid.columns + grid.columns // 2
     y, x = grid.origins()[middle]
     marked = pixels.copy()
@@ -179,8 +206,8 @@ def probe_picture(photo: pathlib.Path, model: Model) -> Image.Image:
     frame = np.ones((side, side), bool)
     frame[line:-line, line:-line] = False
     marked[y : y + side, x : x + side][frame] = 255
-    row = colorize(found.affinity[middle].reshape(grid.rows, grid.columns))
-    pairs = colorize(found.affinity)
+    row = colorize(localization.affinity[middle].reshape(grid.rows, grid.columns))
+    pairs = colorize(localization.affinity)
     height, width = pixels.shape[:2]
     wide = min(3 * PROBE_SIDE, max(PROBE_SIDE // 3, round(PROBE_SIDE * width / height)))
     shapes = [(wide, PROBE_SIDE), (wide, PROBE_SIDE), (PROBE_SIDE, PROBE_SIDE)]

@@ -5,11 +5,11 @@ import json
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from data_prep.train_tokenizer import text_parts, train_tokenizer
 from exif_jax.data import dataset
-from exif_jax.data.dataset import PatchDataset
+from exif_jax.data.config import DataConfig
+from exif_jax.data.dataset import PatchDataset, concatenate
 from exif_jax.data.records import (
     Record,
     encode_image,
@@ -71,16 +71,16 @@ def make(records, **changes) -> PatchDataset:
         "records": str(records),
         "more_records": "",
         "seed": 0,
-        "rescale": 0.5,
-        "recompress": 0.5,
+        "rescale_prob": 0.5,
+        "recompress_prob": 0.5,
         "texts_per_photo": 1,
         "patches_per_text": 1,
-        "shift": 0.5,
-        "save": 0.5,
-        "shrink": 0.5,
-        "noise": 0.5,
-        "filter": 0.5,
-        "contrast": 0.5,
+        "shift_prob": 0.5,
+        "save_prob": 0.5,
+        "shrink_prob": 0.5,
+        "noise_prob": 0.5,
+        "filter_prob": 0.5,
+        "contrast_prob": 0.5,
         "keep_tag_prob": 0.8,
         "shuffle_tags": True,
         "tag_names": True,
@@ -90,18 +90,18 @@ def make(records, **changes) -> PatchDataset:
     }
     split = changes.pop("split", "train")
     tokenizer = load_tokenizer(str(records))
-    return PatchDataset(ConfigDict(config | changes), split, tokenizer, SIZE, LENGTH)
+    return PatchDataset(DataConfig(**(config | changes)), split, tokenizer, SIZE, LENGTH)
 
 
 PLAIN = {
-    "rescale": 0.0,
-    "recompress": 0.0,
-    "shift": 0.0,
-    "filter": 0.0,
-    "contrast": 0.0,
-    "save": 0.0,
-    "shrink": 0.0,
-    "noise": 0.0,
+    "rescale_prob": 0.0,
+    "recompress_prob": 0.0,
+    "shift_prob": 0.0,
+    "filter_prob": 0.0,
+    "contrast_prob": 0.0,
+    "save_prob": 0.0,
+    "shrink_prob": 0.0,
+    "noise_prob": 0.0,
     "keep_tag_prob": 1.0,
     "shuffle_tags": False,
 }
@@ -179,7 +179,7 @@ def test_processes_make_the_rows_of_one(records, processes):
     for step in (0, 3):
         whole = dataset.batch(step, 16)
         parts = [make(records, **changes).batch(step, 16, k, processes) for k in range(processes)]
-        assert_same(dataset.concatenate(parts), whole)
+        assert_same(concatenate(parts), whole)
     with pytest.raises(DataError, match="does not divide over 3 processes"):
         dataset.batch(0, 16, 0, 3)
 
@@ -206,7 +206,7 @@ def test_patch_text_and_its_id_belong_together(records):
 
 
 def test_tags_are_dropped_shuffled_and_told_what_was_done(records):
-    dataset = make(records, keep_tag_prob=0.5, rescale=0.5, recompress=0.5)
+    dataset = make(records, keep_tag_prob=0.5, rescale_prob=0.5, recompress_prob=0.5)
     texts = [text for step in range(40) for text in texts_of(dataset, dataset.batch(step, PHOTOS))]
     tags = [tuple(part.split(": ")[0] for part in text.split(", ")) for text in texts]
     camera = [tuple(name for name in names if name in VOCABULARY) for names in tags]
@@ -223,7 +223,12 @@ def test_tags_are_dropped_shuffled_and_told_what_was_done(records):
 
 
 def test_patches_of_one_text_share_photo_and_history(records):
-    changes = {"rescale": 0.5, "recompress": 0.5, "texts_per_photo": 2, "patches_per_text": 3}
+    changes = {
+        "rescale_prob": 0.5,
+        "recompress_prob": 0.5,
+        "texts_per_photo": 2,
+        "patches_per_text": 3,
+    }
     dataset = make(records, **PLAIN | changes)
     regions, histories = set(), set()
     for step in range(30):
@@ -249,7 +254,7 @@ def test_the_id_is_of_the_whole_text_and_not_of_what_was_kept(records):
 
 
 def test_all_patches_of_a_batch_are_saved_alike_or_none(records):
-    dataset = make(records, **PLAIN | {"save": 0.5, "keep_tag_prob": 0.0})
+    dataset = make(records, **PLAIN | {"save_prob": 0.5, "keep_tag_prob": 0.0})
     seen = {tuple(set(texts_of(dataset, dataset.batch(step, PHOTOS)))) for step in range(30)}
     assert all(len(texts) == 1 for texts in seen)
     assert ("",) in seen and len(seen) > 5
@@ -257,7 +262,7 @@ def test_all_patches_of_a_batch_are_saved_alike_or_none(records):
 
 def test_a_region_too_small_to_be_shrunk_is_not_and_does_not_say_so(records):
     """Regions of 56 px give patches of 32 px shrunk by 0.6 and not by 0.5."""
-    dataset = make(records, **PLAIN | {"shrink": 1.0, "keep_tag_prob": 0.0})
+    dataset = make(records, **PLAIN | {"shrink_prob": 1.0, "keep_tag_prob": 0.0})
     seen = {text for step in range(40) for text in texts_of(dataset, dataset.batch(step, 4))}
     assert seen == {"", *(f"Saved Factor: 0.{k}" for k in range(6, 10))}
 
@@ -321,7 +326,7 @@ def test_contrast_pairs_rough_patches_with_smooth_ones(tmp_path):
     folder = write_folder(tmp_path / "records", side=128, pixels=half_smooth)
 
     def unlike(contrast: float) -> float:
-        dataset = make(folder, **PLAIN | {"contrast": contrast}, patches_per_text=2)
+        dataset = make(folder, **PLAIN | {"contrast_prob": contrast}, patches_per_text=2)
         images = np.concatenate([dataset.batch(step, 4)["image"] for step in range(40)])
         rough = images.reshape(-1, 2, SIZE * SIZE * 3).std(axis=2)
         return float(np.abs(rough[:, 0] - rough[:, 1]).mean())

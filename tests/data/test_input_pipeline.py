@@ -71,13 +71,13 @@ def test_a_reader_that_is_left_stops_its_threads(records, reader):
         time.sleep(0.01)
 
 
-def test_auto_takes_tensorflow_where_it_is(monkeypatch):
+def test_auto_takes_threads_and_tensorflow_must_be_there_where_it_is_named(monkeypatch):
     monkeypatch.setattr(input_pipeline.importlib.util, "find_spec", lambda name: None)
     assert choose_reader("auto") == choose_reader("threads") == "threads"
     with pytest.raises(DataError, match="TensorFlow is not installed: pip install"):
         choose_reader("tf.data")
     monkeypatch.setattr(input_pipeline.importlib.util, "find_spec", lambda name: object())
-    assert choose_reader("auto") == choose_reader("tf.data") == "tf.data"
+    assert choose_reader("auto") == "threads" and choose_reader("tf.data") == "tf.data"
     with pytest.raises(DataError, match=r"must be one of .*threads"):
         choose_reader("grain")
 

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
+from exif_jax.data.config import DataConfig
 from exif_jax.data.records import (
     Record,
     decode_record,
@@ -83,7 +83,7 @@ def test_the_vocabulary_is_cut_to_the_tags_that_the_config_names(tmp_path):
     (tmp_path / "tag_counts.json").write_text(json.dumps(vocabulary))
 
     def chosen(*tags):
-        return chosen_tags(ConfigDict({"records": str(tmp_path), "tags": tags}))
+        return chosen_tags(DataConfig(records=str(tmp_path), tags=tags))
 
     assert chosen() == ("Make", "Model", "Flash")
     assert chosen("Flash", "Make") == ("Make", "Flash")

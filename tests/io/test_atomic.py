@@ -47,9 +47,16 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
     path = tmp_path / "a.bin"
     write_bytes(path, b"one")
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as error:
         write_bytes(path, b"two")
+    assert error.value.filename == str(path)  # which the system does not say
     assert path.read_bytes() == b"one" and names(tmp_path) == {"a.bin"}
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_by_the_files_own_name(tmp_path):
+    with pytest.raises(OSError, match="No such file") as error:
+        write_bytes(tmp_path / "none" / "a.bin", b"one")
+    assert error.value.filename == str(tmp_path / "none" / "a.bin")
 
 
 @pytest.mark.posix

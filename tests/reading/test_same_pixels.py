@@ -4,7 +4,6 @@ import pathlib
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from photo_folders import all_records, command
 from PIL import Image
 from stand_in import FakeModel
@@ -13,6 +12,7 @@ from test_dataset import PLAIN
 import exif_jax
 from data_prep.photos import main
 from data_prep.train_tokenizer import main as train_tokenizer
+from exif_jax.data.config import DataConfig
 from exif_jax.data.dataset import PatchDataset
 from exif_jax.data.records import decode_image
 from exif_jax.data.records_folder import load_tokenizer
@@ -72,19 +72,7 @@ def test_training_and_localisation_read_the_same_pixels(photos, tmp_path, monkey
 
     # The same through the batches of a training run: each patch lies somewhere in its photo.
     assert train_tokenizer(["--records", str(out)]) == 0
-    config = ConfigDict(
-        {
-            **{
-                "records": str(out),
-                "more_records": "",
-                "seed": 0,
-                "texts_per_photo": 1,
-                "patches_per_text": 1,
-            },
-            **{"cache_regions": 4, "max_corrupt_fraction": 0.0, "tag_names": True, "tags": ()},
-            **PLAIN,
-        }
-    )
+    config = DataConfig(records=str(out), max_corrupt_fraction=0.0, **PLAIN)
     data = PatchDataset(config, "train", load_tokenizer(str(out)), 64, 32)
     for image in data.batch(0, data.num_photos)["image"]:
         assert any(_lies_in(image, photo) for photo in seen.values())

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import SingleDeviceSharding
 
 from exif_jax.training import sharding
-from exif_jax.training.checkpoint import CheckpointError, Checkpoints
+from exif_jax.training.checkpoint import CheckpointError, Checkpoints, saved_steps
 
 STEPS_KEPT = 2
 
@@ -65,6 +65,14 @@ def test_only_the_newest_are_kept(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.isdigit()) == ["3", "4"]
 
 
+def test_one_step_can_be_kept_beside_the_newest(tmp_path):
+    with Checkpoints(tmp_path, STEPS_KEPT, keep_step=2) as checkpoints:
+        for step in range(1, 7):
+            checkpoints.save(step, state_at(step))
+    assert saved_steps(tmp_path) == [2, 5, 6]
+    assert saved_steps(tmp_path / "none") == []
+
+
 def test_saving_the_same_step_again_keeps_the_first(tmp_path):
     with Checkpoints(tmp_path, STEPS_KEPT) as checkpoints:
         checkpoints.save(3, state_at(3))
@@ -88,12 +96,12 @@ def test_a_checkpoint_moves_to_another_mesh_and_back(tmp_path, fsdp, monkeypatch
         pytest.skip(f"needs a multiple of {fsdp} devices, there are {jax.device_count()}")
     monkeypatch.setattr(sharding, "MIN_SHARDED_SIZE", 64)
     mesh = sharding.make_mesh(-1, fsdp)
-    places = sharding.state_shardings(mesh, state_at(0))
+    shardings = sharding.state_shardings(mesh, state_at(0))
     save(tmp_path / "one", 1)
-    spread = restore(tmp_path / "one", places)
+    spread = restore(tmp_path / "one", shardings)
     assert_same_bits(spread, state_at(1))
     kernel = spread["params"]["kernel"]
-    assert kernel.sharding == places["params"]["kernel"]
+    assert kernel.sharding == shardings["params"]["kernel"]
     assert kernel.addressable_shards[0].data.size == kernel.size // fsdp
     with Checkpoints(tmp_path / "many", STEPS_KEPT) as checkpoints:
         checkpoints.save(1, spread)
@@ -127,8 +135,8 @@ def test_a_damaged_newest_one_falls_back_to_the_one_before(tmp_path, how, capsys
     save(folder, 4, 7)
     damage(folder / "7", how)
     assert_same_bits(restore(folder), state_at(4))
-    told = capsys.readouterr().err
-    assert "step 7 is damaged" in told and "going on from step 4" in told
+    message = capsys.readouterr().err
+    assert "step 7 is damaged" in message and "going on from step 4" in message
     assert (tmp_path / "damaged-checkpoint-7").is_dir() and not (folder / "7").exists()
     save(folder, 7)  # the run that goes on from there
     assert_same_bits(restore(folder), state_at(7))

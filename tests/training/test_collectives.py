@@ -12,7 +12,7 @@ from tiny_model import tiny_config
 
 from benchmarks.collectives import collectives, compile_step, least_bytes
 from exif_jax.training import sharding
-from exif_jax.training.train_state import StepConfig
+from exif_jax.training.step_config import StepConfig
 
 # Deep enough that the image encoder's blocks are a loop in the compiled program.
 MODEL = tiny_config(image={"depth": 7, "width": 32, "mlp_dim": 64})
@@ -23,8 +23,8 @@ pytestmark = pytest.mark.skipif(jax.device_count() < 8, reason="needs 8 devices"
 
 def sent_in_a_step(devices: int, fsdp: int, chunk: int, batch_size: int):
     mesh = sharding.make_mesh(-1, fsdp, jax.devices()[:devices])
-    recipe = StepConfig(MODEL, optax.adam(1e-3), mesh, image_weight=1.0, loss_chunk=chunk)
-    compiled, state = compile_step(recipe, mesh, batch_size, patches_per_text=2)
+    step_config = StepConfig(MODEL, optax.adam(1e-3), mesh, image_weight=1.0, loss_chunk=chunk)
+    compiled, state = compile_step(step_config, mesh, batch_size, patches_per_text=2)
     found = collectives(compiled.as_text(), devices)
     least = least_bytes(state, mesh, MODEL.embed_dim, batch_size, 2, 4)
     return found, least

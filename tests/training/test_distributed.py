@@ -65,7 +65,7 @@ def assert_same_model(a, b):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-3, atol=2e-4), ours, theirs)
 
 
-HEARTBEAT = "from exif_jax import processes; processes.HEARTBEAT_SECONDS = 10"
+HEARTBEAT = "from exif_jax.training import distributed; distributed.HEARTBEAT_SECONDS = 10"
 # On TPU slices the hosts alternate along the mesh.
 ALTERNATE = """
 from jax.experimental import mesh_utils
@@ -90,11 +90,11 @@ def test_processes_give_the_losses_of_one(records, whole_run, tmp_path, number, 
     flags = tiny_flags(records, mesh__fsdp=1 if code else 2)
     for process in start(flags, tmp_path / "run", tmp_path / "log", number, code):
         code = process.wait(timeout=280)
-        told = [(tmp_path / f"log.{k}").read_text() for k in range(number)]
-        assert code == 0, told
-    assert f"{number} process(es)" in told[0]
+        logs = [(tmp_path / f"log.{k}").read_text() for k in range(number)]
+        assert code == 0, logs
+    assert f"{number} process(es)" in logs[0]
     # Only the first one tells and writes.
-    assert not any("step " in text or "wrote" in text for text in told[1:])
+    assert not any("step " in text or "wrote" in text for text in logs[1:])
     assert losses(tmp_path / "run") == pytest.approx(losses(whole_run), rel=1e-4)
     assert validation(tmp_path / "run") == pytest.approx(validation(whole_run), rel=1e-3, abs=1e-3)
     assert_same_model(tmp_path / "run", whole_run)
@@ -102,12 +102,12 @@ def test_processes_give_the_losses_of_one(records, whole_run, tmp_path, number, 
 
 @pytest.mark.slow
 def test_a_folder_for_each_process_is_refused(records, tmp_path):  # noqa: F811
-    code = "from exif_jax import processes; processes.FILE_SECONDS = 1"
+    code = "from exif_jax.training import distributed; distributed.FILE_SECONDS = 1"
     started = start(tiny_flags(records), tmp_path / "run{k}", tmp_path / "log", 2, code)
     assert [process.wait(timeout=200) for process in started] == [1, 1]
     for k in range(2):
-        told = (tmp_path / f"log.{k}").read_text()
-        assert "process 1 does not see it (1 of 2 do not)" in told
+        logs = (tmp_path / f"log.{k}").read_text()
+        assert "process 1 does not see it (1 of 2 do not)" in logs
 
 
 @pytest.mark.slow
@@ -139,11 +139,11 @@ def test_sigterm_to_one_process_saves_and_ends_both(records, tmp_path):  # noqa:
         time.sleep(0.01)
     started[1].send_signal(signal.SIGTERM)
     codes = [process.wait(timeout=200) for process in started]
-    told = [(tmp_path / f"log.{k}").read_text() for k in range(2)]
-    assert codes == [128 + signal.SIGTERM] * 2, told
+    logs = [(tmp_path / f"log.{k}").read_text() for k in range(2)]
+    assert codes == [128 + signal.SIGTERM] * 2, logs
     folder = tmp_path / "run" / "checkpoints"
     (step,) = [path.name for path in folder.iterdir() if path.name.isdigit()]
-    assert all(f"step {step} is saved" in text for text in told)
+    assert all(f"step {step} is saved" in text for text in logs)
 
 
 @pytest.mark.slow
@@ -159,8 +159,8 @@ def test_a_process_that_dies_does_not_leave_the_other_waiting(records, tmp_path)
     started[1].wait()
     # At the latest when the dead one misses its heartbeats.
     assert started[0].wait(timeout=120) not in (0, None)
-    told = (tmp_path / "log.0").read_text()
-    assert any(word in told for word in ("heartbeat", "Connection closed", "Gloo", "unhealthy"))
+    logs = (tmp_path / "log.0").read_text()
+    assert any(word in logs for word in ("heartbeat", "Connection closed", "Gloo", "unhealthy"))
 
 
 @pytest.mark.parametrize(
@@ -179,9 +179,9 @@ def test_numbers_that_make_no_sense_are_explained(arguments, words):
 
 def test_processes_that_do_not_come_are_explained(tmp_path):
     code = (
-        "from exif_jax import processes\n"
-        "processes.JOIN_SECONDS = 2\n"
-        f"processes.join('127.0.0.1:{free_port()}', 2, 1)\n"
+        "from exif_jax.training import distributed\n"
+        "distributed.JOIN_SECONDS = 2\n"
+        f"distributed.initialize_distributed('127.0.0.1:{free_port()}', 2, 1)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -192,8 +192,8 @@ def test_processes_that_do_not_come_are_explained(tmp_path):
         timeout=120,
     )
     assert done.returncode != 0
-    told = done.stderr
-    assert "did not find each other" in told or "DEADLINE_EXCEEDED" in told
+    stderr = done.stderr
+    assert "did not find each other" in stderr or "DEADLINE_EXCEEDED" in stderr
 
 
 def test_one_process_is_alone_and_first():

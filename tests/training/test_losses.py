@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import AxisType
 
 from exif_jax.training.losses import (
-    chunked_infonce,
+    chunked_losses,
     image_infonce,
     infonce,
     sigmoid,
@@ -256,9 +256,11 @@ def test_chunks_give_the_value_and_gradient_of_the_whole_in_float64(fsdp, chunk,
 
         def cut(z_img, z_txt, scale, bias):
             scales = {"scale": scale, "image_scale": scale, "bias": bias}
-            how = z_img, z_txt, scales, ids, photos, mesh, chunk
-            loss, accuracy, among = chunked_infonce(*how)
-            pairs, pair_accuracy, none = chunked_infonce(*how, "sigmoid", among=False)
+            inputs = z_img, z_txt, scales, ids, photos
+            loss, accuracy, among = chunked_losses(*inputs, mesh=mesh, chunk=chunk)
+            pairs, pair_accuracy, none = chunked_losses(
+                *inputs, mesh=mesh, chunk=chunk, loss="sigmoid", with_image_loss=False
+            )
             return loss + 2 * pairs + 3 * among + none, (accuracy, pair_accuracy)
 
         found = []
@@ -283,7 +285,7 @@ def test_in_chunks_no_device_holds_all_its_logits():
 
     whole = compiled(infonce)
     chunked = compiled(
-        lambda z_img, z_txt, scale, ids: chunked_infonce(
+        lambda z_img, z_txt, scale, ids: chunked_losses(
             *(z_img, z_txt, {"scale": scale, "image_scale": scale}, ids, None, mesh, 8)
         )
     )

@@ -35,6 +35,29 @@ def test_rows_are_written_and_printed(tmp_path, capsys):
     assert shown.out == ""
 
 
+def test_numbers_that_json_does_not_know_are_null(tmp_path):
+    writer = MetricsWriter(tmp_path, 0)
+    writer.write(1, {"loss": float("nan"), "grad_norm": float("inf"), "skipped": 1.0})
+    writer.close()
+    text = (tmp_path / "metrics.jsonl").read_text()
+    assert text == '{"step": 1, "loss": null, "grad_norm": null, "skipped": 1.0}\n'
+    # Also in a file that holds them already.
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": NaN}\n{"step": 2, "loss": 1.0}\n')
+    write(tmp_path, 1, [])
+    assert rows(tmp_path) == [{"step": 1, "loss": None}]
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    writer = MetricsWriter(tmp_path, 0)
+    monkeypatch.setattr("exif_jax.io.jsonl.append_rows", fail)
+    with pytest.raises(MetricsError, match=r"metrics\.jsonl: cannot write \(No space left"):
+        writer.write(1, {"loss": 1.0})
+    writer.close()
+
+
 def test_a_resumed_run_has_every_row_once(tmp_path):
     write(tmp_path, 0, range(1, 8))
     # The newest checkpoint is of step 4: what came later is done again.
@@ -173,6 +196,6 @@ def test_single_tags_are_written_and_not_printed(tmp_path, capsys):
     writer = MetricsWriter(tmp_path, 0)
     writer.write(1, {"validation/tag_accuracy": 0.5, "validation/tag_accuracy/Make": 0.25})
     writer.close()
-    told = capsys.readouterr().err
-    assert "tag_accuracy 0.5" in told and "Make" not in told
+    printed = capsys.readouterr().err
+    assert "tag_accuracy 0.5" in printed and "Make" not in printed
     assert "Make" in (tmp_path / "metrics.jsonl").read_text()

@@ -1,14 +1,16 @@
 """The schedule at its corners, what decays, and the clip."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from tiny_model import random_params, tiny_config
 
 from exif_jax.models.distilbert import DistilBertConfig
 from exif_jax.models.dual_encoder import DualEncoderConfig
 from exif_jax.models.resnet import ResNetConfig
+from exif_jax.training.config import OptimizerConfig
 from exif_jax.training.optimizer import (
     layerwise_lr_decay,
     learning_rate,
@@ -16,20 +18,15 @@ from exif_jax.training.optimizer import (
     weight_decay_mask,
 )
 
-OPTIM = ConfigDict(
-    {
-        "lr": 1e-2,
-        "end_lr": 1e-4,
-        "warmup_steps": 10,
-        "b1": 0.9,
-        "b2": 0.98,
-        "eps": 1e-6,
-        "weight_decay": 0.1,
-        "clip_norm": 1.0,
-        "decay": "decoupled",
-        "layerwise_lr_decay": 1.0,
-        "frozen": (),
-    }
+OPTIM = OptimizerConfig(
+    lr=1e-2,
+    end_lr=1e-4,
+    warmup_steps=10,
+    b1=0.9,
+    b2=0.98,
+    eps=1e-6,
+    weight_decay=0.1,
+    clip_norm=1.0,
 )
 
 
@@ -42,6 +39,39 @@ def test_the_schedule_at_its_corners():
     assert float(schedule(100)) == pytest.approx(1e-4, rel=1e-3)
     rates = [float(schedule(k)) for k in range(101)]
     assert np.all(np.diff(rates[:11]) > 0) and np.all(np.diff(rates[10:]) < 0)
+
+
+def test_wsd_warms_up_stays_and_decays():
+    optim = dataclasses.replace(OPTIM, schedule="wsd", decay_fraction=0.2)
+    schedule = learning_rate(optim, 100)
+    rates = np.array([float(schedule(k)) for k in range(101)])
+    np.testing.assert_allclose(rates[:11], np.linspace(0, 1e-2, 11), rtol=1e-6)
+    np.testing.assert_array_equal(rates[10:81], np.float32(1e-2))
+    np.testing.assert_allclose(rates[80:], np.linspace(1e-2, 1e-4, 21), rtol=1e-4)
+    assert optim.decay_start(100) == 80
+
+
+def test_before_its_decay_wsd_does_not_depend_on_the_number_of_steps():
+    optim = dataclasses.replace(OPTIM, schedule="wsd", decay_fraction=0.2)
+    short, long = (learning_rate(optim, num_steps) for num_steps in (100, 1000))
+    assert [float(short(k)) for k in range(80)] == [float(long(k)) for k in range(80)]
+    assert float(short(81)) < float(long(81))
+
+
+def test_without_a_decay_wsd_stays_at_its_peak():
+    schedule = learning_rate(
+        dataclasses.replace(OPTIM, schedule="wsd", decay_fraction=0.0, warmup_steps=0), 100
+    )
+    assert {float(schedule(k)) for k in range(100)} == {float(np.float32(1e-2))}
+
+
+def test_what_is_frozen_has_no_moments():
+    params = random_params(tiny_config())
+    tx = make_optimizer(dataclasses.replace(OPTIM, frozen=("text", "image/stack")), 100)
+    size = sum(x.size for x in jax.tree.leaves(tx.init(params)))
+    frozen = sum(x.size for x in jax.tree.leaves((params["text"], params["image"]["stack"])))
+    moving = sum(x.size for x in jax.tree.leaves(params)) - frozen
+    assert 2 * moving <= size <= 2 * moving + 4  # two moments of each, and counts
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 5, 10, 11])
@@ -74,7 +104,7 @@ def test_weight_decay_reaches_only_what_decays():
     """With no gradient a step moves only the decaying weights: by lr * weight_decay of each."""
     names = ["kernel", "embedding", "bias", "scale", "position", "cls", "log_scale"]
     params = {name: np.ones(3, np.float32) for name in names}
-    tx = make_optimizer(ConfigDict({**OPTIM, "warmup_steps": 0}), 100)
+    tx = make_optimizer(dataclasses.replace(OPTIM, warmup_steps=0), 100)
     zero = jax.tree.map(np.zeros_like, params)
     updates, _ = tx.update(zero, tx.init(params), params)
     for name, update in updates.items():
@@ -83,7 +113,7 @@ def test_weight_decay_reaches_only_what_decays():
 
 
 def test_a_long_gradient_is_cut_to_the_clip_norm():
-    tx = make_optimizer(ConfigDict({**OPTIM, "b1": 0.0, "eps": 1.0, "warmup_steps": 0}), 100)
+    tx = make_optimizer(dataclasses.replace(OPTIM, b1=0.0, eps=1.0, warmup_steps=0), 100)
     params = {"bias": np.zeros(2, np.float32)}
     short, long = ({"bias": np.array([0.6, 0.8], np.float32) * k} for k in (1, 1000))
     (a, _), (b, _) = (tx.update(g, tx.init(params), params) for g in (short, long))
@@ -94,8 +124,10 @@ def test_adam_with_the_decay_in_the_gradient_by_its_definition():
     """As torch.optim.Adam documents it; in float64."""
     rng = np.random.default_rng(0)
     start, *grads = rng.normal(size=(6, 4, 3))
-    optim = {**OPTIM, "decay": "l2", "clip_norm": 0.0, "warmup_steps": 0, "end_lr": 1e-2}
-    tx = make_optimizer(ConfigDict(optim), 100)
+    optim = dataclasses.replace(
+        OPTIM, weight_decay_type="l2", clip_norm=0.0, warmup_steps=0, end_lr=1e-2
+    )
+    tx = make_optimizer(optim, 100)
     params = {"bias": start.astype(np.float32)}  # everything decays
     state = tx.init(params)
     x, m, v = start.copy(), 0.0, 0.0
@@ -133,7 +165,7 @@ def test_the_optimizer_slows_its_updates_by_layer_decay():
     params = random_params(config)
 
     def first_update(decay):
-        tx = make_optimizer(ConfigDict(OPTIM.to_dict() | {"layerwise_lr_decay": decay}), 100)
+        tx = make_optimizer(dataclasses.replace(OPTIM, layerwise_lr_decay=decay), 100)
         state = tx.init(params)
         for _ in range(2):  # the first step of the schedule is 0
             update, state = tx.update(params, state, params)

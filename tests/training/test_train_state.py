@@ -1,5 +1,6 @@
 """One training step against AdamW written in NumPy, on one device and sharded."""
 
+import dataclasses
 import functools
 import math
 
@@ -7,44 +8,40 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from tiny_model import CONFIG, compiled, copied, random_batch, random_params, tiny_config
 
 from exif_jax.models import dual_encoder
 from exif_jax.training import sharding, train_state
+from exif_jax.training.config import OptimizerConfig
 from exif_jax.training.losses import image_infonce, infonce
 from exif_jax.training.optimizer import learning_rate, make_optimizer
+from exif_jax.training.step_config import StepConfig
 from exif_jax.training.train_state import TrainState
 
 # eps is large so that gradients that are zero but for rounding stay near zero.
-OPTIM = ConfigDict(
-    {
-        "lr": 1e-2,
-        "end_lr": 1e-4,
-        "warmup_steps": 1,
-        "b1": 0.9,
-        "b2": 0.98,
-        "eps": 1e-3,
-        "weight_decay": 0.1,
-        "clip_norm": 0.5,
-        "decay": "decoupled",
-        "layerwise_lr_decay": 1.0,
-        "frozen": (),
-    }
+OPTIM = OptimizerConfig(
+    lr=1e-2,
+    end_lr=1e-4,
+    warmup_steps=1,
+    b1=0.9,
+    b2=0.98,
+    eps=1e-3,
+    weight_decay=0.1,
+    clip_norm=0.5,
 )
 STEPS = 3
 DEVICES = jax.device_count()
 IMAGE_WEIGHT = 0.5
 TX = make_optimizer(OPTIM, 100)
-RECIPE = train_state.StepConfig(CONFIG, TX, image_weight=IMAGE_WEIGHT)
+STEP_CONFIG = StepConfig(CONFIG, TX, image_weight=IMAGE_WEIGHT)
 
 
 def state_of(params) -> TrainState:
-    return train_state.state_from_params(RECIPE, copied(params))
+    return train_state.state_from_params(STEP_CONFIG, copied(params))
 
 
 # Donated: every test gives it a state of its own.
-step = compiled(functools.partial(train_state.train_step, RECIPE), donate_argnums=0)
+step = compiled(functools.partial(train_state.train_step, STEP_CONFIG), donate_argnums=0)
 
 
 def batches(steps=STEPS):
@@ -137,14 +134,14 @@ def test_a_sharded_step_equals_one_device(after_three_steps, fsdp, monkeypatch):
     monkeypatch.setattr(sharding, "MIN_SHARDED_SIZE", 256)
     mesh = sharding.make_mesh(-1, fsdp)
     state = state_of(random_params())
-    places = sharding.state_shardings(mesh, state)
-    state = jax.device_put(state, places)
+    shardings = sharding.state_shardings(mesh, state)
+    state = jax.device_put(state, shardings)
     kernel = state.params["image"]["embed"]["kernel"]
     assert kernel.addressable_shards[0].data.size == kernel.size // fsdp
     sharded_step = compiled(
-        functools.partial(train_state.train_step, RECIPE),
-        in_shardings=(places, sharding.batch_sharding(mesh)),
-        out_shardings=(places, sharding.replicated(mesh)),
+        functools.partial(train_state.train_step, STEP_CONFIG),
+        in_shardings=(shardings, sharding.batch_sharding(mesh)),
+        out_shardings=(shardings, sharding.replicated(mesh)),
         donate_argnums=0,
     )
     expected, rows = after_three_steps
@@ -165,8 +162,8 @@ def test_the_temperatures_stay_within_their_bounds(name, start, end):
 
 
 def test_without_a_weight_there_is_no_loss_between_patches():
-    recipe = RECIPE._replace(image_weight=0.0)
-    plain = compiled(functools.partial(train_state.train_step, recipe))
+    step_config = STEP_CONFIG._replace(image_weight=0.0)
+    plain = compiled(functools.partial(train_state.train_step, step_config))
     state, metrics = plain(state_of(random_params()), batches()[0])
     assert "image_loss" not in metrics and metrics["loss"] == metrics["text_loss"]
     assert state.params["log_image_scale"] == random_params()["log_image_scale"]
@@ -174,12 +171,12 @@ def test_without_a_weight_there_is_no_loss_between_patches():
 
 def test_the_sigmoid_loss_takes_the_place_of_infonce():
     config = tiny_config(init_bias=-3.0)
-    recipe = RECIPE._replace(model=config, loss="sigmoid", image_weight=0.0)
-    state = train_state.state_from_params(recipe, random_params(config))
+    step_config = STEP_CONFIG._replace(model=config, loss="sigmoid", image_weight=0.0)
+    state = train_state.state_from_params(step_config, random_params(config))
     z_img, z_txt, batch = *np.eye(6)[[[0, 1, 2, 3], [0, 2, 1, 3]]], random_batch(seed=0, rows=4)
     scales = {"scale": jnp.float32(5.0), "bias": jnp.float32(-3.0)}
     loss, _ = train_state.loss_and_metrics(
-        recipe, scales, jnp.array(z_img), jnp.array(z_txt), batch
+        step_config, scales, jnp.array(z_img), jnp.array(z_txt), batch
     )
     # Zhai et al. 2023: log-sigmoid over all pairs of different photos and texts, a row's sum.
     signs = 2 * np.eye(4) - 1
@@ -205,7 +202,9 @@ def test_a_small_batch_can_be_learned_by_heart():
 
 
 def test_a_fresh_state_begins_at_step_zero():
-    shapes = jax.eval_shape(functools.partial(train_state.init_state, RECIPE), jax.random.key(0))
+    shapes = jax.eval_shape(
+        functools.partial(train_state.init_state, STEP_CONFIG), jax.random.key(0)
+    )
     assert shapes.step.dtype == np.int32 and shapes.step.shape == ()
     assert {x.dtype for x in jax.tree.leaves(shapes.params)} == {np.dtype("float32")}
     expected = jax.eval_shape(TX.init, random_params())
@@ -242,21 +241,21 @@ def test_a_cached_gradient_is_that_of_the_whole_batch(micro_batch, loss, chunk):
         np.array(jax.devices()[:devices]).reshape(devices, 1), ("data", "fsdp")
     )
     config = tiny_config(init_bias=-3.0)
-    recipe = RECIPE._replace(model=config, mesh=mesh, loss=loss, loss_chunk=chunk)
+    step_config = STEP_CONFIG._replace(model=config, mesh=mesh, loss=loss, loss_chunk=chunk)
     params, batch = random_params(config), random_batch(seed=3, rows=16, patches=2)
     rows = sharding.to_device(mesh, batch)
 
-    def run(function, recipe):
-        return compiled(lambda p, b: function(recipe, p, b)[:3])(params, rows)
+    def run(function, step_config):
+        return compiled(lambda p, b: function(step_config, p, b)[:3])(params, rows)
 
-    expected = run(train_state.full_batch_gradient, recipe)
-    found = run(train_state.grad_cache_gradient, recipe._replace(micro_batch=micro_batch))
-    assert set(found[1]) == set(expected[1])
-    assert_close(found[:2], expected[:2])
+    expected = run(train_state.full_batch_gradient, step_config)
+    cached = run(train_state.grad_cache_gradient, step_config._replace(micro_batch=micro_batch))
+    assert set(cached[1]) == set(expected[1])
+    assert_close(cached[:2], expected[:2])
     norm = max(float(np.abs(g).max()) for g in jax.tree.leaves(expected[2]))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6 * norm),
-        *(found[2], expected[2]),
+        *(cached[2], expected[2]),
     )
 
 
@@ -278,9 +277,9 @@ def test_pieces_hold_each_devices_own_rows_and_are_joined_again():
 
 
 def test_the_average_follows_its_definition():
-    recipe = RECIPE._replace(ema=0.9)
-    averaging = compiled(functools.partial(train_state.train_step, recipe))
-    state = train_state.state_from_params(recipe, copied(random_params()))
+    step_config = STEP_CONFIG._replace(ema=0.9)
+    averaging = compiled(functools.partial(train_state.train_step, step_config))
+    state = train_state.state_from_params(step_config, copied(random_params()))
     expected = jax.tree.map(np.float64, random_params())
     for k, batch in enumerate(batches()):
         state, _ = averaging(state, batch)
@@ -293,18 +292,18 @@ def test_the_average_follows_its_definition():
     assert float(train_state.update_ema(0.9, jnp.int32(10**6), {"x": 1.0}, {"x": 0.0})["x"]) == (
         pytest.approx(0.9)
     )
-    assert train_state.state_from_params(RECIPE, random_params()).ema == {}
+    assert train_state.state_from_params(STEP_CONFIG, random_params()).ema == {}
 
 
 def test_what_is_frozen_does_not_move_and_the_rest_does():
     frozen = ("text", "image/stack", "log_scale")
-    optim = ConfigDict({**OPTIM, "frozen": frozen})
-    recipe = RECIPE._replace(tx=make_optimizer(optim, 100), frozen=frozen)
+    optim = dataclasses.replace(OPTIM, frozen=frozen)
+    step_config = STEP_CONFIG._replace(tx=make_optimizer(optim, 100), frozen=frozen)
     before = random_params()
-    state, _ = compiled(functools.partial(train_state.train_step, recipe))(
-        train_state.state_from_params(recipe, copied(before)), batches()[0]
+    state, _ = compiled(functools.partial(train_state.train_step, step_config))(
+        train_state.state_from_params(step_config, copied(before)), batches()[0]
     )
-    state, _ = compiled(functools.partial(train_state.train_step, recipe))(state, batches()[1])
+    state, _ = compiled(functools.partial(train_state.train_step, step_config))(state, batches()[1])
     for (path, x), y in zip(
         jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(state.params), strict=True
     ):

@@ -1,5 +1,6 @@
 """What is measured during a run, against the same by hand, on all devices and to the last row."""
 
+import dataclasses
 import json
 import types
 
@@ -22,17 +23,19 @@ from exif_jax.evaluation.splice_metrics import METRICS
 from exif_jax.forensics.localization import LocalizationSettings
 from exif_jax.models import dual_encoder
 from exif_jax.training import sharding, validation
+from exif_jax.training.config import parse_config
+from exif_jax.training.initialization import PretrainedError
 from exif_jax.weights import release_file
 
 
 @pytest.fixture(scope="module")
 def world(records):  # noqa: F811
-    """A config, the validation split, a model for it and its random parameters."""
-    config = tiny_config(records)
+    """The validation split, a model for it and its random parameters."""
+    config = parse_config(tiny_config(records))
     tokenizer = load_tokenizer(str(records))
     model = tiny_model(text={"vocab_size": tokenizer.vocab_size, "max_length": 64})
     data = PatchDataset(config.data, "validation", tokenizer, model.image.image_size, 64)
-    return config, data, model, random_params(model)
+    return data, model, random_params(model)
 
 
 def by_hand(data, model, params, photos):
@@ -45,22 +48,31 @@ def by_hand(data, model, params, photos):
 
 @pytest.mark.parametrize("at_once", [1, 8, 11, 64])
 def test_every_photo_counts_once_whatever_the_batch(world, at_once, monkeypatch):
-    config, data, model, params = world
+    data, model, params = world
     monkeypatch.setattr(validation, "ROWS_AT_ONCE", at_once)
-    mesh = sharding.make_mesh(-1, 1)
-    found = validation.make_validation(config, data, model, mesh)(params)
+    metrics = validation.validate(params, data, model, sharding.make_mesh(-1, 1))
     z = by_hand(data, model, params, range(data.num_photos))
     assert 8 < data.num_photos < 64 and data.num_photos % 8
     for name, value in (retrieval_metrics(*z) | alignment_and_uniformity(*z)).items():
-        assert found[name] == pytest.approx(value, abs=1e-4), name
-    assert 0 < found["tag_chance"] < 1 and {"tag_accuracy/Make", "tag_retrieval/ISO"} <= set(found)
+        assert metrics[name] == pytest.approx(value, abs=1e-4), name
+    assert 0 < metrics["tag_chance"] < 1
+    assert {"tag_accuracy/Make", "tag_retrieval/ISO"} <= set(metrics)
+
+
+def test_photos_without_a_tag_worth_asking_for_are_validated(world, monkeypatch):
+    """As a validation split of two photos, none of whose values is another's."""
+    data, model, params = world
+    monkeypatch.setattr(PatchDataset, "exif_of", lambda self, photo: {"Make": f"Maker {photo}"})
+    few = PatchDataset(data.config, "validation", data.tokenizer, data._size, 64)
+    metrics = validation.validate(params, few, model, sharding.make_mesh(-1, 1))
+    assert "image_to_exif_r1" in metrics
+    assert not any(name.startswith("tag_") for name in metrics)
 
 
 def test_a_photo_that_cannot_be_read_is_left_out(world, monkeypatch):
-    config, data, model, params = world
-    config = config.copy_and_resolve_references()
-    config.data.max_corrupt_fraction = 1.0
-    damaged = PatchDataset(config.data, "validation", data.tokenizer, data._size, 64)
+    data, model, params = world
+    config = dataclasses.replace(data.config, max_corrupt_fraction=1.0)
+    damaged = PatchDataset(config, "validation", data.tokenizer, data._size, 64)
     for number in np.flatnonzero(damaged._reader.photo_ids == damaged._reader.photo_ids[0]):
         damaged.corrupt[int(number)] = "made so"
     (gone,) = [
@@ -71,11 +83,11 @@ def test_a_photo_that_cannot_be_read_is_left_out(world, monkeypatch):
             for n in damaged._order[damaged._bounds[k] : damaged._bounds[k + 1]]
         )
     ]
-    found = validation.make_validation(config, damaged, model, sharding.make_mesh(-1, 1))(params)
+    metrics = validation.validate(params, damaged, model, sharding.make_mesh(-1, 1))
     rest = [k for k in range(data.num_photos) if k != gone]
     expected = retrieval_metrics(*by_hand(data, model, params, rest))
-    assert found["chance_r1"] == pytest.approx(1 / (data.num_photos - 1))
-    assert found["image_to_exif_r5"] == pytest.approx(expected["image_to_exif_r5"], abs=1e-6)
+    assert metrics["chance_r1"] == pytest.approx(1 / (data.num_photos - 1))
+    assert metrics["image_to_exif_r5"] == pytest.approx(expected["image_to_exif_r5"], abs=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -103,13 +115,13 @@ def stand_in() -> release_file.Model:
 
 def test_splices_are_scored_as_the_command_scores_them(splices, capsys):
     samples, model = validation.read_splices(str(splices)), stand_in()
-    found = validation.splice_metrics(samples, model)
+    metrics = validation.splice_metrics(samples, model)
     detector = model_detector(model, LocalizationSettings(), "model")
     rows = runner.evaluate(samples, "set", [detector], print)
     expected = runner.summarize(rows, "set", "model")
     assert expected["tampered"] == expected["pristine"] == 3
-    assert found.pop("detection_auc") == expected["detection"]["auc"]
-    assert found == pytest.approx({name: expected["mean"][name] for name in METRICS})
+    assert metrics.pop("detection_auc") == expected["detection"]["auc"]
+    assert metrics == pytest.approx({name: expected["mean"][name] for name in METRICS})
     assert validation.read_splices("") == [] and validation.splice_metrics([], model) == {}
     (splices / "images" / "1.png").rename(splices / "away.png")
     try:
@@ -170,10 +182,10 @@ def test_a_run_reports_splices_a_probe_and_its_average(records, splices, tmp_pat
     jax.tree.map(np.testing.assert_array_equal, begun["text"], trained.params["text"])
     assert np.abs(begun["image"]["embed"]["kernel"] - kernel).max() > 1e-4
     c.train.init_parts = ("colour",)
-    with pytest.raises(train.StartError, match=r"init_parts names colour; it has .*text"):
+    with pytest.raises(PretrainedError, match=r"init_parts names colour; it has .*text"):
         train.train(c, tmp_path / "never")
     c.train.init_parts, c.model.text.depth = (), 2
-    with pytest.raises(train.StartError, match=r"do not fit config\.model; .*text/stack"):
+    with pytest.raises(PretrainedError, match=r"do not fit config\.model; .*text/stack"):
         train.train(c, tmp_path / "never")
 
 
