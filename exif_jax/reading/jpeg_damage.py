@@ -21,6 +21,7 @@ import simplejpeg
 
 from exif_jax.reading.jpeg_scan import (
     SOF_PROGRESSIVE,
+    SOF_SEQUENTIAL,
     JpegPicture,
     Scan,
     has_all_means,
@@ -37,6 +38,7 @@ _REACH, _ROUNDING = 160, 2
 _RAW_COLORS = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0"  # Adobe's marker: no colour transform
 _COLORSPACES = {1: "GRAY", 3: "RGB", 4: "CMYK"}
 _DHT, _SOS, _DQT = 0xC4, 0xDA, 0xDB
+_ALL_COEFFICIENTS = b"\0\x3f\0"  # how a scan header says that it codes all, to the last bit
 # Where a restart interval is defined, libjpeg-turbo looks at each code; else its faster loop passes
 # over invalid ones. One that is longer than the picture changes nothing else. The file's own, if
 # any, comes behind it: it is the one that counts.
@@ -131,8 +133,10 @@ def _decode(raw: bytes, jpeg: JpegPicture, strict: bool) -> tuple[str, np.ndarra
 def _raw(jpeg: JpegPicture) -> bytes:
     """The picture as a JPEG file that decodes to a block's mean, in units of the file's table.
 
-    All of libjpeg's warnings of metadata are left out with the metadata. With tables of one and
-    zeros the means keep clear of 0 and 255, where the decoder would clip them.
+    All of libjpeg's warnings of metadata are left out with the metadata, and that of the last
+    three bytes of a sequential scan's header, which some cameras leave zero: no decoder uses them.
+    With tables of one and zeros the means keep clear of 0 and 255, where the decoder would clip
+    them.
     """
     parts = [b"\xff\xd8", _RAW_COLORS]
     if _num_units(jpeg) < _ONE_INTERVAL:
@@ -140,6 +144,9 @@ def _raw(jpeg: JpegPicture) -> bytes:
     for marker, segment in jpeg.segments:
         if marker == _DQT:
             parts.append(_flat_tables(segment)[0])
+        elif marker == _SOS and jpeg.frame.marker in SOF_SEQUENTIAL:
+            end = 2 + int.from_bytes(segment[2:4], "big")
+            parts += [segment[: end - 3], _ALL_COEFFICIENTS, segment[end:]]
         elif marker not in _NO_PIXELS:
             parts.append(segment)
     return b"".join(parts)

@@ -48,7 +48,7 @@ EXTENSIONS: frozenset[str] = frozenset(
 )
 MAX_BYTES = 512 * 2**20
 MAX_PIXELS = 200_000_000
-_NO_MEMORY = ("too large for the memory", "Lower max_pixels or crop it")
+_NO_MEMORY = ("too large for the memory", "Crop it, or use a machine with more memory")
 
 
 class PhotoError(ExifJaxError):
@@ -120,7 +120,9 @@ def _printable(text: str) -> str:
 
 def _check_bytes(num_bytes: int, max_bytes: int) -> None:
     if num_bytes > max_bytes:
-        raise Refusal(f"{num_bytes:,} bytes, more than {max_bytes:,}", "Raise max_bytes")
+        raise Refusal(
+            f"{num_bytes:,} bytes, more than {max_bytes:,}", "Crop it or save it with compression"
+        )
 
 
 def read_bytes(path: str | os.PathLike, max_bytes: int = MAX_BYTES) -> bytes:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, features
 from pillow_exif import from_pillow
 
 from exif_jax.reading.photo import PhotoError, read_photo
@@ -104,23 +104,31 @@ def test_jpeg_is_pillows_plain_decode(mode, options):
     assert seen.notes == (("ICC profile ignored",) if "icc_profile" in options else expected)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
 def test_exif_is_read_and_orientation_not_applied(kind):
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("Pillow is built without AVIF")
     data = Image.Exif()
     data.update({0x010F: "Maker", 0x0110: "M1", 0x0112: 6})
     data.get_ifd(0x8825)[1] = "N"
     data.get_ifd(0x8769).update({0x829A: 0.004, 0x9204: -0.5, 0xA005: {1: "R98"}})
-    options = {"quality": 95} if kind == "JPEG" else {"lossless": True} if kind == "WEBP" else {}
+    options = {
+        "JPEG": {"quality": 95},
+        "WEBP": {"lossless": True},
+        "AVIF": {"quality": 100, "subsampling": "4:4:4"},
+    }.get(kind, {})
     whole = Image.Exif()  # Pillow writes the nested directories of what it has loaded to TIFF
     whole.load(data.tobytes())
     file = encode(kind=kind, exif=whole, **options)
     seen = read_photo(file)
-    assert b"\x69\x87" in file or b"\x87\x69" in file
+    assert b"\x69\x87" in file or b"\x87\x69" in file or kind == "AVIF"
     expected = {"Make": "Maker", "Model": "M1", "Orientation": "Rotate 90 CW"}
     expected |= {"Exposure Time": "1/250 s", "Exposure Compensation": "-0.50 EV"}
     assert expected.items() <= seen.exif.items()
     assert (seen.format, seen.orientation, seen.pixels.shape) == (kind, 6, (48, 64, 3))
-    if kind != "JPEG":
+    if kind == "AVIF":
+        assert np.abs(seen.pixels.astype(int) - SCENE).mean() < 4  # compressed, but not turned
+    elif kind != "JPEG":
         np.testing.assert_array_equal(seen.pixels, SCENE)
 
 
@@ -181,6 +189,37 @@ def test_only_the_first_frame_is_read(kind):
     np.testing.assert_array_equal(seen.pixels, plain_rgb(data))
     assert "first of several" in " ".join(seen.notes)
     assert len(seen.notes) == 1
+
+
+# --- JPEG as phones write it --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+@pytest.mark.parametrize("has_end", [True, False])
+def test_what_follows_a_jpeg_picture_does_not_matter(options, has_end):
+    """The video of a motion photo, a gain map or a maker's trailer, of 20 MB of any bytes."""
+    data = encode(quality=92, **options)
+    pixels = plain_rgb(data)
+    trailer = b"\0\0\0\x18ftypmp42" + RNG.bytes(20_000_000)
+    seen = read_photo((data if has_end else data[:-2]) + trailer)
+    np.testing.assert_array_equal(seen.pixels, pixels)
+    missing = "the JPEG end marker is missing; all blocks are there"
+    assert seen.notes == (() if has_end else (missing,)) and not seen.may_be_damaged
+
+
+def test_a_jpeg_with_bad_sectors_is_refused_and_one_in_coarse_steps_noted():
+    large = np.kron(RNG.integers(0, 256, (48, 64, 3)), np.ones((4, 4, 1))).astype(np.uint8)
+    data = encode(large, quality=95)
+    middle = len(data) // 2
+    damaged = data[:middle] + bytes(4096) + data[middle + 4096 :]
+    assert np.any(plain_rgb(damaged) != plain_rgb(data))  # Pillow alone takes it
+    assert "damaged" in refusal(damaged).cause
+    assert "damaged" in refusal(data[:middle] + b"\xff\xd9").cause
+    coarse = encode(large, progressive=True)
+    coarse = coarse[: coarse.rindex(b"\xff\xda")] + b"\xff\xd9"
+    seen = read_photo(coarse)
+    assert seen.may_be_damaged and seen.objection == "the file may be damaged"
+    assert not read_photo(data).may_be_damaged and read_photo(data).objection == ""
 
 
 # --- hostile files ------------------------------------------------------------------------------
