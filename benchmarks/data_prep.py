@@ -201,7 +201,7 @@ def bench_pipeline(records: str, config_path: str, batches: int) -> list[dict]:
 
 def _count_calls(data):
     """How many regions a split has decoded so far; the cache holds one."""
-    return lambda: data._record.cache_info().misses
+    return lambda: data.photos._cached_region.cache_info().misses
 
 
 def _timed(run) -> float:

@@ -144,7 +144,7 @@ def train_loop(run: Run) -> tuple[TrainState, dict[str, float]]:
                     "learning_rate": float(jax.device_get(schedule(step))),
                     "pairs_per_second": rate,
                     "input_wait": waited / (now - log_time),
-                    "corrupt_records": float(len(run.train_data.corrupt)),
+                    "corrupt_records": float(len(run.train_data.photos.corrupt)),
                 }
                 last_log, log_time, waited = done, now, 0.0
                 writer.write(done, metrics, f"({minutes_left:.0f} min left)")

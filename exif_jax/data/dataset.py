@@ -1,17 +1,13 @@
-"""Records to patches and texts. A batch is a function of the step: no other place in the data.
+"""Records to patches and texts. A batch is a function of the step, so data has no other state.
 
 There is no iterator state to save: a run resumed at step k reads what the killed run would have
 read, and so does any number of processes, of which each makes its own rows of the same batch.
-`records_folder.py` reads what lies beside the records, `input_pipeline.py` makes batches ahead of
-the training loop.
+`photo_reader.py` reads the photos, and `input_pipeline.py` makes batches ahead of the training
+loop.
 """
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import math
-import sys
 import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from exif_jax.data.augment import (
+    Augmentation,
     PostProcessing,
     augment,
     crop_size,
@@ -26,55 +23,48 @@ from exif_jax.data.augment import (
     sample_augmentation,
     sample_corner,
     sample_post_processing,
+    size_before_post_processing,
 )
 from exif_jax.data.config import DataConfig
-from exif_jax.data.records import (
-    Record,
-    RecordError,
-    decode_image,
-    decode_record,
-    records_by_photo,
-)
-from exif_jax.data.records_folder import DataError, chosen_tags, open_split
+from exif_jax.data.photo_reader import PhotoReader, Region
+from exif_jax.data.records_folder import DataError, chosen_tags
 from exif_jax.data.sampler import photo_indices
 from exif_jax.data.tokenizer import Tokenizer
 from exif_jax.data.wordpiece import WordPiece
 from exif_jax.reading.exif import select_tags, to_text
-from exif_jax.reading.pixels import BLOCK, gradient_energy
+from exif_jax.reading.pixels import BLOCK
 
-MOST_TOLD = 20  # damaged records named one by one; the others are counted
-CANDIDATES = 8  # places of which `contrast` takes the one least like the text's first patch
+# Places of which a contrasting patch takes the one least like the text's first patch.
+CONTRAST_CANDIDATES = 8
 
 
-class Region(NamedTuple):
-    """A decoded record: uint8 [H, W, 3], the rest of the record, and `processing.roughness`."""
+class TextSample(NamedTuple):
+    """One text of a photo, and its patches.
 
-    pixels: np.ndarray
-    record: Record
-    rough: np.ndarray
+    Attributes:
+        patches: uint8 [S, S, 3] each.
+        text: what the model reads: some of the tags, perhaps shuffled.
+        whole_text: all tags in order: texts are the same where their whole texts are.
+    """
 
-    def log_gradient_energy(self, corner: tuple[int, int], side: int) -> float:
-        """Of the window of `side` pixels at a corner."""
-        y, x, n = corner[0] // BLOCK, corner[1] // BLOCK, max(1, side // BLOCK)
-        return math.log(0.5 + float(self.rough[y : y + n, x : x + n].mean()))
+    patches: list[np.ndarray]
+    text: str
+    whole_text: str
 
 
 class PatchDataset:
     """Patches and texts of one split of a records folder.
 
     A batch holds photos once each, `texts_per_photo` texts of each (the photo's EXIF and one
-    processing history; see `processing.py`) and `patches_per_text` patches of each text.
-    `photo_indices` says which photos.
-
-    A damaged record is passed over for the next of its photo, and a photo without any other for
-    one of the next batch, always the same one. Each is named on stderr and counted.
+    augmentation; see `augment.py`) and `patches_per_text` patches of each text. `photo_indices`
+    decides which photos. In the place of a photo without a readable record, a batch takes one of
+    a later batch, always the same one.
 
     Attributes:
         config: how patches and texts are drawn.
+        photos: the photos of the split, and which records are damaged.
         tags: the vocabulary that texts are made of.
         tokenizer: makes tokens of them.
-        corrupt: number of a record -> what is wrong with it, of those met so far.
-        unreadable: photos met so far without a readable record.
     """
 
     def __init__(
@@ -85,40 +75,36 @@ class PatchDataset:
         patch_size: int,
         length: int,
     ):
+        """Opens a split; no record is read yet.
+
+        Args:
+            config: how patches and texts are drawn.
+            split: "train" or "validation".
+            tokenizer: makes tokens of texts.
+            patch_size: side S of a patch in pixels.
+            length: tokens L of a text.
+
+        Raises:
+            DataError, RecordError: the records are missing, damaged or do not have the tags.
+        """
         self.config = config
         self.tokenizer = tokenizer
+        self.photos = PhotoReader(config, split, min_side=patch_size)
+        self.tags = chosen_tags(config)
         self._size = patch_size
         self._length = length
-        more = config.more_records if split == "train" else ""
-        self._reader = open_split(config.records, split, more)
-        self.tags = chosen_tags(config)
-        self.corrupt: dict[int, str] = {}
-        self.unreadable: set[int] = set()
-        self._order, self._bounds = records_by_photo(self._reader.photo_ids)
-        self._record = functools.lru_cache(config.cache_regions)(self._read)
 
     @property
     def num_photos(self) -> int:
-        """Of the split."""
-        return len(self._bounds) - 1
-
-    def fingerprint(self) -> dict[str, int | str]:
-        """What tells these records from others, wherever they lie and however they are sharded.
-
-        Returns:
-            The numbers of photos and records, and a SHA-256 of the records' photo ids and lengths
-            in the order in which batches take them.
-        """
-        rows = np.stack([self._reader.photo_ids, self._reader.lengths])[:, self._order]
-        digest = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
-        return {"photos": self.num_photos, "records": len(self._reader), "sha256": digest}
+        """The number of photos of the split."""
+        return len(self.photos)
 
     def photos_per_batch(self, batch_size: int) -> int:
-        """Photos of a global batch of so many patches."""
+        """Returns the number of photos in a global batch of so many patches."""
         return batch_size // self.config.patches_per_photo
 
     def sample(self, step: int, slot: int, batch_size: int) -> dict[str, np.ndarray]:
-        """What one photo gives to the batch of a step.
+        """Returns what one photo contributes to the batch of a step.
 
         Args:
             step: 0, 1, ...
@@ -135,24 +121,24 @@ class PatchDataset:
         per_batch = self.photos_per_batch(batch_size)
         c = self.config
         photos = photo_indices(self.num_photos, per_batch, c.seed, step)
-        # All patches of a batch are saved alike, so that this says nothing about who belongs to
-        # whom: what tells them apart is what survives it, as in a splice.
+        # All patches of a batch are post-processed alike, so that this does not tell which belong
+        # together: what does is what survives it, as in a splice.
         rng = np.random.default_rng([c.seed, step, 2])
-        saved = sample_post_processing(rng, c.save_prob, c.shrink_prob, c.noise_prob)
+        post_processing = sample_post_processing(rng, c.save_prob, c.shrink_prob, c.noise_prob)
         photo = int(photos[slot])
         for later in range(step + 1, step + 2 + 2 * (self.num_photos // per_batch)):
             # The extra 1 keeps these streams apart from those that order the epochs.
-            found = self._draw(
-                photo, saved, np.random.default_rng([c.seed, step * per_batch + slot, 1])
-            )
-            if found is not None:
-                return self._collate(*found, [photo] * c.texts_per_photo)
+            rng = np.random.default_rng([c.seed, step * per_batch + slot, 1])
+            samples = self._sample_texts(photo, post_processing, rng)
+            if samples is not None:
+                return self._collate(samples, [photo] * c.texts_per_photo)
             others = photo_indices(self.num_photos, per_batch, c.seed, later)
             photo = int(others[slot]) if others[slot] not in photos else photo
-        raise DataError(f"{c.records}: no photo is readable: {[*self.corrupt.values()][:1]}")
+        first_message = next(iter(self.photos.corrupt.values()), "")
+        raise DataError(f"{c.records}: no photo is readable: {first_message}")
 
     def blank_sample(self) -> dict[str, np.ndarray]:
-        """Zeros in the shapes of a sample."""
+        """Returns zeros in the shapes of a sample."""
         texts = self.config.texts_per_photo
         patches = texts * self.config.patches_per_text
         return {
@@ -166,7 +152,7 @@ class PatchDataset:
     def batch(
         self, step: int, batch_size: int, process: int = 0, processes: int = 1
     ) -> dict[str, np.ndarray]:
-        """The training batch of a step, or the rows of one process.
+        """Returns the training batch of a step, or the rows of one process.
 
         Args:
             step: 0, 1, ...
@@ -177,127 +163,127 @@ class PatchDataset:
             image uint8 [b, S, S, 3], tokens int32 [g, L], token_mask bool [g, L], text_id uint32
             [g], equal where the whole texts are, and photo_id uint32 [g]; b/g patches to a text,
             in order. All processes' rows, one after the other, are the rows of a single process.
+
+        Raises:
+            DataError: more records are damaged than the config allows, or the processes do not
+                divide the batch.
         """
         slots = process_slots(self.photos_per_batch(batch_size), process, processes)
         return concatenate([self.sample(step, slot, batch_size) for slot in slots])
 
     def eval_batch(self, photos: Sequence[int]) -> dict[str, np.ndarray]:
-        """The first region's central patch and full text of given photos, as in `batch`.
+        """Returns the central patch of the first region and the full text of given photos.
 
-        A photo without a readable record gives zeros, and is in `unreadable` from then on.
+        Args:
+            photos: numbers of the photos.
+
+        Returns:
+            The arrays of `batch`, one row for each photo. A photo without a readable record gives
+            zeros, and is in `photos.unreadable` from then on.
         """
-        images, texts = [], []
+        samples = []
         for photo in photos:
-            found = self._readable(photo, 0)
-            if found is None:
-                images.append(np.zeros((self._size, self._size, 3), np.uint8))
-                texts.append("")
-                continue
-            images.append(centre_crop(found.pixels, self._size))
-            texts.append(self._text(select_tags(found.record.exif, self.tags)))
-        return self._collate(images, texts, texts, photos)
+            region = self.photos.region(photo, 0)
+            if region is None:
+                patch, text = np.zeros((self._size, self._size, 3), np.uint8), ""
+            else:
+                patch = centre_crop(region.pixels, self._size)
+                text = self._text(select_tags(region.record.exif, self.tags))
+            samples.append(TextSample([patch], text, text))
+        return self._collate(samples, photos)
 
     def exif_of(self, photo: int) -> dict[str, str]:
-        """The tags of the vocabulary that a photo has; {} where none of its records is readable."""
-        found = self._readable(photo, 0)
-        return select_tags(found.record.exif, self.tags) if found else {}
+        """Returns a photo's tags of the vocabulary; {} where none of its records is readable."""
+        region = self.photos.region(photo, 0)
+        return select_tags(region.record.exif, self.tags) if region else {}
 
     def _text(self, tags: dict[str, str]) -> str:
         return to_text(tags, self.config.tag_names)
 
-    def _collate(self, images, texts, whole_texts, photos) -> dict[str, np.ndarray]:
-        tokens, token_mask = self.tokenizer.encode(texts, self._length)
+    def _collate(
+        self, samples: Sequence[TextSample], photos: Sequence[int]
+    ) -> dict[str, np.ndarray]:
+        tokens, token_mask = self.tokenizer.encode([s.text for s in samples], self._length)
+        text_ids = [zlib.crc32(s.whole_text.encode()) for s in samples]
         return {
-            "image": np.stack(images),
+            "image": np.stack([patch for s in samples for patch in s.patches]),
             "tokens": tokens,
             "token_mask": token_mask,
-            "text_id": np.array([zlib.crc32(text.encode()) for text in whole_texts], np.uint32),
+            "text_id": np.array(text_ids, np.uint32),
             "photo_id": np.array(photos, np.uint32),
         }
 
-    def _draw(self, photo: int, saved: PostProcessing, rng: np.random.Generator):
-        """Patches, shortened texts and whole texts of one photo, as lists; None if unreadable."""
-        c = self.config
-        images, texts, whole_texts = [], [], []
-        number = int(self._bounds[photo + 1] - self._bounds[photo])
-        for _ in range(c.texts_per_photo):
-            choice = rng.choice(number, c.patches_per_text)
-            found = [self._readable(photo, int(k)) for k in choice]
-            if found[0] is None:
+    def _sample_texts(
+        self, photo: int, post_processing: PostProcessing, rng: np.random.Generator
+    ) -> list[TextSample] | None:
+        """Draws the texts of a photo and their patches; None where it has no readable record."""
+        samples = []
+        for _ in range(self.config.texts_per_photo):
+            num_records = len(self.photos.record_numbers(photo))
+            choice = rng.choice(num_records, self.config.patches_per_text)
+            chosen = [self.photos.region(photo, int(k)) for k in choice]
+            regions = [region for region in chosen if region is not None]
+            if not regions:
                 return None
-            regions = [region for region in found if region is not None]
-            side = min(min(region.pixels.shape[:2]) for region in regions)
-            too_small = side * saved.factor < self._size
-            last = saved._replace(factor=1.0) if too_small else saved
-            smallest = min_rescale_factor(side, math.ceil(self._size / last.factor))
-            history = sample_augmentation(
-                rng,
-                c.rescale_prob,
-                c.recompress_prob,
-                c.shift_prob,
-                filter_prob=c.filter_prob,
-                min_factor=smallest,
-                post_processing=last,
-            )
-            contrast = c.contrast_prob > 0 and rng.random() < c.contrast_prob
-            first = 0.0
-            for k, region in enumerate(regions):
-                wanted = crop_size(region.pixels.shape, self._size, history)
-                tries = CANDIDATES if contrast and k else 1
-                corners = [sample_corner(region.pixels.shape, wanted, rng) for _ in range(tries)]
-                rough = np.array([region.log_gradient_energy(corner, wanted) for corner in corners])
-                if k == 0:
-                    first = rough[0]
-                corner = corners[int(np.abs(rough - first).argmax())]
-                images.append(augment(region.pixels, self._size, history, corner))
+            augmentation = self._sample_augmentation(regions, post_processing, rng)
+            patches = self._sample_patches(regions, augmentation, rng)
             tags = select_tags(regions[0].record.exif, self.tags)
-            names = [name for name in tags if rng.random() < c.keep_tag_prob]
-            if c.shuffle_tags:
-                rng.shuffle(names)
             # What was done comes first: a text that is too long is cut at its end.
-            texts.append(self._text(history.tags() | {name: tags[name] for name in names}))
-            whole_texts.append(to_text(history.tags() | tags))
-        return images, texts, whole_texts
+            text = self._text(augmentation.tags() | self._sample_tags(tags, rng))
+            samples.append(TextSample(patches, text, to_text(augmentation.tags() | tags)))
+        return samples
 
-    def _readable(self, photo: int, start: int) -> Region | None:
-        """Record `start` of a photo, or the next of its records that is not damaged."""
-        numbers = self._order[self._bounds[photo] : self._bounds[photo + 1]]
-        for k in range(len(numbers)):
-            number = int(numbers[(start + k) % len(numbers)])
-            if number not in self.corrupt:
-                try:
-                    return self._record(number)
-                except RecordError as error:
-                    self._note(number, str(error))
-        self.unreadable.add(photo)
-        return None
+    def _sample_augmentation(
+        self, regions: Sequence[Region], post_processing: PostProcessing, rng: np.random.Generator
+    ) -> Augmentation:
+        """Draws an augmentation that the smallest of these regions allows."""
+        c = self.config
+        side = min(min(region.pixels.shape[:2]) for region in regions)
+        if side * post_processing.factor < self._size:  # too small to be shrunk
+            post_processing = post_processing._replace(factor=1.0)
+        size = size_before_post_processing(self._size, post_processing)
+        return sample_augmentation(
+            rng,
+            c.rescale_prob,
+            c.recompress_prob,
+            c.shift_prob,
+            filter_prob=c.filter_prob,
+            min_factor=min_rescale_factor(side, size),
+            post_processing=post_processing,
+        )
 
-    def _note(self, number: int, message: str) -> None:
-        self.corrupt[number] = message
-        share, total = self.config.max_corrupt_fraction, len(self._reader)
-        if len(self.corrupt) <= MOST_TOLD:
-            print(f"record passed over: {message}", file=sys.stderr)
-        if len(self.corrupt) > share * total:
-            raise DataError(
-                f"{self.config.records}: {len(self.corrupt)} of {total} records are damaged, more "
-                f"than the share {share} that --config.data.max_corrupt_fraction allows: copy the "
-                f"records again or write them anew. The last one: {message}"
-            )
+    def _sample_patches(
+        self, regions: Sequence[Region], augmentation: Augmentation, rng: np.random.Generator
+    ) -> list[np.ndarray]:
+        """Cuts a patch out of each region, somewhere or, to contrast, unlike the first one."""
+        c = self.config
+        contrast = c.contrast_prob > 0 and rng.random() < c.contrast_prob
+        patches, first_energy = [], 0.0
+        for k, region in enumerate(regions):
+            side = crop_size(region.pixels.shape, self._size, augmentation)
+            num_candidates = CONTRAST_CANDIDATES if contrast and k else 1
+            corners = [sample_corner(region.pixels.shape, side, rng) for _ in range(num_candidates)]
+            energies = np.array([region.log_gradient_energy(corner, side) for corner in corners])
+            if k == 0:
+                first_energy = energies[0]
+            corner = corners[int(np.abs(energies - first_energy).argmax())]
+            patches.append(augment(region.pixels, self._size, augmentation, corner))
+        return patches
 
-    def _read(self, number: int) -> Region:
-        record = decode_record(self._reader[number])
-        region = decode_image(record)
-        if min(region.shape[:2]) < self._size:
-            raise DataError(
-                f"{self.config.records}: region {record.source} is {region.shape[1]} x "
-                f"{region.shape[0]} px, smaller than the model's patch of {self._size} px; "
-                "write the records with a larger --region-size or train on smaller patches"
-            )
-        return Region(region, record._replace(image=b""), gradient_energy(region))
+    def _sample_tags(self, tags: dict[str, str], rng: np.random.Generator) -> dict[str, str]:
+        """Draws the tags that stay in a text, and their order."""
+        names = [name for name in tags if rng.random() < self.config.keep_tag_prob]
+        if self.config.shuffle_tags:
+            rng.shuffle(names)
+        return {name: tags[name] for name in names}
 
 
 def process_slots(per_batch: int, process: int, processes: int) -> range:
-    """The places in a batch of `per_batch` photos that a process fills."""
+    """Returns the places in a batch of `per_batch` photos that a process fills.
+
+    Raises:
+        DataError: the processes do not divide the batch.
+    """
     if per_batch % processes:
         raise DataError(
             f"a batch of {per_batch} photos does not divide over {processes} processes; choose "
@@ -308,11 +294,19 @@ def process_slots(per_batch: int, process: int, processes: int) -> range:
 
 
 def concatenate(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Samples of photos to one batch."""
+    """Joins the samples of photos to one batch."""
     return {name: np.concatenate([sample[name] for sample in samples]) for name in samples[0]}
 
 
 def centre_crop(image: np.ndarray, size: int) -> np.ndarray:
-    """The [size, size, 3] nearest the centre of [H, W, 3] that begins on the JPEG grid."""
+    """Returns the square nearest the centre that begins on the JPEG grid.
+
+    Args:
+        image: [H, W, 3].
+        size: side of the square.
+
+    Returns:
+        [size, size, 3].
+    """
     y, x = ((side - size) // 2 // BLOCK * BLOCK for side in image.shape[:2])
     return image[y : y + size, x : x + size]

@@ -12,36 +12,45 @@ from exif_jax.io.files import FilesError, exists, join, read_file
 
 
 class DataError(ExifJaxError):
-    """The records cannot feed this training; the message says what is missing and how to get it."""
+    """Training cannot read the records; the message says what is missing and how to get it."""
 
 
 def open_split(records: str, split: str, more: str = "") -> RecordReader:
-    """The reader of a split, of `more` records too; raises DataError where there are none."""
-    folders = [_folder(records)]
+    """Opens a split of a records folder.
+
+    Args:
+        records: the folder, or its URL.
+        split: "train" or "validation".
+        more: another folder, whose records of the split follow; "" for none.
+
+    Raises:
+        DataError: a folder is missing, or the split is empty.
+        RecordError: the shards are missing or damaged.
+    """
+    _check_folder(records, "records")
     if more:
-        folders.append(_folder(more, "more_records"))
-    reader = RecordReader(folders[0], split, *folders[1:])
+        _check_folder(more, "more_records")
+    reader = RecordReader(records, split, *([more] if more else []))
     if len(reader) == 0:
         raise DataError(f"{records}: the {split} split is empty; the records need more cameras")
     return reader
 
 
-def _folder(records: str, field: str = "records") -> str:
+def _check_folder(records: str, field: str) -> None:
     try:
-        there = bool(records) and exists(records)
+        is_there = bool(records) and exists(records)
     except FilesError as e:
         raise DataError(str(e)) from e
-    if not there:
+    if not is_there:
         raise DataError(
             f"config.data.{field}={records!r}: no such folder; write one with "
             "`python -m data_prep.photos --input PHOTOS --output RECORDS` and pass "
             f"--config.data.{field}=RECORDS"
         )
-    return records
 
 
 def read_vocabulary(records: str) -> tuple[str, ...]:
-    """The tags that training texts are made of: those that half of the photos carry.
+    """Reads the tags that training texts are made of: those that half of the photos carry.
 
     Raises:
         DataError: `tag_counts.json` is missing or damaged.
@@ -50,7 +59,7 @@ def read_vocabulary(records: str) -> tuple[str, ...]:
     try:
         vocabulary = json.loads(read_file(path))["vocabulary"]
         if not isinstance(vocabulary, list) or not all(isinstance(x, str) for x in vocabulary):
-            raise ValueError("the vocabulary is no list of texts")
+            raise ValueError("the vocabulary is not a list of texts")
         return tuple(vocabulary)
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise DataError(
@@ -59,10 +68,7 @@ def read_vocabulary(records: str) -> tuple[str, ...]:
 
 
 def chosen_tags(config: DataConfig) -> tuple[str, ...]:
-    """The vocabulary, or those of its tags that `config.tags` names.
-
-    Args:
-        config: the data section of a training config.
+    """Returns the vocabulary, or those of its tags that `config.tags` names.
 
     Raises:
         DataError: there is no vocabulary, or it lacks a tag that is named.
@@ -78,13 +84,14 @@ def chosen_tags(config: DataConfig) -> tuple[str, ...]:
 
 
 def load_tokenizer(records: str) -> Tokenizer:
-    """The tokenizer that lies with the records.
+    """Loads the tokenizer that lies with the records.
 
     Raises:
         DataError: there is none.
-        exif_jax.data.tokenizer.TokenizerError: it is damaged.
+        TokenizerError: it is damaged.
     """
-    path = join(_folder(records), "tokenizer.model")
+    _check_folder(records, "records")
+    path = join(records, "tokenizer.model")
     if not exists(path):
         raise DataError(
             f"{path}: no tokenizer; train one with "

@@ -130,7 +130,7 @@ def _embed_texts(model_config, params, batch) -> jax.Array:
 
 def _read_pairs(data: PatchDataset, photos: list[int]) -> dict[str, np.ndarray]:
     batch = data.eval_batch(photos)
-    return batch | {"readable": np.array([photo not in data.unreadable for photo in photos])}
+    return batch | {"readable": np.array([photo not in data.photos.unreadable for photo in photos])}
 
 
 def _read_texts(

@@ -79,8 +79,8 @@ def run_inputs(
     """
     image = hashlib.sha256(pathlib.Path(image_path).read_bytes()) if image_path else None
     return {
-        "training records": train_data.fingerprint(),
-        "validation records": validation_data.fingerprint(),
+        "training records": train_data.photos.fingerprint(),
+        "validation records": validation_data.photos.fingerprint(),
         "tags": list(train_data.tags),
         "tokenizer": hashlib.sha256(train_data.tokenizer.model_bytes).hexdigest(),
         "config.train.init_model": model_id,

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from data_prep.train_tokenizer import text_parts, train_tokenizer
-from exif_jax.data import dataset
 from exif_jax.data.config import DataConfig
-from exif_jax.data.dataset import PatchDataset, concatenate
+from exif_jax.data.dataset import PatchDataset, centre_crop, concatenate
 from exif_jax.data.records import (
     Record,
     encode_image,
@@ -137,8 +136,8 @@ def test_more_records_are_trained_on_and_not_validated_on(records, tmp_path):
 
 def test_a_batch_has_the_agreed_arrays(records):
     batch = make(records).batch(0, 4)
-    found = {name: (x.shape, x.dtype.name) for name, x in batch.items()}
-    assert found == {
+    arrays = {name: (x.shape, x.dtype.name) for name, x in batch.items()}
+    assert arrays == {
         "image": ((4, SIZE, SIZE, 3), "uint8"),
         "tokens": ((4, LENGTH), "int32"),
         "token_mask": ((4, LENGTH), "bool"),
@@ -198,14 +197,14 @@ def test_patch_text_and_its_id_belong_together(records):
             windows = np.lib.stride_tricks.sliding_window_view(
                 pixels_of(red, region)[:, :, 2], (SIZE, SIZE)
             )
-            found = (windows[:, :, 0] == batch["image"][row, 0, :, 2]).all(axis=2)
-            assert found.any()
+            begins_here = (windows[:, :, 0] == batch["image"][row, 0, :, 2]).all(axis=2)
+            assert begins_here.any()
             regions.add((red, region))
     assert sorted(red_of.values()) == list(range(PHOTOS))
     assert regions == {(photo, r) for photo in range(PHOTOS) for r in range(photo % 3 + 1)}
 
 
-def test_tags_are_dropped_shuffled_and_told_what_was_done(records):
+def test_tags_are_dropped_and_shuffled_and_say_what_was_done(records):
     dataset = make(records, keep_tag_prob=0.5, rescale_prob=0.5, recompress_prob=0.5)
     texts = [text for step in range(40) for text in texts_of(dataset, dataset.batch(step, PHOTOS))]
     tags = [tuple(part.split(": ")[0] for part in text.split(", ")) for text in texts]
@@ -293,7 +292,7 @@ def test_evaluation_takes_the_centre_and_the_whole_text(records):
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 40), (48, 90)])
 def test_centre_crop(height, width):
     image = np.arange(height * width * 3, dtype=np.int32).reshape(height, width, 3)
-    crop = dataset.centre_crop(image, 32)
+    crop = centre_crop(image, 32)
     y, x = {32: 0, 33: 0, 40: 0, 48: 8, 90: 24}[height], {32: 0, 40: 0, 90: 24}[width]
     np.testing.assert_array_equal(crop, image[y : y + 32, x : x + 32])
     assert crop.shape == (32, 32, 3)
@@ -328,7 +327,7 @@ def test_contrast_pairs_rough_patches_with_smooth_ones(tmp_path):
     def unlike(contrast: float) -> float:
         dataset = make(folder, **PLAIN | {"contrast_prob": contrast}, patches_per_text=2)
         images = np.concatenate([dataset.batch(step, 4)["image"] for step in range(40)])
-        rough = images.reshape(-1, 2, SIZE * SIZE * 3).std(axis=2)
-        return float(np.abs(rough[:, 0] - rough[:, 1]).mean())
+        deviations = images.reshape(-1, 2, SIZE * SIZE * 3).std(axis=2)
+        return float(np.abs(deviations[:, 0] - deviations[:, 1]).mean())
 
     assert unlike(1.0) > 1.5 * unlike(0.0)

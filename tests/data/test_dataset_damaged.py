@@ -30,7 +30,7 @@ def test_damaged_records_are_passed_over_counted_and_named(tmp_path, capsys):
         photos = [int(image[0, 0, 0]) for image in batch["image"]]
         assert len(set(photos)) == 3
         shown |= {(int(i[0, 0, 0]), int(i[0, 0, 1])) for i in batch["image"]}
-    assert set(dataset.corrupt) == {3, 7}
+    assert set(dataset.photos.corrupt) == {3, 7}
     messages = capsys.readouterr().err
     assert messages.count("record passed over") == 2 and "wrong checksum at offset" in messages
     every = {(photo, region) for photo in range(PHOTOS) for region in range(photo % 3 + 1)}
@@ -44,7 +44,7 @@ def test_what_is_passed_over_does_not_depend_on_what_was_read_before(tmp_path):
     forwards = {step: a.batch(step, 6) for step in range(12)}
     for step in reversed(range(12)):
         assert_same(b.batch(step, 6), forwards[step])
-    assert a.unreadable and a.corrupt.keys() == b.corrupt.keys()
+    assert a.photos.unreadable and a.photos.corrupt.keys() == b.photos.corrupt.keys()
 
 
 def test_too_many_damaged_records_stop_the_run(tmp_path):
@@ -66,7 +66,7 @@ def test_evaluation_leaves_out_what_it_cannot_read(tmp_path):
     dataset = make(folder, max_corrupt_fraction=0.5)
 
     batch = dataset.eval_batch(range(PHOTOS))
-    (gone,) = dataset.unreadable
+    (gone,) = dataset.photos.unreadable
     assert dataset.exif_of(gone) == {} and not batch["image"][gone].any()
     assert all(batch["image"][k].any() and dataset.exif_of(k) for k in range(PHOTOS) if k != gone)
 

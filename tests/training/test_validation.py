@@ -73,16 +73,9 @@ def test_a_photo_that_cannot_be_read_is_left_out(world, monkeypatch):
     data, model, params = world
     config = dataclasses.replace(data.config, max_corrupt_fraction=1.0)
     damaged = PatchDataset(config, "validation", data.tokenizer, data._size, 64)
-    for number in np.flatnonzero(damaged._reader.photo_ids == damaged._reader.photo_ids[0]):
-        damaged.corrupt[int(number)] = "made so"
-    (gone,) = [
-        k
-        for k in range(damaged.num_photos)
-        if all(
-            int(n) in damaged.corrupt
-            for n in damaged._order[damaged._bounds[k] : damaged._bounds[k + 1]]
-        )
-    ]
+    gone = 1
+    for number in damaged.photos.record_numbers(gone):
+        damaged.photos.corrupt[int(number)] = "made so"
     metrics = validation.validate(params, damaged, model, sharding.make_mesh(-1, 1))
     rest = [k for k in range(data.num_photos) if k != gone]
     expected = retrieval_metrics(*by_hand(data, model, params, rest))
