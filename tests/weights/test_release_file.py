@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_model import random_params, tiny_config
 
+from configs import vit_b
 from data_prep.train_tokenizer import text_parts, train_tokenizer
 from exif_jax.data.tokenizer import Tokenizer
 from exif_jax.models.parameters import flatten_params
@@ -133,6 +134,14 @@ def test_the_weights_that_ship_are_the_ones_that_were_measured():
     for path, x in sorted(flatten_params(load_model().params).items()):
         digest.update(path.encode() + x.tobytes())
     assert digest.hexdigest() == "94e600fbec4ac063e4dae098377d3390afca628d68c816c9cb0669780902a378"
+
+
+def test_the_config_of_the_weights_that_ship_has_the_fields_that_are_explained():
+    recorded = load_model().provenance["config"]
+    explained = vit_b.get_config().to_dict()
+    assert {name: set(section) for name, section in recorded.items()} == {
+        name: set(section) for name, section in explained.items()
+    }
 
 
 def test_what_is_no_file(tmp_path):
