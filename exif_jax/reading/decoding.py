@@ -15,10 +15,11 @@ from PIL import Image, ImageFile
 from exif_jax.reading import bmp, jpeg_damage, jpeg_scan
 from exif_jax.reading.containers import jpeg_metadata, plain_jpeg, png_exif
 from exif_jax.reading.exif_block import without_preamble
-from exif_jax.reading.heif import avif_bits, check_boxes, check_items
+from exif_jax.reading.heif import avif_bits, check_items, end_of_boxes
+from exif_jax.reading.raw_samples import check_raw_samples
 from exif_jax.reading.refusal import Refusal
-from exif_jax.reading.tiff_damage import check_tiff
-from exif_jax.reading.tiff_pages import CURE_TIFF, plain_tiff
+from exif_jax.reading.tiff_damage import check_tiff, undecodable_strips
+from exif_jax.reading.tiff_pages import CURE_TIFF, UNCOMPRESSED, plain_tiff
 from exif_jax.reading.webp import check_webp, webp_size
 
 
@@ -83,14 +84,21 @@ def _check_png(data: bytes) -> tuple[str, ...]:
 
 
 def _decode_tiff(data: bytes, max_pixels: int) -> Decoded:
-    plain, page_notes = plain_tiff(data)
+    tiff = plain_tiff(data)
     try:
-        loaded = _load("TIFF", plain, max_pixels, lambda: check_tiff(plain))
+        loaded = _load("TIFF", tiff.data, max_pixels, lambda: check_tiff(tiff.data))
     except SyntaxError as error:
         if "pixel mode" in str(error):
             raise Refusal("TIFF of this layout of samples is not read", CURE_TIFF) from None
         raise
-    return Decoded(loaded.image, data, (*page_notes, *loaded.notes))
+    except OSError as error:  # libtiff says no more than that
+        if "decoder error" in str(error):
+            raise undecodable_strips(tiff.compression) from None
+        raise
+    damage_notes = ()
+    if tiff.compression == UNCOMPRESSED and tiff.pixel_bytes:
+        damage_notes = check_raw_samples(np.asarray(loaded.image), tiff.pixel_bytes)
+    return Decoded(loaded.image, data, (*damage_notes, *tiff.notes, *loaded.notes))
 
 
 def _decode_webp(data: bytes, max_pixels: int) -> Decoded:
@@ -104,23 +112,33 @@ def _decode_bmp(data: bytes, max_pixels: int) -> Decoded:
     header = bmp.read_header(data)
     check_size(header.width, header.height, max_pixels)
     image, notes = _to_rgb(bmp.decode_bmp(data, header))
-    return Decoded(image, b"", ("alpha dropped",) if header.has_alpha else tuple(notes))
+    if not header.palette:  # where a palette is, zeros may be any colour
+        notes += check_raw_samples(np.asarray(image), header.bits // 8, header.is_top_down)
+    if header.has_alpha:
+        notes.append("alpha dropped")
+    return Decoded(image, b"", tuple(notes))
 
 
 def _decode_heif(data: bytes, max_pixels: int) -> Decoded:
-    check_boxes(data, "HEIF")
-    check_items(data)
-    loaded = _load("HEIF", data, max_pixels)
-    return Decoded(loaded.image, _exif_of(loaded), loaded.notes)
+    plain, trailer_notes = _without_trailer(data, "HEIF")
+    loaded = _load("HEIF", plain, max_pixels)
+    return Decoded(loaded.image, _exif_of(loaded), (*trailer_notes, *loaded.notes))
 
 
 def _decode_avif(data: bytes, max_pixels: int) -> Decoded:
-    check_boxes(data, "AVIF")
-    check_items(data)
-    loaded = _load("AVIF", data, max_pixels)
-    bits = avif_bits(data)
+    plain, trailer_notes = _without_trailer(data, "AVIF")
+    loaded = _load("AVIF", plain, max_pixels)
+    bits = avif_bits(plain)
     depth_notes = (f"{bits} bits scaled to 8",) if bits > 8 else ()
-    return Decoded(loaded.image, _exif_of(loaded), (*depth_notes, *loaded.notes))
+    return Decoded(loaded.image, _exif_of(loaded), (*trailer_notes, *depth_notes, *loaded.notes))
+
+
+def _without_trailer(data: bytes, kind: str) -> tuple[bytes, tuple[str, ...]]:
+    """A HEIF or AVIF file less what follows its boxes, whose items are looked at; and notes."""
+    end = end_of_boxes(data, kind)
+    plain = data[:end]
+    check_items(plain)
+    return plain, (f"bytes behind the last box skipped: {len(data) - end:,}",) * (end < len(data))
 
 
 _DECODERS: dict[str, Callable[[bytes, int], Decoded]] = {

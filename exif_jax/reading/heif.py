@@ -15,6 +15,9 @@ from typing import NamedTuple
 from exif_jax.reading.refusal import CURE_COPY, Refusal
 
 _MAX_TOP_BOXES = 1000  # cameras write about five
+_NEEDED_BOXES = frozenset((b"meta", b"mdat"))
+# What may stand at the top of a file besides; cameras have boxes of their own.
+_TOP_BOXES = _NEEDED_BOXES | {b"ftyp", b"free", b"skip", b"uuid", b"moov", b"moof", b"mpvd"}
 _MAX_BOXES = 10_000  # a photo of 200 megapixels in tiles of 512 x 512 has some 800 items
 _MAX_PIECES = 100_000  # of all items; mostly one of each
 _SECTOR = bytes(512)  # the smallest part of a disk or card that goes bad
@@ -37,28 +40,36 @@ class Item(NamedTuple):
     length_bytes: int
 
 
-def check_boxes(data: bytes, kind: str) -> None:
-    """Refuses a file whose last box ends beyond its bytes.
+def end_of_boxes(data: bytes, kind: str) -> int:
+    """Returns where the last box of a file ends; what follows is none of the photo's.
 
-    Cameras store a photo as a grid of tiles. libheif decodes such a file without an error when
-    only its first tiles are there.
+    Cameras store a photo as a grid of tiles. libheif decodes a file without an error when only its
+    first tiles are there: its boxes must be whole. Once the pixels and what describes them are
+    there, bytes that are no box are what somebody has appended.
 
     Args:
       data: The file's bytes.
       kind: What messages call the format.
+
+    Raises:
+      Refusal: A box ends beyond the file or is damaged.
     """
-    position = 0
+    position, names = 0, set()
     for _ in range(_MAX_TOP_BOXES + 1):  # the last finds the end
-        size = int.from_bytes(data[position : position + 4], "big")
+        if position == len(data):
+            return position
+        size, name = int.from_bytes(data[position : position + 4], "big"), data[position + 4 :][:4]
         if size == 1:  # the size follows in 64 bits
             size = int.from_bytes(data[position + 8 : position + 16], "big")
         if size == 0:  # the box ends where the file ends
-            return
-        if size < 8:
-            raise Refusal(f"the {kind} file is damaged", CURE_COPY)
+            return len(data)
+        if size < 8 or position + size > len(data):
+            if names >= _NEEDED_BOXES and name not in _TOP_BOXES:
+                return position
+            cause = "damaged" if size < 8 else "truncated"
+            raise Refusal(f"the {kind} file is {cause}", CURE_COPY)
         position += size
-        if position > len(data):
-            raise Refusal(f"the {kind} file is truncated", CURE_COPY)
+        names.add(name)
     raise Refusal(f"more than {_MAX_TOP_BOXES} {kind} boxes", CURE_COPY)
 
 

@@ -32,6 +32,7 @@ _TAGS = frozenset(
     )
 )
 _DEFLATE, _PACKBITS, _OLD_JPEG, _JPEG = (8, 32946), 32773, 6, 7
+_ALWAYS_DECODED = frozenset((1, 5, _JPEG, *_DEFLATE, _PACKBITS))  # by any libtiff
 _YCBCR = 6
 _NUMBERS = {1: "B", 3: "H", 4: "I"}
 
@@ -202,6 +203,16 @@ def _check_old_jpeg(data: bytes, numbers: Numbers) -> tuple[str, ...]:
         return ()
     num_pixels = _first(numbers, _WIDTH, 0) * _first(numbers, _HEIGHT, 0)
     return _check_jpeg(coded, 4 * num_pixels + _MAX_HEADER_BYTES)[1]
+
+
+def undecodable_strips(compression: int) -> Refusal:
+    """Returns the refusal of a picture that libtiff fails to decode."""
+    if compression in _ALWAYS_DECODED:
+        return _damaged("its strips cannot be decoded")
+    return Refusal(
+        f"the strips of the TIFF file, of the compression number {compression}, cannot be decoded",
+        "Get an intact copy of the file, or save it without compression",
+    )
 
 
 def _damaged(reason: str) -> Refusal:

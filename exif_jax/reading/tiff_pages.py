@@ -27,7 +27,9 @@ CURE_TIFF = (
 )
 _MAX_PAGES = 64
 
-_SUBFILE_TYPE, _WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 259, 262
+UNCOMPRESSED = 1
+_SUBFILE_TYPE, _WIDTH, _HEIGHT, _BITS = 254, 256, 257, 258
+_COMPRESSION, _PHOTOMETRIC, _SAMPLES = 259, 262, 277
 _SUB_DIRECTORIES, _DNG_VERSION = 0x014A, 0xC612
 _ORIENTATION, _XMP, _EXIF, _GPS, _INTEROP = 0x0112, 0x02BC, 0x8769, 0x8825, 0xA005
 # Blanked: Pillow follows the links and turns the page by its orientation, or by that in XMP.
@@ -81,8 +83,24 @@ class Page(NamedTuple):
         return self.numbers.get(_PHOTOMETRIC) in (_COLOR_FILTER_ARRAY, _LINEAR_RAW)
 
 
-def plain_tiff(data: bytes) -> tuple[bytes, tuple[str, ...]]:
-    """Returns a TIFF file with nothing but the photo for Pillow to find, and notes.
+class PlainTiff(NamedTuple):
+    """A TIFF file with nothing but the photo for Pillow to find.
+
+    Attributes:
+      data: Its bytes.
+      compression: Its number.
+      pixel_bytes: How many bytes a pixel takes without compression; 0 where that is a part of one.
+      notes: On the other pages, in words.
+    """
+
+    data: bytes
+    compression: int
+    pixel_bytes: int
+    notes: tuple[str, ...]
+
+
+def plain_tiff(data: bytes) -> PlainTiff:
+    """Returns a TIFF file with nothing but the photo for Pillow to find.
 
     Pillow reads all values of every directory that it can reach into memory and turns the page by
     its orientation. Here links, orientation and XMP are blanked, by a type that readers skip.
@@ -100,7 +118,19 @@ def plain_tiff(data: bytes) -> tuple[bytes, tuple[str, ...]]:
         if entry.tag in _NOT_OF_THE_PIXELS:
             plain[entry.position + 2 : entry.position + 4] = b"\0\0"
     plain[page.link_at : page.link_at + 4] = bytes(4)
-    return bytes(plain), notes
+    compression = page.numbers.get(_COMPRESSION, UNCOMPRESSED)
+    pixel_bytes = page.numbers.get(_SAMPLES, 1) * (_bits(data, page) // 8)
+    return PlainTiff(bytes(plain), compression, pixel_bytes, notes)
+
+
+def _bits(data: bytes, page: Page) -> int:
+    """Bits of the page's first sample; the tag holds a number for each sample."""
+    for entry in page.entries:
+        inside = entry.values_at + entry.num_bytes <= len(data)
+        if entry.tag == _BITS and is_readable(entry) and inside and entry.num_bytes:
+            value = entry_values(data, entry._replace(count=1))
+            return value if isinstance(value, int) else 8
+    return 1
 
 
 def _photo_page(data: bytes) -> tuple[Page, tuple[str, ...]]:
@@ -199,7 +229,7 @@ def _read_page(data: bytes, start: int) -> Page:
 
 
 def _check_coding(page: Page) -> None:
-    compression = page.numbers.get(_COMPRESSION, 1)
+    compression = page.numbers.get(_COMPRESSION, UNCOMPRESSED)
     if compression not in COMPRESSION_INFO:
         name = _COMPRESSION_NAMES.get(compression, f"number {compression}")
         raise Refusal(f"TIFF with the compression {name} is not read", CURE_TIFF)

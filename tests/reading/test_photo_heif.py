@@ -78,6 +78,8 @@ def test_truncated_heif_is_refused(tile_size):
 def test_heif_boxes_that_do_not_fit_are_refused():
     data = heic()
     assert "damaged" in refusal(data + b"\0\0\0\4free").cause
+    seen = read_photo(data + b"\0\0\0\4what a maker has appended")
+    assert seen.pixels.shape == ROUND.shape and "skipped: 29" in seen.notes[0]
     assert "truncated" in refusal(data + b"\0\0\0\1free" + b"\x7f" * 8).cause
     assert "boxes" in refusal(data + b"\0\0\0\x08free" * 1000).cause
     assert read_photo(data + b"\0\0\0\1free\0\0\0\0\0\0\0\x10").pixels.shape == ROUND.shape

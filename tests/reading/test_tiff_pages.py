@@ -83,17 +83,26 @@ def file(first: dict, second: dict | None = None, linked_by: str = "chain") -> b
 def test_a_plain_tiff_is_its_first_page_as_pillow_decodes_it():
     pages = {"save_all": True, "append_images": [Image.new("L", (8, 8))]}
     data = encode(kind="TIFF", exif=photo_exif("<"), tiffinfo={700: b"<x/>"}, **pages)
-    plain, notes = plain_tiff(data)
+    plain, compression, pixel_bytes, notes = plain_tiff(data)
     assert len(plain) == len(data) and notes == ("first of several pages used",)
+    assert (compression, pixel_bytes) == (1, 3)
     with Image.open(io.BytesIO(plain)) as image:
         assert image.n_frames == 1 and not {0x0112, 700, 0x8769} & {*image.getexif()}
     np.testing.assert_array_equal(plain_rgb(plain), SCENE)
-    assert plain_tiff(plain) == (plain, ())
+    assert plain_tiff(plain) == (plain, 1, 3, ())
+
+
+@pytest.mark.parametrize(
+    ("mode", "pixel_bytes"), [("RGB", 3), ("L", 1), ("I;16", 2), ("CMYK", 4), ("F", 4), ("1", 0)]
+)
+def test_the_bytes_of_a_pixel(mode, pixel_bytes):
+    image = Image.fromarray(SCENE).convert("I" if mode == "I;16" else mode).convert(mode)
+    assert plain_tiff(encode(image, "TIFF")).pixel_bytes == pixel_bytes
 
 
 def test_a_directory_is_bounded():
     fits, many = ([(300, 3, 1, 0)] * count for count in (999, 1000))
-    assert plain_tiff(tiff(fits))[1] == ()
+    assert plain_tiff(tiff(fits)).notes == ()
     assert "claims more" in refusal(tiff(many))[0]
     assert refusal(tiff(fits)[:-1]) == ("the TIFF directory is truncated", CURE_COPY)
     size = len(tiff([(300, 7, 9, 0)]))
