@@ -73,7 +73,7 @@ def text_detector(model: Model, name: str) -> Detector:
         (z_D,) = embed_exif([known], model)
         grid = localization.grid
         distance_P = (1 - localization.embeddings @ z_D) / 2
-        cells = affinity.patches_to_cells(distance_P[:, None], grid)[..., 0]
+        cells = affinity.patches_to_cells(distance_P, grid)
         heatmap = np.asarray(affinity.upsample(cells, grid))
         return Prediction(heatmap, float(distance_P.mean()))
 

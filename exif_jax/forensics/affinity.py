@@ -60,24 +60,24 @@ def cell_weights(count: int, patch: int, stride: int) -> np.ndarray:
     return (overlap / overlap.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def patches_to_cells(values_PxD: jax.Array, grid: Grid) -> jax.Array:
-    """Mean of the patches' values over each cell: [P, D] -> [cells down, cells across, D].
+def patches_to_cells(values: jax.Array, grid: Grid) -> jax.Array:
+    """Mean of the patches' values over each cell: [P] -> [H, W] cells, or [P, D] -> [H, W, D].
 
     The mean embeddings of cells are not scaled to unit length: the product of two is the mean
     cosine of the patches that cover them, which is how patches spread their votes.
     """
     return _patches_to_cells(
-        values_PxD.reshape(grid.rows, grid.columns, -1),
+        values,
         cell_weights(grid.rows, grid.patch, grid.stride),
         cell_weights(grid.columns, grid.patch, grid.stride),
     )
 
 
 @jax.jit
-def _patches_to_cells(
-    values_RxCxD: jax.Array, down_HxR: jax.Array, across_WxC: jax.Array
-) -> jax.Array:
-    return jnp.einsum("hr,wc,rcd->hwd", down_HxR, across_WxC, values_RxCxD, precision="highest")
+def _patches_to_cells(values: jax.Array, down_HxR: jax.Array, across_WxC: jax.Array) -> jax.Array:
+    values_RxCxD = values.reshape(down_HxR.shape[1], across_WxC.shape[1], -1)
+    cells = jnp.einsum("hr,wc,rcd->hwd", down_HxR, across_WxC, values_RxCxD, precision="highest")
+    return cells if values.ndim == 2 else cells[..., 0]
 
 
 @jax.jit

@@ -33,11 +33,11 @@ def spatial_cut(z_PxD: jax.Array, grid: Grid) -> tuple[jax.Array, jax.Array, jax
         are, a scalar in [0, 1]: 1 - cos of their mean embeddings, a splice's score.
     """
     if grid.num_patches == 1:
-        cells = patches_to_cells(jnp.zeros((1, 1)), grid)[..., 0]
+        cells = patches_to_cells(jnp.zeros(1), grid)
         return cells, jnp.zeros(1, jnp.int32), jnp.zeros(())
     place_Px2 = grid.origins().astype(np.float32) / grid.patch
     side_P, distance, part_P = _cut(z_PxD, place_Px2)
-    side_HxW = patches_to_cells(side_P[:, None], grid)[..., 0]
+    side_HxW = patches_to_cells(side_P, grid)
     return distance * jax.nn.sigmoid(4 * side_HxW), part_P, distance
 
 

@@ -23,7 +23,6 @@ from exif_jax.forensics.methods import (
     finite_embeddings,
 )
 from exif_jax.forensics.patches import Encoder, Grid, PhotoFeatures
-from exif_jax.models.dual_encoder import embed_images, photo_features
 from exif_jax.reading.pixels import BLOCK
 
 if TYPE_CHECKING:
@@ -126,10 +125,13 @@ def localize(
         LocalizeError: the array is no RGB image, or smaller than the model's patch.
     """
     settings = settings or LocalizationSettings()
-    encode = image_encoder(model.config)
-    features = photo_features if _has_photo_features(model.config) else None
     localization = localize_with_encoder(
-        image, encode, model.params, model.patch_size, settings, features
+        image,
+        image_encoder(model.config),
+        model.params,
+        model.patch_size,
+        settings,
+        _photo_features(model.config),
     )
     if localization.flat:
         return localization
@@ -147,14 +149,21 @@ def localize(
     return dataclasses.replace(localization, p_value=p_value, band=score_band(p_value))
 
 
+# Flax is imported with the first photo: it takes a quarter of a second, which `--help` spares.
+
+
 @functools.lru_cache
 def image_encoder(config: Any) -> Encoder:
     """Returns the one encoder of a configuration: JAX compiles once per function object."""
+    from exif_jax.models.dual_encoder import embed_images
+
     return functools.partial(embed_images, config)
 
 
-def _has_photo_features(config: Any) -> bool:
-    return getattr(config.image, "features", "") == "spectrum"
+def _photo_features(config: Any) -> PhotoFeatures | None:
+    from exif_jax.models.dual_encoder import photo_features
+
+    return photo_features if getattr(config.image, "features", "") == "spectrum" else None
 
 
 def localize_with_encoder(
