@@ -125,26 +125,7 @@ def objection_to_grid(calibration: Mapping[str, Any], grid: Grid) -> str:
         calibration: of the release file.
         grid: of the photo.
     """
-    if grid.area < MIN_AREA:
-        return (
-            f"too few patches to compare: {grid.width} x {grid.height} pixels hold fewer than "
-            f"{MIN_AREA:.0f} patches of {grid.patch} x {grid.patch} side by side"
-        )
-    if not calibration:
-        return NOT_CALIBRATED
-    settings = calibration["grid"]
-    calibrated_grid = patch_grid(
-        grid.height,
-        grid.width,
-        grid.patch,
-        num_per_dim=settings["num_per_dim"],
-        max_patches=settings["max_patches"],
-        align=settings["align"],
-    )
-    if grid != calibrated_grid:
-        calibrated = ", ".join(f"{name} {value}" for name, value in settings.items())
-        return f"the model is calibrated for another grid of patches ({calibrated})"
-    return ""
+    return _too_few_patches(grid) or _not_calibrated(calibration) or _other_grid(calibration, grid)
 
 
 def objection_to_score(calibration: Mapping[str, Any], grid: Grid, method: str) -> str:
@@ -155,13 +136,48 @@ def objection_to_score(calibration: Mapping[str, Any], grid: Grid, method: str) 
         grid: of the photo.
         method: the name of the localisation's method.
     """
-    objection = objection_to_grid(calibration, grid)
-    if objection:
-        return objection
-    calibrated_method = calibration["score_null"]["method"]
-    if method != calibrated_method:
-        return f"the model is calibrated for the method {calibrated_method}, not for {method}"
-    return ""
+    return (
+        _too_few_patches(grid)
+        or _not_calibrated(calibration)
+        or _other_method(calibration, method)
+        or _other_grid(calibration, grid)
+    )
+
+
+def _too_few_patches(grid: Grid) -> str:
+    if grid.area >= MIN_AREA:
+        return ""
+    return (
+        f"too few patches to compare: {grid.width} x {grid.height} pixels hold fewer than "
+        f"{MIN_AREA:.0f} patches of {grid.patch} x {grid.patch} side by side"
+    )
+
+
+def _not_calibrated(calibration: Mapping[str, Any]) -> str:
+    return "" if calibration else NOT_CALIBRATED
+
+
+def _other_method(calibration: Mapping[str, Any], method: str) -> str:
+    calibrated = calibration["score_null"]["method"]
+    if method == calibrated:
+        return ""
+    return f"the model is calibrated for the method {calibrated}, not for {method}"
+
+
+def _other_grid(calibration: Mapping[str, Any], grid: Grid) -> str:
+    settings = calibration["grid"]
+    calibrated_grid = patch_grid(
+        grid.height,
+        grid.width,
+        grid.patch,
+        num_per_dim=settings["num_per_dim"],
+        max_patches=settings["max_patches"],
+        align=settings["align"],
+    )
+    if grid == calibrated_grid:
+        return ""
+    calibrated = ", ".join(f"{name} {value}" for name, value in settings.items())
+    return f"the model is calibrated for another grid of patches ({calibrated})"
 
 
 def expected_logit(score_null: Mapping[str, Any], area: float, gap: Any) -> Any:

@@ -113,6 +113,10 @@ def test_what_was_measured_holds_for_the_grid_and_the_method_that_it_was_measure
     grid = patch_grid(768, 1024, 128, 30, 4096, 8)
     assert c.objection_to_grid(calibration_of(), grid) == ""
     assert c.objection_to_score(calibration_of(), grid, "cut") == ""
+    official_grid = patch_grid(768, 1024, 128, 30, 4096, 1)
+    for other_grid in (grid, official_grid):
+        words = c.objection_to_score(calibration_of(), other_grid, "official")
+        assert "for the method cut, not for official" in words
     assert "for the method cut, not for mean_shift" in c.objection_to_score(
         calibration_of(), grid, "mean_shift"
     )
