@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.reading.refusal import CURE_COPY, Refusal
 
 MAX_SCANS = 100  # cameras write about ten, hostile files thousands
@@ -102,7 +103,7 @@ class _Segment(NamedTuple):
     stray: int  # bytes skipped before it
 
 
-class _BrokenError(Exception):
+class _BrokenError(ExifJaxError):
     """No further segment is found; the text says why."""
 
 

@@ -214,7 +214,7 @@ def parse_config(config: ConfigDict | Mapping[str, Any]) -> Config:
         TrainError: a field is unknown, missing, of the wrong type or of a value that no run can
             use; the message names it, and for an unknown one the nearest that there is.
     """
-    sections = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
+    sections = dict(config.to_dict() if isinstance(config, ConfigDict) else config)  # type: ignore[reportAttributeAccessIssue]
     known = field_names()
     for name in _names_of(sections):
         if name not in known and not name.startswith("model."):  # which the model's own check tells

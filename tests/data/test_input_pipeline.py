@@ -54,7 +54,7 @@ def test_every_process_gets_its_rows(records, reader, processes):
 def test_what_goes_wrong_is_raised_as_it_is(tmp_path, reader):
     folder = write_folder(tmp_path / "records")
     damage(folder, {1, 2, 3, 4})
-    with pytest.raises(DataError, match="records are damaged, more than the share"):
+    with pytest.raises(DataError, match="records are damaged, more than the fraction"):
         list(batches(make(folder, max_corrupt_fraction=0.05), 4, range(40), reader))
     with pytest.raises(DataError, match="does not divide over 3 processes"):
         list(batches(make(folder), 4, range(2), reader, 0, 3))

@@ -95,9 +95,9 @@ def test_one_changed_byte_never_escapes_as_another_error(position, value):
 
 
 def example_without(name: str) -> bytes:
-    from exif_jax.data.records import _example_class
+    from exif_jax.io.example import example_class
 
-    example = _example_class().FromString(encode_record(make_record()))
+    example = example_class().FromString(encode_record(make_record()))
     del example.features.feature[name]
     return example.SerializeToString()
 
