@@ -1,8 +1,9 @@
 """HEIF and AVIF files: whether they are whole, and damage in their coded pixels where it shows.
 
 Known is: boxes and items that lie outside the file; HEVC units whose lengths are wrong or that hold
-byte patterns that no unit may hold; a sector of zeros among the arithmetic codes of AV1. Most other
-changed bytes nobody can see: these formats have no checksums.
+byte patterns that no unit may hold; a sector of zeros or of ones, as bad disks and erased cards
+give them, among arithmetic codes. Most other changed bytes nobody can see: these formats have no
+checksums.
 
 Sources: ISO/IEC 14496-12 (boxes), 14496-15 (HEVC in boxes), 23008-12 (items); ITU H.265, 7.4.2.
 """
@@ -20,7 +21,8 @@ _NEEDED_BOXES = frozenset((b"meta", b"mdat"))
 _TOP_BOXES = _NEEDED_BOXES | {b"ftyp", b"free", b"skip", b"uuid", b"moov", b"moof", b"mpvd"}
 _MAX_BOXES = 10_000  # a photo of 200 megapixels in tiles of 512 x 512 has some 800 items
 _MAX_PIECES = 100_000  # of all items; mostly one of each
-_SECTOR = bytes(512)  # the smallest part of a disk or card that goes bad
+# The smallest part of a disk or card that goes bad.
+_BAD_SECTORS = {bytes(512): "zeros stand", b"\xff" * 512: "nothing but ones stands"}
 _NOT_IN_A_UNIT = re.compile(rb"\0\0[\0-\2]")  # HEVC writes 00 00 03 instead
 _HEVC, _AV1 = b"hvc1", b"av01"
 _KINDS = {_HEVC: "HEIF", _AV1: "AVIF"}
@@ -94,8 +96,10 @@ def check_items(data: bytes) -> None:
             raise Refusal(
                 "the HEIF picture is damaged: its coded pixels break the rules", CURE_COPY
             )
-        if item.kind == _AV1 and _SECTOR in coded:
-            raise Refusal("the AVIF picture is damaged: zeros stand in its coded pixels", CURE_COPY)
+        for sector, what in _BAD_SECTORS.items():
+            if sector in coded:
+                cause = f"the {_KINDS[item.kind]} picture is damaged: {what} in its coded pixels"
+                raise Refusal(cause, CURE_COPY)
 
 
 def avif_bits(data: bytes) -> int:

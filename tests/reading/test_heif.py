@@ -101,6 +101,10 @@ def test_zeros_in_an_avif_file_are_damage(length):
     assert refusal(zeroed(data, length)) == (
         "the AVIF picture is damaged: zeros stand in its coded pixels"
     )
+    erased = data.replace(data[2000 : 2000 + length], b"\xff" * length)
+    assert refusal(erased) == (
+        "the AVIF picture is damaged: nothing but ones stands in its coded pixels"
+    )
 
 
 @pytest.mark.parametrize(("flags", "bits"), [(0, 8), (0x80, 8), (0x40, 10), (0x60, 12)])
@@ -154,6 +158,9 @@ def test_heif_units_are_checked_on_both_sides(version):
         assert "damaged" in refusal(heif(damaged, version=version))
     assert check_items(heif(GOOD[:500] + b"\0\0\x03" + GOOD[503:], version=version)) is None
     assert "damaged" in refusal(heif(GOOD[:-1], version=version))
+    for length, words in ((511, ""), (512, "nothing but ones")):
+        assert words in refusal(heif(GOOD[:500] + b"\xff" * length + GOOD[500 + length :]))
+    assert refusal(heif(GOOD[:500] + b"\xff" * 511 + GOOD[1011:], version=version)) == ""
     assert "outside" in refusal(heif(GOOD, claimed=len(GOOD) + 1, version=version))
 
 

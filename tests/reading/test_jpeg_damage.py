@@ -80,10 +80,11 @@ def test_black_and_white_squares_are_whole():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_zeros_in_a_scan_are_damage(kind):
+@pytest.mark.parametrize("byte", [b"\0", b"\xff"])  # of a bad sector, of an erased one
+def test_bad_sectors_in_a_scan_are_damage(kind, byte):
     data = KINDS[kind]
     for at in RNG.integers(blocks_at(data), len(data) - 4100, 12):
-        assert refusal(data[:at] + bytes(4096) + data[at + 4096 :])
+        assert refusal(data[:at] + byte * 4096 + data[at + 4096 :])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,4 +1,4 @@
-"""A bad sector among raw samples is noted; black lines and bars of the picture are not."""
+"""A bad sector among raw samples is noted; black and white parts of the picture are not."""
 
 import numpy as np
 import pytest
@@ -20,14 +20,15 @@ def with_zeros(start: int, length: int, scene=SCENE) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", ["TIFF", "BMP"])
 @pytest.mark.parametrize("length", [600, 4096, 20_000])
-def test_a_bad_sector_is_noted(kind, length):
+@pytest.mark.parametrize(("byte", "name"), [(b"\0", "black"), (b"\xff", "white")])
+def test_a_bad_sector_is_noted(kind, length, byte, name):
     data = encode(kind)
     assert read_photo(data).notes == ()
     for start in RNG.integers(len(data) // 4, len(data) // 2, 5):
-        photo = read_photo(data[:start] + bytes(length) + data[start + length :])
-        assert photo.may_be_damaged
+        photo = read_photo(data[:start] + byte * length + data[start + length :])
+        assert photo.may_be_damaged and f"a {name} line" in photo.notes[0]
         at = int(photo.notes[0].split("in row ")[1].split(",")[0])
-        assert (photo.pixels[at] == 0).all(axis=1).any()
+        assert (photo.pixels[at] == byte[0]).all(axis=1).any()
 
 
 def test_grey_files_and_files_of_sixteen_bits_are_looked_at():
@@ -61,6 +62,7 @@ def test_black_that_belongs_to_the_picture_is_not_noted():
     black = np.zeros_like(SCENE)
     for picture in (box, border, sides, bar, with_zeros(100 * WIDTH + 50, 200, dark), black):
         assert check_raw_samples(picture, 3) == ()
+        assert check_raw_samples(255 - picture, 3) == ()
     # A line at the upper or the lower edge has nothing above or below.
     for start in (0, 30, (HEIGHT - 1) * WIDTH + 10):
         assert check_raw_samples(with_zeros(start, 300), 3) == ()
