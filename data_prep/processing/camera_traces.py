@@ -5,8 +5,9 @@ import io
 
 from PIL import Image
 
-from exif_jax.reading.containers import jpeg_segments
+from exif_jax.reading.containers import jpeg_metadata, quantization_tables
 from exif_jax.reading.exif_block import exif_parts
+from exif_jax.reading.jpeg_scan import split
 from exif_jax.reading.refusal import Refusal
 
 TRACES = ("maker note", "thumbnail", "tables of its own")
@@ -25,19 +26,15 @@ def camera_traces(data: bytes) -> dict[str, bool] | None:
     """
     if data[:3] != b"\xff\xd8\xff":
         return None
-    block, tables = b"", []
     try:
-        for marker, segment in jpeg_segments(data):
-            if marker == 0xE1 and segment[4:10] == b"Exif\0\0" and not block:
-                block = segment[10:]
-            elif marker == 0xDB:
-                tables.append(segment[4:])
+        jpeg = split(data)
     except Refusal:
         return None
+    block, _ = jpeg_metadata(jpeg)
     if not block:
         return None
     parts = exif_parts(block)
-    is_standard = standard_quality(b"".join(tables)) is not None
+    is_standard = standard_quality(quantization_tables(jpeg)) is not None
     return dict(
         zip(TRACES, ("maker note" in parts, "thumbnail" in parts, not is_standard), strict=True)
     )
@@ -60,6 +57,5 @@ def _standard_tables() -> dict[bytes, int]:
         for quality in range(100, 0, -1):
             stream = io.BytesIO()
             Image.new(mode, (8, 8)).save(stream, "JPEG", quality=quality)
-            segments = jpeg_segments(stream.getvalue())
-            qualities[b"".join(s[4:] for marker, s in segments if marker == 0xDB)] = quality
+            qualities[quantization_tables(split(stream.getvalue()))] = quality
     return qualities

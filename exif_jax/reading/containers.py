@@ -12,7 +12,8 @@ from exif_jax.reading import jpeg_scan
 from exif_jax.reading.exif_block import MAX_EXIF_BYTES, without_preamble
 
 _APPS = frozenset(range(0xE0, 0xF0))
-_JFIF, _EXIF, _ICC_OR_MPF, _ADOBE, _COMMENT, _SCAN = 0xE0, 0xE1, 0xE2, 0xEE, 0xFE, 0xDA
+_JFIF, _EXIF, _ICC_OR_MPF, _ADOBE, _COMMENT = 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
+_TABLES, _SCAN = 0xDB, 0xDA
 _EXIF_HEAD = b"Exif\0"
 # ImageMagick, exiv2 and GIMP: name, number of bytes, the bytes in hexadecimal digits.
 _RAW_PROFILE = re.compile(r"\s*(?:exif|app1)\s+\d{1,9}\s+([0-9a-f\s]*)", re.I)
@@ -22,9 +23,9 @@ _RAW_PROFILE_NAMES = ("raw profile type exif", "raw profile type app1")
 # --- JPEG ---------------------------------------------------------------------------------------
 
 
-def jpeg_segments(data: bytes) -> tuple[tuple[int, bytes], ...]:
-    """Returns marker and bytes of each segment of a JPEG file's picture; see `jpeg_scan.split`."""
-    return jpeg_scan.split(data).segments
+def quantization_tables(jpeg: jpeg_scan.JpegPicture) -> bytes:
+    """Returns what all table segments (DQT) of a JPEG file hold, one after the other."""
+    return b"".join(segment[4:] for marker, segment in jpeg.segments if marker == _TABLES)
 
 
 def jpeg_metadata(jpeg: jpeg_scan.JpegPicture) -> tuple[bytes, tuple[str, ...]]:

@@ -11,7 +11,7 @@ from PIL import Image, PngImagePlugin
 from test_exif_block import photo_exif
 from test_photo import SCENE, encode, plain_rgb, tiff
 
-from exif_jax.reading.containers import jpeg_metadata, jpeg_segments, plain_jpeg, png_exif
+from exif_jax.reading.containers import jpeg_metadata, plain_jpeg, png_exif
 from exif_jax.reading.jpeg_scan import split
 from exif_jax.reading.photo import read_photo
 from exif_jax.reading.refusal import Refusal
@@ -43,13 +43,13 @@ def test_a_plain_jpeg_has_its_pixels_and_nothing_else(how):
 
 def test_segments_are_those_that_pillow_sees_and_leave_nothing_out():
     data = private_jpeg()
-    segments = jpeg_segments(data)
+    segments = split(data).segments
     assert data[:2] + b"".join(segment for _, segment in segments) == data
     names = [(f"APP{marker - 0xE0}", s[4:]) for marker, s in segments if 0xE0 <= marker <= 0xEF]
     with Image.open(io.BytesIO(data)) as image:
         assert names == [entry for entry in image.applist if entry[0] != "COM"]
     filled = data[:2] + b"\xff\xff" + data[2:]
-    assert [marker for marker, _ in jpeg_segments(filled)] == [marker for marker, _ in segments]
+    assert [marker for marker, _ in split(filled).segments] == [marker for marker, _ in segments]
     assert plain_rgb(plain_jpeg(split(filled))).shape == SCENE.shape
 
 

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data_prep.processing.camera_traces import TRACES, camera_traces, standard_quality
-from exif_jax.reading.containers import jpeg_segments
+from exif_jax.reading.containers import quantization_tables
+from exif_jax.reading.jpeg_scan import split
 from exif_jax.reading.photo import read_photo
 
 
 def tables_of(data: bytes) -> bytes:
-    return b"".join(segment[4:] for marker, segment in jpeg_segments(data) if marker == 0xDB)
+    return quantization_tables(split(data))
 
 
 def jpeg(pixels: np.ndarray, **how) -> bytes:
