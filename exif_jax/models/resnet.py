@@ -139,7 +139,7 @@ class ResNet(nnx.Module):
         """
         x = (((x + 1) / 2 - _MEAN[None, None, None]) / _STD[None, None, None]).astype(self.dtype)
         x = jax.nn.relu(self.stem(x, 2, train))
-        padding: Any = ((1, 1), (1, 1))  # flax before 0.12.9 annotates it as str alone
+        padding: Any = ((1, 1), (1, 1))  # some versions of flax annotate it as str alone
         x = nnx.max_pool(x, (3, 3), (2, 2), padding)
         for i, blocks in enumerate(self.config.stages):
             for j in range(blocks):

@@ -248,10 +248,12 @@ def test_another_key_gives_other_weights(wide):
 # --- the published configurations, by shape only ------------------------------------------------
 
 
-@pytest.mark.parametrize(("recipe", "image_params"), [(vit_b, 85_797_120), (vit_s, 21_614_208)])
-def test_full_size_parameter_counts(recipe, image_params):
+@pytest.mark.parametrize(
+    ("config_file", "image_params"), [(vit_b, 85_797_120), (vit_s, 21_614_208)]
+)
+def test_full_size_parameter_counts(config_file, image_params):
     """The image tower counted by hand: ViT-B/16 has 86 M and ViT-S/16 22 M without their heads."""
-    fields = recipe.get_config().model.to_dict()
+    fields = config_file.get_config().model.to_dict()
     fields["text"]["vocab_size"] = 2048
     config = config_from_dict(fields)
     shapes = jax.eval_shape(lambda k: dual_encoder.init_params(config, k), jax.random.key(0))

@@ -173,8 +173,8 @@ def test_running_statistics_have_no_gradient():
 @pytest.mark.skipif(jax.device_count() < 8, reason="needs 8 devices")
 def test_batch_norm_sees_the_batch_of_all_devices():
     tx = optax.sgd(0.1)
-    recipe = train_state.StepConfig(CONFIG, tx)
-    state = train_state.init_state(recipe, jax.random.key(0))
+    step_config = train_state.StepConfig(CONFIG, tx)
+    state = train_state.init_state(step_config, jax.random.key(0))
     rng = np.random.default_rng(5)
     batch = {
         "image": images(16),
@@ -183,17 +183,17 @@ def test_batch_norm_sees_the_batch_of_all_devices():
         "text_id": np.arange(16, dtype=np.uint32),
         "photo_id": np.arange(16, dtype=np.uint32),
     }
-    step = functools.partial(train_state.train_step, recipe)
+    step = functools.partial(train_state.train_step, step_config)
     alone, metrics = jax.jit(step)(state, batch)
     mesh = sharding.make_mesh(4, 2)
-    places = sharding.state_shardings(mesh, jax.eval_shape(lambda: state))
+    shardings = sharding.state_shardings(mesh, jax.eval_shape(lambda: state))
     run = jax.jit(
         step,
-        in_shardings=(places, sharding.batch_sharding(mesh)),
-        out_shardings=(places, sharding.replicated(mesh)),
+        in_shardings=(shardings, sharding.batch_sharding(mesh)),
+        out_shardings=(shardings, sharding.replicated(mesh)),
     )
     spread, spread_metrics = run(
-        jax.device_put(state, places), jax.device_put(batch, sharding.batch_sharding(mesh))
+        jax.device_put(state, shardings), jax.device_put(batch, sharding.batch_sharding(mesh))
     )
     np.testing.assert_allclose(spread_metrics["loss"], metrics["loss"], rtol=1e-5)
     assert np.abs(alone.params["image"]["stem"]["mean"]).max() > 1e-3  # it has moved from 0
