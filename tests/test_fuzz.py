@@ -1,5 +1,6 @@
 """The fuzzing command: its changes are what their names say, and it sees what is wrong."""
 
+import dataclasses
 import io
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from benchmarks.fuzz import Case, Outcome, djpeg_warning, find_fault, make_case,
 from benchmarks.fuzz_seeds import make_seeds
 from benchmarks.jpeg_mutations import JPEG_MUTATIONS, jpeg_parts
 from benchmarks.mutations import BYTE_MUTATIONS, Expected
+from exif_jax.reading.photo import read_photo
 
 SCENE = np.random.default_rng(3).integers(0, 256, (96, 128, 3), np.uint8)
 needs_djpeg = pytest.mark.skipif(shutil.which("djpeg") is None, reason="djpeg is not installed")
@@ -103,6 +105,35 @@ def test_a_case_can_be_made_again():
     assert cases[0] != make_case(seeds, 6, 0)
     expected = {case.expected for case in cases}
     assert {Expected.ANYTHING, Expected.AS_LIBJPEG, Expected.SAME_PIXELS} <= expected
+
+
+def test_fuzzing_finds_nothing_in_a_few_hundred_cases(tmp_path, capsys):
+    argv = ["--count", "500", "--seed", "99", "--findings", str(tmp_path / "findings")]
+    assert fuzz.main(argv) == 0
+    assert "0 findings" in capsys.readouterr().out
+    assert not (tmp_path / "findings").exists()
+
+
+def test_results_out_of_their_bounds_are_findings(monkeypatch):
+    photo = read_photo(JPEGS[0])
+    grey = dataclasses.replace(photo, image=photo.image.convert("L"))
+    monkeypatch.setattr(fuzz, "read_photo", lambda _: grey)
+    with pytest.raises(AssertionError):
+        read(b"")
+
+
+@pytest.mark.parametrize(
+    ("worker", "finding"),
+    [
+        ("import os; print('{\"begin\": 4}', flush=True); os.abort()", "process died"),
+        ("import time; print('{\"begin\": 4}', flush=True); time.sleep(60)", "more than 1 s"),
+    ],
+)
+def test_workers_that_abort_or_hang_are_findings(monkeypatch, worker, finding):
+    monkeypatch.setattr(fuzz, "WORKER", (sys.executable, "-c", worker))
+    monkeypatch.setattr(fuzz, "MAX_SECONDS", 1)
+    results = fuzz.watch(0, 4, 5)
+    assert not results.outcomes and finding in results.findings[4]
 
 
 def test_workers_that_die_or_raise_are_findings(monkeypatch):

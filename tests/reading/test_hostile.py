@@ -16,7 +16,6 @@ from hostile.make import FOLDER, corpus
 from PIL import Image
 from stand_in import tiny_release
 
-from benchmarks import fuzz
 from exif_jax import localize
 from exif_jax.reading.photo import PhotoError, read_photo
 
@@ -221,48 +220,6 @@ def test_a_png_whose_pixels_fail_their_checksum_is_refused():
 def test_a_file_that_goes_away(tmp_path):
     with pytest.raises(PhotoError, match="no such file"):
         read_photo(tmp_path / "gone.jpg")
-
-
-# --- the fuzz command -----------------------------------------------------------------------------
-
-
-def test_fuzzing_finds_nothing_in_a_few_hundred_mutations(tmp_path, capsys):
-    argv = ["--count", "500", "--seed", "99", "--findings", str(tmp_path / "found")]
-    assert fuzz.main(argv) == 0
-    assert "0 findings" in capsys.readouterr().out
-    assert not (tmp_path / "found").exists()
-
-
-@pytest.mark.parametrize(
-    ("worker", "finding"),
-    [
-        ("import os; print('{\"begin\": 4}', flush=True); os.abort()", "process died"),
-        ("import time; print('{\"begin\": 4}', flush=True); time.sleep(60)", "more than 1 s"),
-        ('print(\'{"begin": 4}\'); print(\'{"end": 4, "finding": "KeyError"}\')', "KeyError"),
-    ],
-)
-def test_fuzzing_tells_dead_and_hung_workers(monkeypatch, worker, finding):
-    monkeypatch.setattr(fuzz, "WORKER", (sys.executable, "-c", worker))
-    monkeypatch.setattr(fuzz, "SECONDS", 1)
-    outcomes, findings, _ = fuzz.watch(0, 4, 5)
-    assert not outcomes
-    assert finding in findings[4]
-
-
-def test_fuzzing_takes_wrong_results_for_findings(monkeypatch):
-    wrong = read_photo(CORPUS["one_pixel.png"][0])
-    monkeypatch.setattr(
-        fuzz, "read_photo", lambda _: wrong.__class__(wrong.pixels[..., 0], {}, 1, "PNG", "", 0, ())
-    )
-    with pytest.raises(AssertionError):
-        fuzz.read(b"")
-
-
-def test_mutations_can_be_made_again():
-    seeds = fuzz.make_seeds()
-    again = fuzz.mutate(seeds, 0, 17)
-    assert again == fuzz.mutate(seeds, 0, 17)
-    assert again != fuzz.mutate(seeds, 1, 17)
 
 
 def test_an_array_that_finds_no_memory_is_a_photo_error(monkeypatch, tmp_path):
