@@ -172,6 +172,8 @@ def test_processes_take_turns(tmp_path):
 def test_whoever_waits_can_be_interrupted(tmp_path):
     code = (
         "import signal, sys; from exif_jax.io.locks import take_turns\n"
+        # Where the tests run in the background, children are started with the signal ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "print('waits', flush=True)\n"
         "with take_turns(sys.argv[1]): pass\n"
     )
