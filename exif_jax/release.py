@@ -10,7 +10,8 @@ import pathlib
 from absl import logging
 
 from exif_jax.cli import command
-from exif_jax.weights.release_file import DTYPES, ReleaseError, load_model, save_model
+from exif_jax.io.errors import ExifJaxError
+from exif_jax.weights.release_file import DTYPES, load_model, save_model
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         averaged = None if args.weights is None else args.weights == "averaged"
         model = from_workdir(args.workdir, averaged)
         save_model(model, args.out, args.dtype)
-    except ReleaseError as e:
+    except ExifJaxError as e:
         return command.fail(e)
     except OSError as e:
         return command.fail(f"{args.out}: {e.strerror or e}; choose another OUT")

@@ -16,7 +16,7 @@ from small_disk import read_only
 
 from configs import demo, resnet50_paper
 from data_prep import photos, simulate, train_tokenizer
-from exif_jax import train
+from exif_jax import release, train
 from exif_jax.data.records_folder import DataError
 from exif_jax.io import locks
 from exif_jax.training.config import TrainError
@@ -133,7 +133,7 @@ def test_the_papers_model_starts_from_imagenet_and_trains(records, tmp_path):
     trained = release_file.load_model(tmp_path / "run" / "model.safetensors").params["image"]
     moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), image, trained)
     assert all(change > 0 for change in jax.tree.leaves(moved))
-    with pytest.raises(PretrainedError, match=r"nowhere\.npz: no start for this"):
+    with pytest.raises(PretrainedError, match=r"nowhere\.npz: this image encoder cannot begin"):
         c.train.init_image = "nowhere.npz"
         train.train(c, tmp_path / "other")
 
@@ -292,7 +292,7 @@ def test_a_read_only_workdir_is_named(records, tmp_path):
 
 def test_any_checkpoint_can_be_released(whole_run, tmp_path, capsys):
     out = tmp_path / "released.safetensors"
-    assert release_file.main([str(whole_run), str(out), "--dtype", "float32"]) == 0
+    assert release.main([str(whole_run), str(out), "--dtype", "float32"]) == 0
     assert f"{out}: " in capsys.readouterr().out
     a, b = (release_file.load_model(path) for path in (out, whole_run / "model.safetensors"))
     assert a.provenance["steps"] == b.provenance["steps"] == 6
@@ -300,9 +300,9 @@ def test_any_checkpoint_can_be_released(whole_run, tmp_path, capsys):
     jax.tree.map(
         lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-6), *(a.params, b.params)
     )
-    assert release_file.main([str(whole_run), str(tmp_path / "none" / "x.safetensors")]) == 1
+    assert release.main([str(whole_run), str(tmp_path / "none" / "x.safetensors")]) == 1
     assert "choose another OUT" in capsys.readouterr().err
-    assert release_file.main([str(tmp_path), str(out)]) == 1
+    assert release.main([str(tmp_path), str(out)]) == 1
     assert "untrained.safetensors" in capsys.readouterr().err
 
 

@@ -12,7 +12,7 @@ from test_train import losses, records, tiny_config  # noqa: F401
 from tiny_model import VOCAB, random_params
 from tiny_model import tiny_config as tiny_model
 
-from exif_jax import train
+from exif_jax import release, train
 from exif_jax.data.dataset import PatchDataset
 from exif_jax.data.records_folder import load_tokenizer
 from exif_jax.data.tokenizer import Tokenizer
@@ -153,7 +153,7 @@ def test_a_run_reports_splices_a_probe_and_its_average(records, splices, tmp_pat
     out = {}
     for name in ("averaged", "last"):
         path = tmp_path / f"{name}.safetensors"
-        code = release_file.main(
+        code = release.main(
             [str(tmp_path / "run"), str(path), "--weights", name, "--dtype", "bfloat16"]
         )
         assert code == 0
@@ -175,7 +175,7 @@ def test_a_run_reports_splices_a_probe_and_its_average(records, splices, tmp_pat
     jax.tree.map(np.testing.assert_array_equal, begun["text"], trained.params["text"])
     assert np.abs(begun["image"]["embed"]["kernel"] - kernel).max() > 1e-4
     c.train.init_parts = ("colour",)
-    with pytest.raises(PretrainedError, match=r"init_parts names colour; it has .*text"):
+    with pytest.raises(PretrainedError, match=r"init_parts names colour; the file has .*text"):
         train.train(c, tmp_path / "never")
     c.train.init_parts, c.model.text.depth = (), 2
     with pytest.raises(PretrainedError, match=r"do not fit config\.model; .*text/stack"):
