@@ -131,7 +131,8 @@ def test_every_block_runs_in_order(world):
     assert {"photo.overlay.png", "photo.map.npy", "photo.json", "photo.html"} <= {
         path.name for path in results.iterdir()
     }
-    for made in ("run/model.safetensors", "pod/model.safetensors", "paper.safetensors", "out.json"):
+    models = ("run/model.safetensors", "pod/model.safetensors", "paper.safetensors")
+    for made in (*models, "evaluation/evaluation.json"):
         assert (world / made).stat().st_size, made
     assert list((world / "exported").iterdir())
 
