@@ -27,9 +27,11 @@ from exif_jax.forensics.patches import Grid, patch_grid
 # A p-value at or below the first is weak evidence, at or below the second strong.
 WEAK, STRONG = 0.05, 0.02
 
-# A photo that holds fewer patches side by side than this gets no p-value. The calibration was
-# measured on photos of 12 and more. Both parts of a splice need patches of their own: with fewer
-# than 2 x 2 all patches overlap, every part is mostly the other one, and a low score says nothing.
+# A photo that holds fewer patches side by side than this gets no p-value: each part of a splice
+# needs patches of its own beside the other's, and where all patches overlap a low score says
+# nothing. Of the 24 development splices, cut to squares of which a third is tampered, p <= 0.05
+# calls none at 1.6 patches (160 pixels), 1 at 2.2, 2 at 3.1, 8 at 4 and 9 at 6.2; the calibration
+# was measured on photos of 12 and more.
 MIN_AREA = 4.0
 
 NOT_CALIBRATED = "the model is not calibrated (python -m exif_jax.calibrate does that)"
