@@ -92,7 +92,7 @@ def loss_of(model, batch, image_weight: float):
     loss = (pick(logits, positive) + pick(logits.T, positive.T)) / 2
     if image_weight:
         itself = torch.eye(len(z_img), dtype=torch.bool, device=z_img.device)
-        among = (image_scale * z_img @ z_img.T).masked_fill(itself, -1e9)
+        among = (image_scale * z_img @ z_img.T).moptions_fill(itself, -1e9)
         loss = loss + image_weight * pick(among, (label[:, None] == label[None]) & ~itself)
     return loss
 
@@ -140,8 +140,8 @@ def seconds_a_step(
 
 if __name__ == "__main__":
     # What benchmarks/train.py hands over: the model's widths and how to step.
-    asked = json.loads(sys.argv[1])
-    towers = {name: types.SimpleNamespace(**asked[name]) for name in ("image", "text")}
-    shape = types.SimpleNamespace(**towers, embed_dim=asked["embed_dim"])
+    options = json.loads(sys.argv[1])
+    towers = {name: types.SimpleNamespace(**options[name]) for name in ("image", "text")}
+    shape = types.SimpleNamespace(**towers, embed_dim=options["embed_dim"])
     shape.image.num_tokens = (shape.image.image_size // shape.image.token_size) ** 2
-    print(seconds_a_step(shape, **asked["step"]))
+    print(seconds_a_step(shape, **options["step"]))

@@ -18,8 +18,9 @@ import jax
 import numpy as np
 
 from exif_jax.cli import command
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.models.parameters import flatten_params, is_batch_stat
-from exif_jax.weights.release_file import Model, ReleaseError, load_model, save_model
+from exif_jax.weights.release_file import Model, load_model, save_model
 
 
 def average(models: Sequence[Model]) -> Model:
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("the mean of one model is itself; name two or more, and OUT at the end")
     try:
         save_model(average([load_model(path) for path in args.models]), args.out)
-    except ReleaseError as e:
+    except ExifJaxError as e:
         return command.fail(e)
     except ValueError as e:
         return command.fail(

@@ -24,8 +24,9 @@ from exif_jax.forensics.embed import embed_exif
 from exif_jax.forensics.localization import LocalizationSettings, localize
 from exif_jax.forensics.reference_set import ReferenceSet, TagPosteriors, coarse_value
 from exif_jax.forensics.verification import has_skill, logit_scale
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.reading.exif import camera_name, select_tags
-from exif_jax.weights.release_file import Model, ReleaseError, load_model, save_model
+from exif_jax.weights.release_file import Model, load_model, save_model
 
 with command.imports(__name__, "data,eval"):
     from sklearn.metrics import roc_auc_score
@@ -242,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         model = load_model(args.model)
         calibrated, photos = calibrate(model, args.records)
         save_model(calibrated, args.out)
-    except (ReleaseError, records.RecordError) as e:
+    except ExifJaxError as e:
         return command.fail(e)
     except OSError as e:
         return command.fail(f"{args.out}: {e.strerror or e}; choose another OUT")

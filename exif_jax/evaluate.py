@@ -17,13 +17,14 @@ from exif_jax.cli import command, dataset_arguments
 from exif_jax.evaluation import detectors, photoholmes, runner, tables
 from exif_jax.evaluation.datasets import Dataset, Sample
 from exif_jax.evaluation.detectors import Detector
-from exif_jax.evaluation.masks import DatasetError, read_mask
+from exif_jax.evaluation.masks import read_mask
 from exif_jax.evaluation.public_datasets import read_dataset
 from exif_jax.evaluation.runner import ROWS, Row
 from exif_jax.evaluation.splice_metrics import METRICS, OF_ANY_MAP, OF_PROBABILITIES
 from exif_jax.forensics.localization import LocalizationSettings
 from exif_jax.forensics.methods import DEFAULT_METHOD, METHOD_HELP, METHODS
 from exif_jax.io.atomic import write_bytes
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.io.text import json_bytes, printable
 from exif_jax.reading.photo import read_photo
 from exif_jax.reports import outputs
@@ -44,7 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = args.dataset or ["folder"]
     if len(names) != len(args.root):
         parser.error(f"{len(names)} --dataset need as many --root; there are {len(args.root)}")
-    from exif_jax.weights.release_file import ReleaseError
 
     output = pathlib.Path(args.output)
     try:
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             title: read_dataset(name, root, args.partial, tuple(args.kind))
             for title, name, root in zip(_titles(names, args.root), names, args.root, strict=True)
         }
-    except (DatasetError, ReleaseError, photoholmes.PhotoHolmesError) as e:
+    except ExifJaxError as e:
         return command.fail(printable(e))
     if problem := outputs.prepare_folder(output):
         return command.fail(problem)

@@ -26,10 +26,11 @@ from exif_jax.evaluation.probing import HELD_OUT, SIDE, SPLITS
 from exif_jax.evaluation.public_datasets import read_dataset
 from exif_jax.forensics.embed import embed_tiles
 from exif_jax.io.atomic import write_bytes
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.io.text import json_bytes, printable
 from exif_jax.reading.photo import PhotoError, read_photo
 from exif_jax.reports import outputs
-from exif_jax.weights.release_file import PRETRAINED, Model, ReleaseError, load_model
+from exif_jax.weights.release_file import PRETRAINED, Model, load_model
 
 RESULTS = "linear_probe.json"
 STRENGTHS = np.linspace(-0.4, 0.4, 20)  # of k1, each a class
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             results = _probe_splices(args, model, failures)
         else:
             results = {"radial": _probe_radial(args, model, failures)}
-    except (DatasetError, ReleaseError) as e:
+    except ExifJaxError as e:
         return command.fail(printable(e))
     print(f"model {model.id}; {SPLITS} random splits, {HELD_OUT:.0%} held out")
     for name, result in results.items():

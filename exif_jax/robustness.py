@@ -19,12 +19,12 @@ from exif_jax.evaluation import runner, tables
 from exif_jax.evaluation.datasets import Dataset
 from exif_jax.evaluation.detectors import Detector, map_detector, model_detector
 from exif_jax.evaluation.distortions import DISTORTIONS, Distortion
-from exif_jax.evaluation.masks import DatasetError
 from exif_jax.evaluation.public_datasets import read_dataset
 from exif_jax.evaluation.runner import ROWS, Row
 from exif_jax.forensics.localization import LocalizationSettings
 from exif_jax.forensics.methods import DEFAULT_METHOD, METHOD_HELP, METHODS
 from exif_jax.io.atomic import write_bytes
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.io.text import json_bytes, printable
 from exif_jax.reading.walk import SOFTWARE
 from exif_jax.reports import outputs
@@ -78,14 +78,14 @@ def draw_curves(summaries: dict[tuple[str, str], Row], names: Sequence[str]):
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     args = _parser().parse_args(argv)
-    from exif_jax.weights.release_file import PRETRAINED, ReleaseError, load_model
+    from exif_jax.weights.release_file import PRETRAINED, load_model
 
     output = pathlib.Path(args.output)
     try:
         dataset = read_dataset(args.dataset, args.root, args.partial, tuple(args.kind))
         path = str(PRETRAINED) if args.model is None else args.model
         model = load_model(path)
-    except (DatasetError, ReleaseError) as e:
+    except ExifJaxError as e:
         return command.fail(printable(e))
     if problem := outputs.prepare_folder(output):
         return command.fail(problem)

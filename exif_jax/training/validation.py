@@ -22,7 +22,7 @@ from exif_jax.evaluation.datasets import Sample
 from exif_jax.evaluation.detection_metrics import detection_metrics
 from exif_jax.evaluation.detectors import model_detector
 from exif_jax.evaluation.folder_dataset import read_folder
-from exif_jax.evaluation.masks import DatasetError, read_mask
+from exif_jax.evaluation.masks import read_mask
 from exif_jax.evaluation.retrieval import (
     TagQuestion,
     alignment_and_uniformity,
@@ -33,11 +33,11 @@ from exif_jax.evaluation.retrieval import (
 from exif_jax.evaluation.runner import score_photo
 from exif_jax.evaluation.splice_metrics import METRICS
 from exif_jax.forensics.localization import Localization, LocalizationSettings, localize
-from exif_jax.forensics.methods import LocalizeError
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.models import dual_encoder
 from exif_jax.models.dual_encoder import Params
 from exif_jax.reading.exif import to_text
-from exif_jax.reading.photo import PhotoError, read_photo
+from exif_jax.reading.photo import read_photo
 from exif_jax.reports.render import colorize
 from exif_jax.training import sharding
 from exif_jax.weights.release_file import Model
@@ -142,7 +142,7 @@ def _read_texts(
 
 @functools.lru_cache(1)  # reading the EXIF of all photos again would double a validation's time
 def _tag_texts(data: PatchDataset, photos: tuple[int, ...]) -> tuple[list[TagQuestion], list[str]]:
-    """What is asked about the tags of some photos, and the texts of all answers."""
+    """Questions about the tags of some photos, and the texts of all answers."""
     questions = tag_questions([data.exif_of(photo) for photo in photos])
     answers = [{question.tag: value} for question in questions for value in question.values]
     return questions, [to_text(answer, data.config.tag_names) for answer in answers]
@@ -166,7 +166,7 @@ def splice_metrics(samples: list[Sample], model: Model) -> dict[str, float]:
             pixels = read_photo(image).pixels
             tampered = read_mask(mask, pixels.shape[:2]).tampered if mask else None
             row = score_photo(pixels, tampered, detector, image)
-        except (DatasetError, PhotoError, LocalizeError) as e:
+        except ExifJaxError as e:
             print(f"{image}: left out of the validation: {e}", file=sys.stderr)
             continue
         table[k] = [row.get(name, np.nan) for name in (*METRICS, "score")]

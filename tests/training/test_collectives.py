@@ -25,27 +25,27 @@ def sent_in_a_step(devices: int, fsdp: int, chunk: int, batch_size: int):
     mesh = sharding.make_mesh(-1, fsdp, jax.devices()[:devices])
     step_config = StepConfig(MODEL, optax.adam(1e-3), mesh, image_weight=1.0, loss_chunk=chunk)
     compiled, state = compile_step(step_config, mesh, batch_size, patches_per_text=2)
-    found = collectives(compiled.as_text(), devices)
+    in_step = collectives(compiled.as_text(), devices)
     least = least_bytes(state, mesh, MODEL.embed_dim, batch_size, 2, 4)
-    return found, least
+    return in_step, least
 
 
-def total(found, *kinds: str) -> float:
-    return sum(c.sent for c in found if not kinds or c.kind in kinds)
+def total(in_step, *kinds: str) -> float:
+    return sum(c.sent for c in in_step if not kinds or c.kind in kinds)
 
 
 @pytest.mark.parametrize("devices", [2, 8])
 @pytest.mark.parametrize("chunk", [0, 16])
 def test_gradients_are_summed_once_and_embeddings_gathered_once(devices, chunk):
-    found, least = sent_in_a_step(devices, 1, chunk, batch_size=64)
-    assert {c.kind for c in found} <= {"all-reduce", "all-gather", "reduce-scatter"}
+    in_step, least = sent_in_a_step(devices, 1, chunk, batch_size=64)
+    assert {c.kind for c in in_step} <= {"all-reduce", "all-gather", "reduce-scatter"}
     # The rest: ids, metrics, and in the plain loss softmax sums.
     rest = 64 * 40 + 4096
-    assert sum(least.values()) * 0.98 <= total(found) <= sum(least.values()) * 1.02 + rest
+    assert sum(least.values()) * 0.98 <= total(in_step) <= sum(least.values()) * 1.02 + rest
     rows = 64 + 32
     gathered = rows * MODEL.embed_dim * EMBEDDINGS_DTYPE_BYTES * (devices - 1) / devices
     if chunk:
-        assert gathered <= total(found, "all-gather") <= gathered + 4 * rows
+        assert gathered <= total(in_step, "all-gather") <= gathered + 4 * rows
 
 
 @pytest.mark.parametrize("fsdp", [2, 4])
@@ -89,9 +89,9 @@ def test_a_loop_counts_as_often_as_it_runs():
     split = NamedSharding(mesh, P(None, "data"))
     run = jax.jit(functools.partial(step), in_shardings=split, out_shardings=split)
     x = jax.ShapeDtypeStruct((16, 64), np.float32)
-    found = collectives(run.lower(x).compile().as_text(), 8)
-    assert any(c.times in (4, 5) for c in found)
+    in_step = collectives(run.lower(x).compile().as_text(), 8)
+    assert any(c.times in (4, 5) for c in in_step)
     # Of 8 devices each sends 7/8 of an array for gathering it and twice that for a sum.
-    for c in found:
+    for c in in_step:
         share = 2 * 7 / 8 if c.kind == "all-reduce" else 7 / 8
         assert c.sent == c.times * c.array_bytes * share

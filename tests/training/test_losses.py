@@ -263,11 +263,11 @@ def test_chunks_give_the_value_and_gradient_of_the_whole_in_float64(fsdp, chunk,
             )
             return loss + 2 * pairs + 3 * among + none, (accuracy, pair_accuracy)
 
-        found = []
+        results = []
         for function in (whole, cut):
             grad = jax.jit(jax.value_and_grad(function, (0, 1, 2, 3), has_aux=True))
-            found.append(grad(z_img, z_txt, 7.0, -3.0))
-        for x, y in zip(*map(jax.tree.leaves, found), strict=True):
+            results.append(grad(z_img, z_txt, 7.0, -3.0))
+        for x, y in zip(*map(jax.tree.leaves, results), strict=True):
             assert x.dtype == np.float64 or x.shape == ()
             np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-12)
 
