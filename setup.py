@@ -20,9 +20,11 @@ EVAL = ["matplotlib>=3.9", "scikit-learn>=1.5", "scipy>=1.15"]
 EXPORT = ["flatbuffers>=24"]
 NOTEBOOKS = ["ipykernel>=6.29", "matplotlib>=3.9", "nbclient>=0.10", "nbformat>=5.10"]
 PAPER = ["tokenizers>=0.20"]  # the texts of the paper's published model
+SERVE = ["starlette>=0.46", "uvicorn>=0.34"]
 DOWNLOAD = ["aiohttp>=3.10", "zstandard>=0.22"]
 DEV = [
     "exifread>=3.4",
+    "httpx>=0.28",
     "hypothesis>=6.100",
     "playwright>=1.50",
     "pre-commit>=3.7",
@@ -45,7 +47,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["exif_jax*", "data_prep*"]),
     package_data={
-        "exif_jax": ["py.typed", "reports/page.*", "weights/pretrained/*"],
+        "exif_jax": ["py.typed", "reports/page.*", "server/page.*", "weights/pretrained/*"],
         "data_prep": ["records/statistics_page.*"],
     },
     install_requires=[
@@ -71,6 +73,7 @@ setup(
         "onnx": ["jax2onnx>=0.17", *EXPORT],
         "notebooks": NOTEBOOKS,
         "paper": PAPER,
+        "serve": SERVE,
         "wandb": ["wandb>=0.19"],
         "heif": ["pillow-heif>=0.20"],
         # Beam holds protobuf and numpy back: an environment of its own (`make test-beam`).
@@ -78,7 +81,7 @@ setup(
         # The shards are TensorFlow's own format; this reads them with TensorFlow to prove it.
         "array_record": ["array_record>=0.7"],
         "tensorflow": ["tensorflow-cpu>=2.18", "tensorflow-datasets>=4.9.7", "importlib_resources"],
-        "dev": sorted({*TRAIN, *DATA, *EVAL, *DOWNLOAD, *EXPORT, *NOTEBOOKS, *PAPER, *DEV}),
+        "dev": sorted({*TRAIN, *DATA, *EVAL, *DOWNLOAD, *EXPORT, *NOTEBOOKS, *PAPER, *SERVE, *DEV}),
     },
     entry_points={
         "console_scripts": [
@@ -88,6 +91,7 @@ setup(
             "exif-convert=exif_jax.convert:run",
             "exif-evaluate=exif_jax.evaluate:run",
             "exif-export=exif_jax.export:run",
+            "exif-serve=exif_jax.serve:run",
             "exif-train=exif_jax.train:run",
             "exif-verify=exif_jax.verify:run",
         ]

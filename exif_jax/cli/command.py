@@ -34,9 +34,11 @@ _EXTRAS = {
     "pillow_heif": "heif",
     "scipy": "eval",
     "sklearn": "eval",
+    "starlette": "serve",
     "tensorboardX": "train",
     "tensorflow": "tensorflow",
     "tensorflow_datasets": "tensorflow",
+    "uvicorn": "serve",
     "zstandard": "download",
 }
 

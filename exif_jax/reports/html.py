@@ -84,12 +84,7 @@ def make_html(
     Returns:
         UTF-8, the same for the same arguments.
     """
-    style = (_HERE / "page.css").read_text("utf-8")
-    script = (_HERE / "page.js").read_text("utf-8")
-    policy = (
-        f"default-src 'none'; img-src data:; style-src {_source_hash(style)}; "
-        f"script-src {_source_hash(script)}; base-uri 'none'; form-action 'none'"
-    )
+    style, script = _style_and_script()
     sections = [
         _verdict(report),
         _viewer(photo, localization, report, pca),
@@ -100,13 +95,26 @@ def make_html(
     ]
     page = fill(
         "page",
-        policy=Markup(policy),
+        policy=Markup(content_policy()),
         title=visible(_base_name(report), 80),
         style=Markup(style),
         body=join(sections, "\n"),
         script=Markup(script),
     )
     return f"{page}\n".encode("utf-8", "replace")
+
+
+def content_policy() -> str:
+    """The content security policy of the page: its own style and script by their hashes."""
+    style, script = map(_source_hash, _style_and_script())
+    return (
+        f"default-src 'none'; img-src data:; style-src {style}; script-src {script}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _style_and_script() -> tuple[str, str]:
+    return (_HERE / "page.css").read_text("utf-8"), (_HERE / "page.js").read_text("utf-8")
 
 
 def _base_name(report: Mapping[str, Any]) -> str:
