@@ -143,7 +143,8 @@ class JobList:
             return
         if not self.keep:
             (folder / UPLOAD).unlink(missing_ok=True)
-        entry = dataclasses.asdict(job) | {"state": state, "summary": summary, "error": error}
+        entry = dataclasses.asdict(job) | {"state": state, "step": "", "summary": summary}
+        entry["error"] = error
         try:
             write_bytes(folder / ENTRY, json_bytes(entry))
         except OSError as problem:
