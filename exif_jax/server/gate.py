@@ -30,7 +30,7 @@ HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with none, browsers call the origin of a form "null"
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }

@@ -115,10 +115,13 @@
   };
   const show = () => {
     const listed = photos.filter((photo) => photo.state !== "uploading");
-    const all = sorted([...listed, ...sending]), list = by("photos"), seen = new Set();
+    const all = sorted([...listed, ...sending]), list = by("photos"), active = document.activeElement;
+    const ids = new Set(all.map((photo) => photo.id));
+    for (const [id, card] of cards) {
+      if (!ids.has(id)) { card.remove(); cards.delete(id); }
+    }
     let before = null;
     for (const photo of all) {
-      seen.add(photo.id);
       const state = JSON.stringify([photo.state, photo.step, photo.ahead, photo.error, photo.sent, photo.words, photo.summary]);
       let card = cards.get(photo.id);
       if (!card) {
@@ -136,9 +139,8 @@
       if (place !== card) list.insertBefore(card, place);
       before = card;
     }
-    for (const [id, card] of cards) {
-      if (!seen.has(id)) { card.remove(); cards.delete(id); }
-    }
+    // What moves to another place in the list loses the focus.
+    if (active !== document.activeElement && active.isConnected) active.focus({ preventScroll: true });
     chosen = chosen.filter((id) => listed.some((photo) => photo.id === id));
     const done = listed.filter((photo) => photo.state === "done");
     const failed = all.filter((photo) => photo.state === "failed" || photo.error).length, finished = done.length + failed;

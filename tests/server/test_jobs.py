@@ -53,8 +53,9 @@ def test_an_earlier_list_is_found_again(tmp_path):
     jobs = JobList(tmp_path, LIMITS, keep=True)
     for name, outcome in (("b.jpg", {"summary": {"score": 0.5}}), ("a.jpg", {"error": "no"})):
         queued(jobs, name)
-        jobs.update(jobs.take(), step="reading")
-        jobs.finish(jobs.snapshot()[-1], **outcome)
+        job = jobs.take()
+        jobs.update(job, step="reading")
+        jobs.finish(job, **outcome)
     queued(jobs, "unfinished.jpg")
     again = JobList(tmp_path, LIMITS, keep=True).snapshot()
     assert again == jobs.snapshot()[:2]
