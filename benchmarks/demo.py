@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def show_first_picture(output: pathlib.Path) -> None:
-    """Localises a simulated splice and its host with the weights that ship; prints where to look."""
+    """Localises a simulated splice and its host with the weights that ship; says where to look."""
     first = output / "first"
     run_step(1, "Simulating a splice and the photo that it was made of",
              "data_prep.simulate", "--splices", "1", "--size", str(FIRST_SIZE),

@@ -23,7 +23,13 @@ BLOCKS = re.findall(
     r"```(sh|python)\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
 )
 # What sets up an environment; and Beam, which has an environment and tests of its own.
-NOT_RUN = (r"make (demo|test)\b", r"pip install\b", r"python -m exif_jax\.beam\b")
+# The page runs until it is ended: tests/test_serve.py starts and ends it.
+NOT_RUN = (
+    r"make (demo|test)\b",
+    r"pip (install|wheel)\b",
+    r"exif-serve\b",
+    r"python -m exif_jax\.beam\b",
+)
 TINY = " ".join(
     f"--config.{setting}"
     for setting in (

@@ -1,29 +1,19 @@
-"""The HTML report in a real browser: Debian's Chromium, without a screen, driven by Playwright."""
+"""The HTML report in a real browser: Chromium without a screen, driven by Playwright."""
 
-import os
 import pathlib
 import re
-import shutil
 
 import numpy as np
 import pytest
+from browsers import chromium
 from test_html import HOSTILE, example
 
 from exif_jax.reports.html import make_html
 
-playwright = pytest.importorskip("playwright.sync_api")
-
 
 @pytest.fixture(scope="module")
 def browser():
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if not chromium:
-        pytest.skip("no chromium on this machine")
-    options = ["--no-sandbox"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
-    with (
-        playwright.sync_playwright() as p,
-        p.chromium.launch(executable_path=chromium, args=options) as browser,
-    ):
+    with chromium() as browser:
         yield browser
 
 
