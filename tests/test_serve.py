@@ -188,6 +188,31 @@ def test_who_can_reach_an_address():
         assert not serve.is_loopback(host)
 
 
+def test_the_browser_is_opened_where_there_is_a_screen(monkeypatch):
+    opened = []
+    monkeypatch.setattr(serve.webbrowser, "open", opened.append)
+    monkeypatch.setattr(serve.threading, "Timer", NoDelay)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    serve._open_browser("http://127.0.0.1:1/")
+    assert opened == []
+    monkeypatch.setenv("DISPLAY", ":0")
+    serve._open_browser("http://127.0.0.1:1/")
+    assert opened == ["http://127.0.0.1:1/"]
+
+
+class NoDelay:
+    """A timer that is over at once."""
+
+    def __init__(self, _seconds, function, words):
+        self._call = lambda: function(*words)
+
+    def start(self):
+        """Calls what it was to call."""
+        self._call()
+
+
 def test_what_is_promised():
     assert serve._promise("127.0.0.1", None).startswith("Nothing leaves this machine.")
     assert "Nothing leaves" not in serve._promise("0.0.0.0", None)

@@ -235,7 +235,7 @@
     request.addEventListener("error", () => finishUpload(upload, "It could not be sent: the file cannot be read, is too large, or the program has ended."));
     request.open("POST", "/api/photos");
     request.setRequestHeader("Content-Type", "application/octet-stream");
-    request.setRequestHeader("X-File-Name", encodeURIComponent(upload.name.toWellFormed?.() ?? upload.name));
+    request.setRequestHeader("X-File-Name", encodeURIComponent(upload.name.replace(/[\uD800-\uDFFF]/gu, "\uFFFD")));
     request.send(upload.file);
   };
   const next = () => {
