@@ -17,8 +17,8 @@ import sys
 import tempfile
 import threading
 import webbrowser
-from collections.abc import Iterator, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
 
 from exif_jax.cli import command
 
@@ -194,9 +194,17 @@ def _ended_by_signals() -> Iterator[None]:
     def end(number: int, _frame: object) -> NoReturn:
         raise SystemExit(128 + number)
 
-    names = ("SIGTERM", "SIGHUP", "SIGBREAK")
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {number: signal.signal(number, end) for number in numbers}
+    # While it serves, uvicorn takes SIGTERM, ends what it has begun and then passes it on. An
+    # exception would be lost where it met a request: uvicorn takes all that a request raises.
+    handlers: dict[str, Callable[[int, Any], Any]] = {"SIGTERM": end}
+    for name in ("SIGHUP", "SIGBREAK"):
+        handlers[name] = lambda _number, _frame: signal.raise_signal(signal.SIGTERM)
+    numbers = {
+        getattr(signal, name): handler
+        for name, handler in handlers.items()
+        if hasattr(signal, name)
+    }
+    before = {number: signal.signal(number, handler) for number, handler in numbers.items()}
     try:
         yield
     finally:
