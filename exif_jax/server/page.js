@@ -35,9 +35,10 @@
     if (by("alert").textContent !== words) by("alert").textContent = words;
     by("alert").hidden = !words;
   };
-  const band = ({ band: name, note }) => BANDS[name]
-    ?? (name ? ["slight", "●○○", visible(name[0].toUpperCase() + name.slice(1))]
-      : ["unjudged", "–", note.startsWith("the photo is flat") ? "Not judged: the photo shows no texture" : "Not judged"]);
+  const upper = (words) => visible(words.slice(0, 1).toUpperCase() + words.slice(1));
+  const band = ({ band: name, verdict: words, note }) => BANDS[name]
+    ?? (name ? ["slight", "●○○", upper(name)]
+      : ["unjudged", "–", note.startsWith("the photo is flat") ? "Not judged: the photo shows no texture" : upper(words || "not judged")]);
   const chance = (p) => p >= 0.095 ? `About ${Math.round(10 * p)} in 10 untouched photos score this high.`
     : `About ${Math.max(1, Math.round(100 * p))} in 100 untouched photos${p < 0.02 ? ", or fewer," : ""} score this high.`;
   const address = (photo, file) => `/photos/${encodeURIComponent(photo.id)}/${file}`;
@@ -61,10 +62,12 @@
     return make("p", { class: `verdict ${kind}` }, make("span", { class: "dots", "aria-hidden": "true" }, dots), words);
   };
   const details = ({ summary }) => [
-    summary.p_value === null ? null : make("p", {}, chance(summary.p_value)),
-    summary.reason || summary.note ? make("p", { class: "note" }, visible(summary.reason || summary.note)) : null,
+    // A reason names the chance too.
+    summary.reason ? make("p", {}, `${upper(summary.reason)}.`) : summary.p_value === null ? null : make("p", {}, chance(summary.p_value)),
+    summary.file ? make("p", {}, `The file: ${visible(summary.file)}`) : null,
+    summary.note ? make("p", { class: "note" }, visible(summary.note)) : null,
     make("p", { class: "quiet" }, [`Score ${summary.score === null ? "unknown" : summary.score.toFixed(3)}`, `${summary.width} × ${summary.height} pixels`,
-      summary.exif ? `EXIF against pixels: ${visible(summary.exif)}` : null].filter(Boolean).join(" · ")),
+      summary.support ? visible(summary.support) : null, summary.exif ? `EXIF against pixels: ${visible(summary.exif)}` : null].filter(Boolean).join(" · ")),
   ];
   const removeButton = (photo) => make("button", {
     type: "button", class: "linklike push", "aria-label": `Remove ${visible(photo.name)}`, onclick: () => (photo.file ? drop(photo) : remove(photo.id)),

@@ -42,23 +42,28 @@ def summary_of(report: Mapping[str, Any]) -> dict[str, Any]:
     Reports of later versions may hold more, and other bands: what is known is taken.
 
     Returns:
-        score, p_value, band, note and reason; width and height as seen; exif: the band of the
-        comparison of pixels and EXIF, or "".
+        score, p_value, band; verdict, reason (of the verdict), support (of a likelihood ratio) and
+        note in words; width and height as seen; exif: the band of the comparison of pixels and
+        EXIF; file: what the file says against what it is. Words are "" where there are none.
     """
     size = report.get("size") or {}
     width, height = size.get("width"), size.get("height")
     if report.get("orientation") in (5, 6, 7, 8):
         width, height = height, width
     verify = report.get("verify") or {}
+    statement = report.get("statement") or {}
     return {
         "score": _number(report.get("score")),
         "p_value": _number(report.get("p_value")),
         "band": _words(report.get("band")) or None,
+        "verdict": _words(report.get("verdict")),
+        "support": _words(report.get("support")),
         "note": _words(report.get("note")),
         "reason": _words(report.get("reason")),
         "width": width,
         "height": height,
         "exif": _words(verify.get("band")),
+        "file": _words(statement.get("sentence")),
     }
 
 

@@ -1,7 +1,7 @@
 """Answers as `exif_jax.server.worker` does, at once and without a model, as the photo's bytes say.
 
-`crash`, `hang`, `bad` are what they say; other bytes make a result whose p-value is that of the
-JSON in them, or none.
+`crash`, `hang`, `bad` are what they say; other bytes make a result. JSON gives it the p-value `p`
+and whatever else it holds.
 """
 
 import io
@@ -12,6 +12,8 @@ import sys
 import time
 
 from PIL import Image
+
+from exif_jax.server.results import summary_of
 
 PAGE = "<!DOCTYPE html><html lang='en'><title>stub: splice report</title><h1>a stub</h1></html>"
 
@@ -50,16 +52,18 @@ def main():
             answer(failed="Not an image of a known format. Give a JPEG.")
             continue
         time.sleep(float(os.environ.get("STUB_SECONDS", "0")))
-        p_value, band = None, None
+        p_value, band, more = None, None, {}
         if start.startswith(b"{"):
-            p_value = json.loads(start)["p"]
-            band = "strong" if p_value < 0.02 else "weak" if p_value < 0.05 else "no evidence"
+            more = json.loads(photo.read_bytes())
+            p_value = more.pop("p")
+            if p_value is not None:
+                band = "strong" if p_value < 0.02 else "weak" if p_value < 0.05 else "no evidence"
         for name, data in FILES.items():
             (folder / name).write_bytes(data)
         report = {"file": request["name"], "score": 0.25, "p_value": p_value, "band": band}
+        report |= more
         (folder / "result.json").write_text(json.dumps(report))
-        summary = {"score": 0.25, "p_value": p_value, "band": band, "note": "", "reason": ""}
-        answer(done=summary | {"width": 60, "height": 40, "exif": ""})
+        answer(done=summary_of(report | {"size": {"width": 60, "height": 40}}))
 
 
 if __name__ == "__main__":

@@ -105,6 +105,26 @@ def test_photos_are_dropped_and_judged(visit, server):
         assert picture.evaluate("(i) => i.naturalWidth") > 0
 
 
+def test_what_later_reports_say_is_shown(visit, server):
+    page = visit(server)
+    reason = "the map singles out a region of 9 % of the photo; 6 in 100 pristine photos do so"
+    found = {"p": 0.06, "band": "slight signs", "reason": reason, "support": "limited support"}
+    found |= {"statement": {"sentence": "tables of another maker."}, "region": {"share": 0.09}}
+    blind = {"p": None, "band": None, "verdict": "cannot tell", "reason": "a screenshot"}
+    unknown = {"p": 0.5, "band": "hardly <b>anything</b>", "verdict": "no"}
+    give(
+        page,
+        *(file(f"{n}.jpg", json.dumps(r).encode()) for n, r in enumerate((found, blind, unknown))),
+    )
+    finished(page, 3)
+    text = [page.locator("li", has_text=f"{n}.jpg").inner_text() for n in range(3)]
+    assert "Slight signs" in text[0] and "T" + reason[1:] in text[0]
+    assert "untouched photos" not in text[0]  # the reason says how many
+    assert "limited support" in text[0] and "The file: tables of another maker." in text[0]
+    assert "Cannot tell" in text[1] and "A screenshot." in text[1]
+    assert "Hardly <b>anything</b>" in text[2]
+
+
 def test_no_evidence_is_not_green(visit, server):
     for scheme in ("light", "dark"):
         page = visit(server, color_scheme=scheme)
@@ -196,7 +216,8 @@ def test_hostile_names_are_text(visit, server):
     assert page.locator("script").count() == 1
     assert page.locator(".frame img").count() == 3 * len(HOSTILE)
     shown = {name.inner_text() for name in page.locator("li h3").all()}
-    assert shown == {name.replace("\u202e", "⟨U+202E⟩") for name in HOSTILE}
+    wanted = {name.rpartition("/")[2].replace("\u202e", "⟨U+202E⟩") for name in HOSTILE}
+    assert shown == wanted
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
