@@ -94,7 +94,12 @@ def _map_picture(localization: Localization, orientation: int) -> Image.Image:
 
 
 def _mask_picture(localization: Localization) -> Image.Image:
-    """The part that differs, white, as large as the photo and as stored, as masks are."""
+    """The part that differs, white, as large as the photo and as stored, as masks are.
+
+    It is the region that the localisation names, or, where it names none, the cut's smaller part.
+    """
+    if (region := getattr(localization, "mask", None)) is not None:
+        return Image.fromarray(region)
     grid = localization.grid
     clusters = Image.fromarray(localization.clusters.astype(np.uint8) * 255)
     inset = (grid.patch - grid.stride) // 2  # a patch speaks for the cell around its middle

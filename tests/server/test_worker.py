@@ -61,6 +61,12 @@ def test_the_mask_is_the_part_that_differs():
     assert mask.shape == truth.shape and overlap > 0.6
 
 
+def test_a_region_that_is_named_is_the_mask():
+    region = np.arange(6).reshape(2, 3) % 2 == 0
+    mask = worker._mask_picture(types.SimpleNamespace(mask=region))
+    assert mask.mode == "1" and (np.asarray(mask) == region).all()
+
+
 def bomb(width, height):
     """A PNG of few bytes that claims to be large."""
 
