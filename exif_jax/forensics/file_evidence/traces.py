@@ -1,0 +1,36 @@
+"""Rules on traces in the coefficients and pixels: compressed before, resampled."""
+
+from __future__ import annotations
+
+from exif_jax.forensics.file_evidence.facts import Facts, number
+from exif_jax.forensics.file_evidence.findings import CONTRADICTS, FITS, SILENT
+from exif_jax.forensics.file_evidence.gallery import Known
+from exif_jax.forensics.file_evidence.jpeg_tables import Answer
+
+_MIN_GAIN = 0.02
+_MIN_PEAK = 9.0
+
+
+def compressed_before(facts: Facts, known: Known) -> Answer:
+    """Whether the coefficients show an earlier compression."""
+    found = facts.recompression
+    if found is None:
+        return SILENT, "no JPEG file, or no luma in it"
+    if found.gain < _MIN_GAIN:
+        return SILENT, "no earlier compression is seen; a finer one would leave no trace"
+    said = f"it was compressed before, with about the tables of {found.name}"
+    if "camera" in found.name:
+        said = "it was compressed before, with tables that this camera writes, and saved again"
+    return (CONTRADICTS, said) if facts.claims_camera else (SILENT, said)
+
+
+def resampled(facts: Facts, known: Known) -> Answer:
+    """Whether the pixels show a resampling."""
+    peak, frequency = facts.resampling
+    zoom = number(facts.tags.get("Digital Zoom Ratio")) or 0
+    if peak < _MIN_PEAK:
+        return SILENT, "no resampling is seen; making a photo smaller leaves little trace"
+    said = f"a period of {1 / frequency:.2f} pixels, as resampling leaves it"
+    if zoom > 1:
+        return FITS, f"{said}; EXIF says that the camera zoomed digitally"
+    return (CONTRADICTS, said) if facts.claims_camera else (SILENT, said)
