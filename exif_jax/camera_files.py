@@ -2,8 +2,9 @@
 
 python -m exif_jax.camera_files GALLERY.json --photos FOLDER [FOLDER ...] [--crops FOLDER]
 
-Each photo is counted once, then judged by all rules without itself: the share at which a rule goes
-off stands in the gallery, and is what its contradictions weigh by. A gallery holds no pictures.
+Each photo is counted once, then judged by all rules without itself and all others of its source
+(a line of LIST.jsonl tells a photo's source): the share at which a rule goes off stands in the
+gallery, and is what its contradictions weigh by. A gallery holds no pictures.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from __future__ import annotations
 import hashlib
 import pathlib
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from tqdm import tqdm
 
 from exif_jax.cli import command
 from exif_jax.forensics.file_evidence import examine, gallery
-from exif_jax.forensics.file_evidence.facts import Facts, gather, record_of
+from exif_jax.forensics.file_evidence.facts import Facts, gather, record_of, without_pictures
 from exif_jax.forensics.file_evidence.gallery import Gallery, Record
 from exif_jax.io.atomic import write_bytes
 from exif_jax.io.jsonl import read_rows
@@ -47,9 +49,17 @@ def read_record(path: pathlib.Path) -> tuple[Record, str]:
     return record, hashlib.sha1(data, usedforsecurity=False).hexdigest()
 
 
+class Counted(NamedTuple):
+    """A file of the gallery: where it lies, what is counted of it, and its source."""
+
+    path: pathlib.Path
+    record: Record
+    source: str
+
+
 def read_records(
-    photos: Sequence[pathlib.Path], crops: Sequence[pathlib.Path]
-) -> Iterator[tuple[pathlib.Path, Record]]:
+    photos: Sequence[pathlib.Path], crops: Sequence[pathlib.Path], sources: Mapping[str, str]
+) -> Iterator[Counted]:
     """Yields the records of whole files and of lossless crops, each photo once.
 
     A file is left out where one of the same name was whole before, and a crop where its photo was
@@ -58,6 +68,7 @@ def read_records(
     Args:
         photos: whole files as cameras wrote them.
         crops: of which only the tables count.
+        sources: the first 12 digits of a photo's SHA-1, or its name -> its source.
     """
     seen: set[str] = set()
     for path in tqdm(photos, unit="file"):
@@ -69,7 +80,7 @@ def read_records(
         if path.stem in seen:
             continue
         seen |= {path.stem, sha1[:12]}
-        yield path, record
+        yield Counted(path, record, sources.get(sha1[:12], sources.get(path.stem, "unknown")))
     photo_of = {}
     for folder in {path.parent for path in crops}:
         for row in read_rows(folder / "manifest.jsonl"):
@@ -80,21 +91,26 @@ def read_records(
         seen.add(photo)
         record, _ = read_record(path)
         values = {field: record.values[field] for field in _OF_CROPS if field in record.values}
-        yield path, record._replace(values=values)
+        yield Counted(path, record._replace(values=values), sources.get(photo, "unknown"))
 
 
-def judge_all(
-    paths: Iterable[pathlib.Path], counted: Gallery
-) -> Iterator[tuple[Facts, gallery.Known]]:
-    """Yields what the rules look at, of each whole file without itself."""
-    for path in paths:
+def read_sources(path: str | None) -> dict[str, str]:
+    """The first 12 digits of each listed photo's SHA-1 -> a number for its repository."""
+    rows = list(read_rows(path)) if path else []
+    names = sorted({str(row.get("repository")) for row in rows})
+    number = {name: str(k) for k, name in enumerate(names)}
+    return {str(row.get("sha1"))[:12]: number[str(row.get("repository"))] for row in rows}
+
+
+def _gather_all(files: Iterable[Counted], counted: Gallery) -> Iterator[tuple[Facts, str]]:
+    """What the rules look at of each file, without its pictures, and its source."""
+    for file in files:
         try:
-            photo = read_photo(path)
+            photo = read_photo(file.path)
         except PhotoError as e:
             print(f"left out: {printable(e)}", file=sys.stderr)
             continue
-        facts = gather(photo, counted)
-        yield facts, counted.known(facts.record)
+        yield without_pictures(gather(photo, counted)), file.source
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -108,6 +124,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="folders of whole JPEG files as cameras wrote them")  # fmt: skip
     add("--crops", nargs="*", default=[], metavar="FOLDER",
         help="folders of crops cut without loss, of which the tables count")  # fmt: skip
+    add("--sources", metavar="LIST.jsonl",
+        help="a line of sha1 and repository for each photo: photos of one repository are one "
+        "source")  # fmt: skip
     args = parser.parse_args(argv)
     photos, crops = (
         [path for folder in folders for path in sorted(pathlib.Path(folder).glob("*.jp*g"))]
@@ -115,11 +134,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     if not photos:
         return command.fail(f"no JPEG files in {', '.join(map(printable, args.photos))}")
-    found = list(read_records(photos, crops))
-    counted = gallery.count(record for _, record in found)
-    whole = [path for path, record in found if "order" in record.values]
-    files = list(tqdm(judge_all(whole, counted), total=len(whole), unit="photo"))
-    alarms = {name: (k, n) for name, (k, n) in examine.measure(files).items()}
+    found = list(read_records(photos, crops, read_sources(args.sources)))
+    first = gallery.count((c.record, c.source) for c in found)
+    # Once more, with what only the pixels of whole files tell.
+    whole = [c for c in found if "order" in c.record.values]
+    crops_only = [(c.record, c.source) for c in found if "order" not in c.record.values]
+    facts = list(tqdm(_gather_all(whole, first), total=len(whole), unit="photo"))
+    counted = gallery.count([*((f.record, source) for f, source in facts), *crops_only])
+    judged = [(f, counted.known(f.record)) for f, _ in facts]
+    alarms = {name: (k, n) for name, (k, n) in examine.measure(judged).items()}
     try:
         write_bytes(args.gallery, gallery.to_json(counted._replace(false_alarms=alarms)))
     except OSError as e:

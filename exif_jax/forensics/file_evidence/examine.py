@@ -41,8 +41,15 @@ class Rule(NamedTuple):
     judge: Callable[[Facts, Known], tuple[str, str]]
 
 
+# In the order in which equally strong ones are told.
 RULES = (
+    Rule("thumbnail's shape", "picture", _PICTURES, pictures.thumbnail_shape),
+    Rule("thumbnail's content", "picture", _PICTURES, pictures.thumbnail_content),
+    Rule("thumbnail turned", "picture", _PICTURES, pictures.thumbnail_turn),
+    Rule("thumbnail's places", "picture", _PICTURES, pictures.thumbnail_places),
+    Rule("previews", "picture", _PICTURES, pictures.previews),
     Rule("tables of the model", "saved", _GALLERY, jpeg_tables.tables_of_the_model),
+    Rule("tables of another maker", "saved", _GALLERY, jpeg_tables.tables_of_another_maker),
     Rule("chroma sampling", "saved", _GALLERY, jpeg_tables.sampling_of_the_model),
     Rule("standard tables", "saved", "ITU T.81 annex K; " + _GALLERY, jpeg_tables.standard_tables),
     Rule("Photoshop's tables", "saved", "exiftool's digests", jpeg_tables.photoshop_tables),
@@ -60,11 +67,6 @@ RULES = (
     Rule("changed later", "saved", _EXIF, exif_facts.changed_later),
     Rule("compressed before", "saved", "Bianchi and Piva 2012", traces.compressed_before),
     Rule("resampled", "saved", "Gallagher 2005", traces.resampled),
-    Rule("thumbnail's shape", "picture", _PICTURES, pictures.thumbnail_shape),
-    Rule("thumbnail's content", "picture", _PICTURES, pictures.thumbnail_content),
-    Rule("thumbnail turned", "picture", _PICTURES, pictures.thumbnail_turn),
-    Rule("thumbnail's places", "picture", _PICTURES, pictures.thumbnail_places),
-    Rule("previews", "picture", _PICTURES, pictures.previews),
     Rule("aperture", "camera", _EXIF, exif_facts.aperture),
     Rule("lens range", "camera", _EXIF, exif_facts.lens_range),
     Rule("exposure twice", "camera", _EXIF, exif_facts.exposure_twice),

@@ -10,10 +10,13 @@ import math
 
 from exif_jax.forensics.file_evidence.facts import Facts, number
 from exif_jax.forensics.file_evidence.findings import CONTRADICTS, FITS, SILENT
-from exif_jax.forensics.file_evidence.gallery import Counter, Known
+from exif_jax.forensics.file_evidence.gallery import NOTHING, Known
 from exif_jax.forensics.file_evidence.jpeg_tables import Answer, unseen
 
 _TIME_FORM = "%Y:%m:%d %H:%M:%S"
+_MAX_STOPS_APART = 0.6  # rounded twice, a third of a stop
+# Phones and live view write brightnesses that are off by 6 to 8 stops.
+_MAX_BRIGHTNESS_OFF = 8.5
 _FIRST_YEAR = 1995  # of a camera that writes EXIF
 
 
@@ -75,20 +78,20 @@ def lens_range(facts: Facts, known: Known) -> Answer:
 def exposure_twice(facts: Facts, known: Known) -> Answer:
     """Exposure time and f-number against the same facts in EXIF's other units (APEX)."""
     pairs = (
-        ("exposure time", "Exposure Time", "Shutter Speed Value", 1.0, 0.6),
-        ("f-number", "F Number", "Aperture Value", 2.0, 0.6),
+        ("exposure time", "Exposure Time", "Shutter Speed Value", 1.0),
+        ("f-number", "F Number", "Aperture Value", 2.0),
     )
-    compared = False
-    for name, one, other, stops, limit in pairs:
-        a, b = number(facts.tags.get(one)), number(facts.tags.get(other))
-        if not a or not b or a <= 0 or b <= 0:
+    compared, tags = False, facts.tags
+    for name, one, other, stops in pairs:
+        a, b = number(tags.get(one)), number(tags.get(other))
+        # With an APEX value of 0 (1 s), or one beyond all lenses, cameras say that they know none.
+        if not a or not b or a <= 0 or not 0 < b < 100 or tags[other] == "1.0 s":
             continue
         compared = True
-        if abs(math.log2(a / b)) * stops > limit:
+        if abs(math.log2(a / b)) * stops > _MAX_STOPS_APART:
             return (
                 CONTRADICTS,
-                f"EXIF gives the {name} twice, and differently: "
-                f"{facts.tags[one]} and {facts.tags[other]}",
+                f"EXIF gives the {name} twice, and differently: {tags[one]} and {tags[other]}",
             )
     if compared:
         return FITS, "EXIF gives exposure time or f-number twice, and alike"
@@ -103,7 +106,7 @@ def brightness(facts: Facts, known: Known) -> Answer:
     if not t or not f or not iso or told is None or not -12 < told < 16:
         return SILENT, "EXIF gives no brightness or no exposure"
     exposed = 2 * math.log2(f) - math.log2(t) - math.log2(iso / 3.125)
-    if abs(exposed - told) > 6:
+    if abs(exposed - told) > _MAX_BRIGHTNESS_OFF:
         return (
             CONTRADICTS,
             f"the exposure suits a brightness of {exposed:.1f} EV, EXIF says {told:.1f}",
@@ -113,10 +116,10 @@ def brightness(facts: Facts, known: Known) -> Answer:
 
 def crop_factor(facts: Facts, known: Known) -> Answer:
     """Focal length against its 35 mm equivalent, by what other photos by the model have."""
-    counts, own = known.model.get("crop factor", Counter()), facts.record.values.get("crop factor")
+    counts, own = known.model.get("crop factor", NOTHING), facts.record.values.get("crop factor")
     if own is None or not facts.claims_camera or not counts.total():
         return SILENT, "no equivalent focal length that can be compared"
-    near = [v for v in counts if counts[v] and abs(math.log(float(v) / float(own))) < 0.12]
+    near = [v for v in counts if abs(math.log(float(v) / float(own))) < 0.12]
     if near:
         return FITS, f"a 35 mm equivalent of {own} times the focal length, as others by it"
     zoom = number(facts.tags.get("Digital Zoom Ratio")) or 0
@@ -167,7 +170,7 @@ def missing_parts(facts: Facts, known: Known) -> Answer:
         return SILENT, "no JPEG file of a named camera"
     compared, missing = 0, []
     for field in ("maker note", "thumbnail"):
-        counts = known.model.get(field, Counter())
+        counts = known.model.get(field, NOTHING)
         compared += counts.total()
         if facts.record.values.get(field) == "no" and unseen(counts, "no"):
             missing.append(f"no {field}; all {counts.total()} files by {facts.camera} have one")

@@ -21,6 +21,7 @@ from exif_jax.reading.file_parts import FileParts, read_parts
 from exif_jax.reading.photo import Photo
 
 _QUALITIES = range(50, 100)
+_SIDE = 1536  # of the square that is looked at for resampling
 _MOST_TABLES = 20  # of the claimed camera that are tried as an earlier compression
 
 
@@ -82,6 +83,10 @@ def gather(photo: Photo, gallery: Gallery) -> Facts:
         candidates |= {f"this camera's tables {i}": t[0] for i, (t, _) in enumerate(known) if t}
         found = recompression.find_recompression(luma, parts.tables[0], candidates)
     assert luma is not None
+    resampling = recompression.resampling_peak(luma[:_SIDE, :_SIDE])
+    if parts.tables:
+        resampled = "yes" if resampling[0] >= recompression.MIN_PEAK else "no"
+        record = record._replace(values={**record.values, "resampled": resampled})
     return Facts(
         parts=parts._replace(data=b""),
         tags=photo.exif,
@@ -89,8 +94,21 @@ def gather(photo: Photo, gallery: Gallery) -> Facts:
         thumbnail=thumbnail.compare(photo.image, small) if small is not None else None,
         previews=tuple(previews),
         recompression=found,
-        resampling=recompression.resampling_peak(luma[:1536, :1536]),
+        resampling=resampling,
         times=_times(parts),
+    )
+
+
+def without_pictures(facts: Facts) -> Facts:
+    """Facts less the pictures in them, which no rule looks at: for many photos at once."""
+    empty = np.zeros((0, 0), np.float32)
+    nothing = {"map": empty, "picture": empty.astype(np.uint8)}
+    exif = facts.parts.exif._replace(thumbnail=b"", maker_note=facts.parts.exif.maker_note[:1])
+    previews = tuple((place, seen._replace(**nothing)) for place, seen in facts.previews)
+    return facts._replace(
+        parts=facts.parts._replace(exif=exif, previews=(), thumbnail=b""),
+        thumbnail=facts.thumbnail._replace(**nothing) if facts.thumbnail else None,
+        previews=previews,
     )
 
 
@@ -103,7 +121,7 @@ def record_of(parts: FileParts, tags: Mapping[str, str], sha256: str) -> Record:
         values = {
             "tables": tables_id(parts.tables),
             "sampling": parts.sampling,
-            "standard": "no" if standard is None else "yes",
+            "standard": "no" if standard is None else str(standard),
         }
         names = " ".join(parts.segments)
         values |= {

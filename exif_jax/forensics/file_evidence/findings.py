@@ -40,9 +40,12 @@ def as_json(finding: Finding) -> dict[str, Any]:
 
 
 def strongest_first(findings: Iterable[Finding]) -> list[Finding]:
-    """Orders findings: contradictions, the strongest first; what fits; what is silent."""
+    """Orders findings: contradictions, the strongest first; what fits; what is silent.
+
+    Equals stay in the order in which they came.
+    """
     order = {CONTRADICTS: 0, FITS: 1, SILENT: 2}
-    return sorted(findings, key=lambda f: (order[f.verdict], -f.strength, f.rule))
+    return sorted(findings, key=lambda f: (order[f.verdict], -f.strength))
 
 
 def total_strength(findings: Iterable[Finding]) -> float:

@@ -1,30 +1,23 @@
 """What camera files look like, counted by make and model: it travels with the weights.
 
 It holds numbers alone: tables, segments, sizes and the like, and how many photos have each. A
-photo that was counted is known by its hash and judged without itself.
+photo that was counted is known by its hash and judged without itself and its source.
 """
 
 from __future__ import annotations
 
-import collections
 import functools
 import hashlib
 import json
 import pathlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from exif_jax.io.errors import ExifJaxError
 
-Counter = collections.Counter
 SHIPPED = pathlib.Path(__file__).parents[2] / "weights" / "pretrained" / "camera_files.json"
 VERSION = 1
-# What is counted of each file, by name -> value as text. Crops have the first two only.
-FIELDS = (
-    *("tables", "sampling", "order", "jfif", "adobe", "icc", "thumbnail", "maker note"),
-    *("size", "crop factor", "standard"),
-)
 
 
 class GalleryError(ExifJaxError, ValueError):
@@ -49,25 +42,63 @@ class Record(NamedTuple):
     member: str
 
 
+class Tally:
+    """How many photos have which value, and from how many sources they came.
+
+    Photos of one source are one camera's with one firmware, or went through one pair of hands:
+    what all of them have says little of other photos by the model.
+    """
+
+    def __init__(self, counts: Mapping[str, Mapping[str, int]] | None = None):
+        self.counts = counts or {}  # value -> source -> photos
+
+    def __getitem__(self, value: str) -> int:
+        return sum(self.counts.get(value, {}).values())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.counts)
+
+    def total(self) -> int:
+        """Photos."""
+        return sum(map(self.__getitem__, self.counts))
+
+    def num_sources(self) -> int:
+        """Sources."""
+        return len({source for sources in self.counts.values() for source in sources})
+
+    def seen_in_one_source(self) -> int:
+        """Values that came from one source alone."""
+        return sum(len(sources) == 1 for sources in self.counts.values())
+
+    def without(self, source: str) -> Tally:
+        """The tally less all photos of a source."""
+        kept = {
+            value: {s: n for s, n in sources.items() if s != source}
+            for value, sources in self.counts.items()
+        }
+        return Tally({value: sources for value, sources in kept.items() if sources})
+
+
+NOTHING = Tally()
+Counts = Mapping[str, Tally]  # by field
+
+
 class Known(NamedTuple):
-    """What the gallery knows of the camera that a file claims, without that file.
+    """What the gallery knows of the camera that a file claims, without the file's own source.
 
     Attributes:
-      model: Field -> how many photos of the model have which value.
-      make: The same of all models of the make.
+      model: Counts of the model.
+      make: Counts of all models of the make.
       num_models: How many models of the make there are.
-      everything: The same of all cameras.
+      others: Make -> photos that have the file's own tables, of other makes.
       tables: Of the model, each with how many photos have it, the most frequent first.
     """
 
-    model: Mapping[str, Counter[str]]
-    make: Mapping[str, Counter[str]]
+    model: Counts
+    make: Counts
     num_models: int
-    everything: Mapping[str, Counter[str]]
+    others: Mapping[str, int]
     tables: tuple[tuple[tuple[tuple[int, ...], ...], int], ...]
-
-
-Counts = Mapping[str, Counter[str]]  # field -> value -> number of photos
 
 
 class Gallery(NamedTuple):
@@ -75,48 +106,56 @@ class Gallery(NamedTuple):
 
     Attributes:
       cameras: (make, model) -> counts.
-      total: Counts of all cameras together.
       tables: Identifier of a set of tables -> the tables.
-      members: Of the photos that were counted.
+      members: Of the photos that were counted -> source.
       false_alarms: Rule -> at how many of how many camera files it went off, each judged without
-        itself; {} where that was not measured.
+        its own source; {} where that was not measured.
     """
 
     cameras: Mapping[tuple[str, str], Counts]
-    total: Counts
     tables: Mapping[str, tuple[tuple[int, ...], ...]]
-    members: frozenset[str]
+    members: Mapping[str, str]
     false_alarms: Mapping[str, tuple[int, int]]
 
     def known(self, record: Record) -> Known:
-        """What is known of the camera that a record claims; without the record if it is in."""
-        own = record.values if record.member in self.members else {}
-        model = _without(self.cameras.get((record.make, record.model), {}), own)
-        keys = [key for key in self.cameras if key[0] == record.make and key[1] != record.model]
-        counted = model.get("tables", Counter())
+        """What is known of the camera that a record claims.
+
+        A photo that was counted is judged without itself and without all others of its source.
+        """
+        source = self.members.get(record.member, "")
+        model = _without(self.cameras.get((record.make, record.model), {}), source)
+        parts, others = [], {}
+        own = record.values.get("tables", "")
+        for (make, _), counts in self.cameras.items():
+            if make == record.make:
+                parts.append(_without(counts, source))
+            elif n := counts.get("tables", NOTHING).without(source)[own]:
+                others[make] = others.get(make, 0) + n
+        counted = model.get("tables", NOTHING)
+        order = sorted(counted, key=lambda name: -counted[name])
         return Known(
             model,
-            _sum([model, *(self.cameras[key] for key in keys)]),
-            len(keys) + bool(counted),
-            _without(self.total, own),
-            tuple((self.tables[name], n) for name, n in counted.most_common() if n > 0),
+            _sum(parts),
+            sum(1 for part in parts if part.get("tables", NOTHING).total()),
+            others,
+            tuple((self.tables[name], counted[name]) for name in order),
         )
 
 
-def _sum(parts: Iterable[Counts]) -> dict[str, Counter[str]]:
-    total = {field: Counter() for field in FIELDS}
+def _without(counts: Counts, source: str) -> Counts:
+    return {field: tally.without(source) for field, tally in counts.items()} if source else counts
+
+
+def _sum(parts: Iterable[Counts]) -> Counts:
+    total: dict[str, dict[str, dict[str, int]]] = {}
     for counts in parts:
-        for field, values in counts.items():
-            total[field].update(values)
-    return total
-
-
-def _without(counts: Counts, own: Mapping[str, str]) -> dict[str, Counter[str]]:
-    """Counts less one photo's."""
-    return {
-        field: values - Counter([own[field]] if field in own else [])
-        for field, values in counts.items()
-    }
+        for field, tally in counts.items():
+            values = total.setdefault(field, {})
+            for value, sources in tally.counts.items():
+                mine = values.setdefault(value, {})
+                for source, n in sources.items():
+                    mine[source] = mine.get(source, 0) + n
+    return {field: Tally(values) for field, values in total.items()}
 
 
 # --- names ----------------------------------------------------------------------------------------
@@ -143,38 +182,48 @@ def tables_id(tables: Iterable[Iterable[int]]) -> str:
 # --- files ----------------------------------------------------------------------------------------
 
 
-def count(records: Iterable[Record]) -> Gallery:
-    """Counts records, each file once."""
-    cameras: dict[tuple[str, str], dict[str, Counter[str]]] = {}
-    tables, members = {}, set()
-    for record in records:
+def count(records: Iterable[tuple[Record, str]]) -> Gallery:
+    """Counts records, each with its source; each file once."""
+    cameras: dict[tuple[str, str], dict[str, dict[str, dict[str, int]]]] = {}
+    tables, members = {}, {}
+    for record, source in records:
         if record.member in members or not record.make or not record.model:
             continue
-        members.add(record.member)
+        members[record.member] = source
         camera = cameras.setdefault((record.make, record.model), {})
         for field, value in record.values.items():
-            camera.setdefault(field, Counter())[value] += 1
+            sources = camera.setdefault(field, {}).setdefault(value, {})
+            sources[source] = sources.get(source, 0) + 1
         if "tables" in record.values:
             tables[record.values["tables"]] = record.tables
-    return Gallery(cameras, _sum(cameras.values()), tables, frozenset(members), {})
+    tallied = {
+        key: {field: Tally(values) for field, values in camera.items()}
+        for key, camera in cameras.items()
+    }
+    return Gallery(tallied, tables, members, {})
 
 
 def to_json(gallery: Gallery) -> bytes:
     """Returns a gallery as JSON, a line for each camera and each set of tables."""
-    cameras = [
-        {"make": make, "model": model, "counts": {f: dict(sorted(c.items())) for f, c in v.items()}}
-        for (make, model), v in sorted(gallery.cameras.items())
-    ]
-    lines = [",\n".join(json.dumps(camera) for camera in cameras)]
+    cameras = ",\n".join(
+        json.dumps(
+            {
+                "make": make,
+                "model": model,
+                "counts": {field: dict(sorted(t.counts.items())) for field, t in counts.items()},
+            }
+        )
+        for (make, model), counts in sorted(gallery.cameras.items())
+    )
     tables = ",\n".join(
         f"{json.dumps(name)}: {json.dumps(list(map(list, numbers)))}"
         for name, numbers in sorted(gallery.tables.items())
     )
-    members = json.dumps(sorted(gallery.members))
+    members = json.dumps(dict(sorted(gallery.members.items())))
+    alarms = json.dumps({rule: list(counts) for rule, counts in gallery.false_alarms.items()})
     text = (
-        f'{{"version": {VERSION},\n"cameras": [\n{lines[0]}\n],\n'
-        f'"tables": {{\n{tables}\n}},\n"members": {members},\n'
-        f'"false_alarms": {json.dumps({k: list(v) for k, v in gallery.false_alarms.items()})}}}\n'
+        f'{{"version": {VERSION},\n"cameras": [\n{cameras}\n],\n"tables": {{\n{tables}\n}},\n'
+        f'"members": {members},\n"false_alarms": {alarms}}}\n'
     )
     return text.encode()
 
@@ -195,9 +244,13 @@ def from_json(data: bytes, name: str) -> Gallery:
             raise ValueError(f"version {content['version']}")
         cameras = {
             (str(row["make"]), str(row["model"])): {
-                field: Counter({str(v): int(n) for v, n in row["counts"][field].items()})
-                for field in FIELDS
-                if field in row["counts"]
+                str(field): Tally(
+                    {
+                        str(value): {str(source): int(n) for source, n in sources.items()}
+                        for value, sources in values.items()
+                    }
+                )
+                for field, values in row["counts"].items()
             }
             for row in content["cameras"]
         }
@@ -207,16 +260,16 @@ def from_json(data: bytes, name: str) -> Gallery:
         }
         if any(len(table) != 64 for v in tables.values() for table in v):
             raise ValueError("a table without 64 numbers")
-        if any(name not in tables for c in cameras.values() for name in c.get("tables", ())):
+        if any(name not in tables for c in cameras.values() for name in c.get("tables", NOTHING)):
             raise ValueError("tables that are not listed")
-        members = frozenset(map(str, content["members"]))
+        members = {str(k): str(v) for k, v in content["members"].items()}
         alarms = {str(k): (int(a), int(n)) for k, (a, n) in content["false_alarms"].items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise GalleryError(
             f"{name}: no gallery of camera files ({type(e).__name__}: {e}); "
             "make one with python -m exif_jax.camera_files"
         ) from None
-    return Gallery(cameras, _sum(cameras.values()), tables, members, alarms)
+    return Gallery(cameras, tables, members, alarms)
 
 
 @functools.cache

@@ -10,7 +10,7 @@ import hashlib
 
 from exif_jax.forensics.file_evidence.facts import Facts
 from exif_jax.forensics.file_evidence.findings import CONTRADICTS, FITS, SILENT
-from exif_jax.forensics.file_evidence.gallery import Counter, Known
+from exif_jax.forensics.file_evidence.gallery import NOTHING, Known, Tally
 from exif_jax.forensics.file_evidence.recompression import ijg_quality, nearest_quality
 from exif_jax.reading.file_parts import ZIGZAG
 
@@ -32,31 +32,32 @@ _PHOTOSHOP = {
     "6e3f6a3a5a1eae6155331d42d6f968dd": 11,
     "5379e0133d4439b6f7c7039fc7f7734f": 12,
 }
-# How many photos a model or make must have before what none of them has counts.
-_MIN_MODEL, _MIN_MAKE, _MIN_MAKE_MODELS = 5, 15, 3
+# How much must be known of a model or make before what none of its photos has counts.
+_MIN_PHOTOS, _MIN_SOURCES = 5, 3
+_MIN_OTHERS = 3  # photos of other makers' cameras
+_MIN_MAKE_PHOTOS, _MIN_MAKE_SOURCES, _MIN_MAKE_MODELS = 20, 6, 3
 
 
-def unseen(counts: Counter[str], value: str, least: int = _MIN_MODEL) -> bool:
+def unseen(tally: Tally, value: str) -> bool:
     """Whether a value is new where new values are rare.
 
-    Of photos counted one by one, as many bring a value that none before had as there are values
-    seen once, about (Good and Turing): new is rare where all values were seen more than once.
+    Of sources seen one by one, as many bring a value that none before had as there are values seen
+    in one source alone, about (Good and Turing): new is rare where all came from several.
     """
-    total = counts.total()
-    once = sum(1 for n in counts.values() if n == 1)
-    return total >= least and counts[value] == 0 and once == 0
+    enough = tally.total() >= _MIN_PHOTOS and tally.num_sources() >= _MIN_SOURCES
+    return enough and tally[value] == 0 and tally.seen_in_one_source() == 0
 
 
 def never_in_make(known: Known, field: str, value: str) -> bool:
     """Whether no photo of a make that is well represented has a value."""
-    counts = known.make.get(field, Counter())
-    enough = counts.total() >= _MIN_MAKE and known.num_models >= _MIN_MAKE_MODELS
-    return enough and counts[value] == 0
+    tally = known.make.get(field, NOTHING)
+    enough = tally.total() >= _MIN_MAKE_PHOTOS and tally.num_sources() >= _MIN_MAKE_SOURCES
+    return enough and known.num_models >= _MIN_MAKE_MODELS and tally[value] == 0
 
 
 def tables_of_the_model(facts: Facts, known: Known) -> Answer:
     """Whether photos by the claimed model have these tables."""
-    counts = known.model.get("tables", Counter())
+    counts = known.model.get("tables", NOTHING)
     own = facts.record.values.get("tables")
     if own is None or not facts.claims_camera:
         return SILENT, "no JPEG tables of a named camera"
@@ -72,9 +73,28 @@ def tables_of_the_model(facts: Facts, known: Known) -> Answer:
     return SILENT, f"{facts.camera} writes tables that change from photo to photo"
 
 
+def tables_of_another_maker(facts: Facts, known: Known) -> Answer:
+    """Whether cameras of other makers write these tables, and none of the claimed one's."""
+    own, others = facts.record.values.get("tables"), known.others
+    if own is None or not facts.claims_camera or not others:
+        return SILENT, "no other maker's camera is known to write these JPEG tables"
+    if known.make.get("tables", NOTHING)[own]:
+        return FITS, "other cameras of this maker write these JPEG tables"
+    many = sum(others.values()) >= _MIN_OTHERS
+    is_standard = facts.record.values.get("standard") != "no"
+    if is_standard or not many or not never_in_make(known, "tables", own):
+        return SILENT, "other makers' cameras write these JPEG tables, too"
+    makes = ", ".join(sorted(others, key=lambda make: -others[make])[:3])
+    return (
+        CONTRADICTS,
+        f"cameras by {makes} write these JPEG tables; none of {known.make['tables'].total()} "
+        f"photos by {facts.camera}'s maker has them",
+    )
+
+
 def sampling_of_the_model(facts: Facts, known: Known) -> Answer:
     """Whether photos by the claimed model have this chroma subsampling."""
-    counts = known.model.get("sampling", Counter())
+    counts = known.model.get("sampling", NOTHING)
     own = facts.record.values.get("sampling")
     if own is None or not facts.claims_camera or not counts.total():
         return SILENT, "no other photo by this camera is known"
@@ -99,13 +119,14 @@ def standard_tables(facts: Facts, known: Known) -> Answer:
     said = f"last saved with the standard tables of programs, at quality {quality}"
     if not facts.claims_camera:
         return SILENT, said
-    own, make = known.model.get("standard", Counter()), known.make.get("standard", Counter())
-    if own["yes"]:
-        return FITS, f"{said}; {own['yes']} of {own.total()} photos by {facts.camera} were, too"
-    if unseen(own, "yes") or never_in_make(known, "standard", "yes"):
-        many = own.total() if unseen(own, "yes") else make.total()
-        whose = facts.camera if unseen(own, "yes") else "cameras of this maker"
-        return CONTRADICTS, f"{said}; none of {many} photos by {whose} was"
+    own, make = known.model.get("standard", NOTHING), known.make.get("standard", NOTHING)
+    if own[str(quality)]:
+        many = f"{own[str(quality)]} of {own.total()}"
+        return FITS, f"{said}, like {many} photos by {facts.camera}"
+    if unseen(own, str(quality)) and own["no"] == own.total():
+        return CONTRADICTS, f"{said}; none of {own.total()} photos by {facts.camera} was"
+    if make["no"] == make.total() and never_in_make(known, "standard", str(quality)):
+        return CONTRADICTS, f"{said}; none of {make.total()} photos by this maker's cameras was"
     return SILENT, said
 
 
@@ -117,7 +138,7 @@ def photoshop_tables(facts: Facts, known: Known) -> Answer:
     if quality is None:
         return SILENT, "not Photoshop's tables"
     said = f"last saved by Photoshop, at its quality {quality}"
-    own = known.model.get("tables", Counter())[facts.record.values.get("tables", "")]
+    own = known.model.get("tables", NOTHING)[facts.record.values.get("tables", "")]
     if not facts.claims_camera or own:
         return SILENT, said
     return CONTRADICTS, f"{said}, though it names a camera"

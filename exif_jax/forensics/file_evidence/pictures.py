@@ -11,7 +11,7 @@ from exif_jax.forensics.file_evidence.thumbnail import Comparison
 _MIN_CORRELATION = 0.45
 _MIN_TURN_GAIN = 0.2
 _MAX_ASPECT = 1.05
-_MAX_DIFFERENCE = 25.0
+_MAX_DIFFERENCE = 28.0
 _NONE = (SILENT, "no thumbnail that can be decoded")
 
 
@@ -20,6 +20,8 @@ def thumbnail_shape(facts: Facts, known: Known) -> Answer:
     seen = facts.thumbnail
     if seen is None:
         return _NONE
+    if _is_turned(seen):
+        return SILENT, "the thumbnail shows the photo turned"
     if seen.aspect < 0:
         return CONTRADICTS, "the thumbnail lies where the photo stands, or the other way round"
     if max(seen.aspect, 1 / seen.aspect) > _MAX_ASPECT and seen.correlation < 0.9:

@@ -31,6 +31,7 @@ _POINTS = np.arange(-_LEVELS, _LEVELS + 1)
 # Row-by-row numbers of the frequencies that are looked at: low, where levels are many.
 _FREQUENCIES = (1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4)
 _NOISE = 0.45  # deviation of a coefficient by rounding and clipping pixels between compressions
+MIN_PEAK = 9.0  # of `resampling_peak`, from which on resampling is spoken of
 _SLOW = 0.06  # cycles per pixel
 _DOUBT = 0.02  # share of the coefficients that the model may not explain
 

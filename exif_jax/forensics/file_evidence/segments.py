@@ -10,7 +10,7 @@ import re
 
 from exif_jax.forensics.file_evidence.facts import Facts
 from exif_jax.forensics.file_evidence.findings import CONTRADICTS, FITS, SILENT
-from exif_jax.forensics.file_evidence.gallery import Counter, Known
+from exif_jax.forensics.file_evidence.gallery import NOTHING, Known
 from exif_jax.forensics.file_evidence.jpeg_tables import Answer, never_in_make, unseen
 
 # Programs that write photos anew; what cameras themselves write as their software is left out.
@@ -30,7 +30,7 @@ _EDITS = frozenset(("c2pa.edited", "c2pa.cropped", "c2pa.resized", "c2pa.placed"
 
 def segment_order(facts: Facts, known: Known) -> Answer:
     """Whether photos by the claimed model have their segments in this order."""
-    counts, own = known.model.get("order", Counter()), facts.record.values.get("order")
+    counts, own = known.model.get("order", NOTHING), facts.record.values.get("order")
     if own is None or not facts.claims_camera or not counts.total():
         return SILENT, "no other whole file by this camera is known"
     if counts[own]:
@@ -47,7 +47,7 @@ def segment_order(facts: Facts, known: Known) -> Answer:
 
 def jfif_segment(facts: Facts, known: Known) -> Answer:
     """Whether a JFIF segment stands where this maker's cameras write none."""
-    own, counts = facts.record.values.get("jfif"), known.model.get("jfif", Counter())
+    own, counts = facts.record.values.get("jfif"), known.model.get("jfif", NOTHING)
     if own != "yes" or not facts.claims_camera:
         return SILENT, "no JFIF segment"
     if counts["yes"]:
@@ -55,7 +55,10 @@ def jfif_segment(facts: Facts, known: Known) -> Answer:
     if unseen(counts, "yes") or never_in_make(known, "jfif", "yes"):
         many = counts.total() if unseen(counts, "yes") else known.make["jfif"].total()
         whose = facts.camera if unseen(counts, "yes") else "cameras of this maker"
-        return CONTRADICTS, f"a JFIF segment, as programs write it; none of {many} by {whose} has"
+        return (
+            CONTRADICTS,
+            f"a JFIF segment, as programs write it; none of {many} files by {whose} has one",
+        )
     return SILENT, "a JFIF segment, as programs and some cameras write it"
 
 
@@ -64,7 +67,7 @@ def program_segments(facts: Facts, known: Known) -> Answer:
     if facts.record.values.get("adobe") != "yes":
         return SILENT, "no segment of an editor"
     said = "segments that Photoshop and other editors write"
-    if not facts.claims_camera or known.model.get("adobe", Counter())["yes"]:
+    if not facts.claims_camera or known.model.get("adobe", NOTHING)["yes"]:
         return SILENT, said
     return CONTRADICTS, f"{said}, though it names a camera"
 
@@ -82,16 +85,15 @@ def editor_named(facts: Facts, known: Known) -> Answer:
 
 def colour_profile(facts: Facts, known: Known) -> Answer:
     """Whether the colour profile is one that files by the claimed model have."""
-    counts, own = known.model.get("icc", Counter()), facts.record.values.get("icc")
+    counts, own = known.model.get("icc", NOTHING), facts.record.values.get("icc")
     if own is None or not facts.claims_camera or not counts.total():
         return SILENT, f"colour profile: {own or 'none'}"
+    shown = "no colour profile" if own == "none" else f"the colour profile {own}"
     if counts[own]:
-        shown = f"colour profile ({own})" if own != "none" else "lack of a colour profile"
-        return FITS, f"{counts[own]} of {counts.total()} files by {facts.camera} have its {shown}"
+        return FITS, f"{shown}, like {counts[own]} of {counts.total()} files by {facts.camera}"
     if unseen(counts, own):
-        shown = f"the colour profile {own}" if own != "none" else "no colour profile"
-        return CONTRADICTS, f"{shown}; none of {counts.total()} files by {facts.camera} has"
-    return SILENT, f"colour profile: {own}"
+        return CONTRADICTS, f"{shown}; none of {counts.total()} files by {facts.camera} is so"
+    return SILENT, shown
 
 
 def content_credentials(facts: Facts, known: Known) -> Answer:

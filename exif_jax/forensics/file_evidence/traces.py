@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from exif_jax.forensics.file_evidence.facts import Facts, number
 from exif_jax.forensics.file_evidence.findings import CONTRADICTS, FITS, SILENT
-from exif_jax.forensics.file_evidence.gallery import Known
-from exif_jax.forensics.file_evidence.jpeg_tables import Answer
+from exif_jax.forensics.file_evidence.gallery import NOTHING, Known
+from exif_jax.forensics.file_evidence.jpeg_tables import Answer, unseen
+from exif_jax.forensics.file_evidence.recompression import MIN_PEAK
 
 _MIN_GAIN = 0.02
-_MIN_PEAK = 9.0
 
 
 def compressed_before(facts: Facts, known: Known) -> Answer:
@@ -28,9 +28,15 @@ def resampled(facts: Facts, known: Known) -> Answer:
     """Whether the pixels show a resampling."""
     peak, frequency = facts.resampling
     zoom = number(facts.tags.get("Digital Zoom Ratio")) or 0
-    if peak < _MIN_PEAK:
+    if peak < MIN_PEAK:
         return SILENT, "no resampling is seen; making a photo smaller leaves little trace"
     said = f"a period of {1 / frequency:.2f} pixels, as resampling leaves it"
+    seen = known.model.get("resampled", NOTHING)
     if zoom > 1:
         return FITS, f"{said}; EXIF says that the camera zoomed digitally"
-    return (CONTRADICTS, said) if facts.claims_camera else (SILENT, said)
+    if seen["yes"]:
+        return FITS, f"{said}, like {seen['yes']} of {seen.total()} photos by {facts.camera}"
+    # Some cameras resample each photo: without others by the model nothing can be said.
+    if facts.claims_camera and unseen(seen, "yes"):
+        return CONTRADICTS, f"{said}; none of {seen.total()} photos by {facts.camera} has one"
+    return SILENT, f"{said}; some cameras leave it, too"
