@@ -70,7 +70,6 @@ RULES = (
     Rule("aperture", "camera", _EXIF, exif_facts.aperture),
     Rule("lens range", "camera", _EXIF, exif_facts.lens_range),
     Rule("exposure twice", "camera", _EXIF, exif_facts.exposure_twice),
-    Rule("brightness", "camera", _EXIF, exif_facts.brightness),
     Rule("crop factor", "camera", _GALLERY, exif_facts.crop_factor),
     Rule("order of times", "camera", _EXIF, exif_facts.times),
 )

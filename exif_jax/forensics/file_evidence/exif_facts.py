@@ -15,8 +15,6 @@ from exif_jax.forensics.file_evidence.jpeg_tables import Answer, unseen
 
 _TIME_FORM = "%Y:%m:%d %H:%M:%S"
 _MAX_STOPS_APART = 0.6  # rounded twice, a third of a stop
-# Phones and live view write brightnesses that are off by 6 to 8 stops.
-_MAX_BRIGHTNESS_OFF = 8.5
 _FIRST_YEAR = 1995  # of a camera that writes EXIF
 
 
@@ -96,22 +94,6 @@ def exposure_twice(facts: Facts, known: Known) -> Answer:
     if compared:
         return FITS, "EXIF gives exposure time or f-number twice, and alike"
     return SILENT, "EXIF gives exposure time and f-number once"
-
-
-def brightness(facts: Facts, known: Known) -> Answer:
-    """Exposure time, f-number and ISO against the brightness that the camera measured (APEX)."""
-    tags = facts.tags
-    t, f, iso = (number(tags.get(n)) for n in ("Exposure Time", "F Number", "ISO"))
-    told = number(tags.get("Brightness Value"))
-    if not t or not f or not iso or told is None or not -12 < told < 16:
-        return SILENT, "EXIF gives no brightness or no exposure"
-    exposed = 2 * math.log2(f) - math.log2(t) - math.log2(iso / 3.125)
-    if abs(exposed - told) > _MAX_BRIGHTNESS_OFF:
-        return (
-            CONTRADICTS,
-            f"the exposure suits a brightness of {exposed:.1f} EV, EXIF says {told:.1f}",
-        )
-    return FITS, "the exposure suits the brightness in EXIF"
 
 
 def crop_factor(facts: Facts, known: Known) -> Answer:

@@ -34,7 +34,7 @@ _PHOTOSHOP = {
 }
 # How much must be known of a model or make before what none of its photos has counts.
 _MIN_PHOTOS, _MIN_SOURCES = 5, 3
-_MIN_OTHERS = 3  # photos of other makers' cameras
+_MIN_OTHERS = 8  # photos of other makers' cameras
 _MIN_MAKE_PHOTOS, _MIN_MAKE_SOURCES, _MIN_MAKE_MODELS = 20, 6, 3
 
 

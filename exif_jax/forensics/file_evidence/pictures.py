@@ -16,16 +16,12 @@ _NONE = (SILENT, "no thumbnail that can be decoded")
 
 
 def thumbnail_shape(facts: Facts, known: Known) -> Answer:
-    """The shape of the thumbnail against that of the photo."""
+    """The shape of the thumbnail against that of the photo; no contradiction, as cameras differ."""
     seen = facts.thumbnail
     if seen is None:
         return _NONE
-    if _is_turned(seen):
-        return SILENT, "the thumbnail shows the photo turned"
-    if seen.aspect < 0:
-        return CONTRADICTS, "the thumbnail lies where the photo stands, or the other way round"
-    if max(seen.aspect, 1 / seen.aspect) > _MAX_ASPECT and seen.correlation < 0.9:
-        return CONTRADICTS, "the thumbnail has another shape than the photo: it may have been cut"
+    if seen.aspect < 0 or max(seen.aspect, 1 / seen.aspect) > _MAX_ASPECT:
+        return SILENT, "the thumbnail has another shape than the photo, as some cameras write it"
     return FITS, "the thumbnail has the photo's shape"
 
 
