@@ -15,8 +15,10 @@ from typing import NamedTuple
 MAX_BYTES = 4 << 20
 _MAX_BOXES, _MAX_DEPTH, _MAX_TEXTS = 500, 8, 12
 _GENERATOR = re.compile(rb"claim_generator(?:_info)?")
-_ACTION = re.compile(rb"(c2pa\.[a-z_]{3,40})")
-_SOURCE_TYPE = re.compile(rb"digitalsourcetype/([A-Za-z]{3,60})")
+# CBOR writes a text's length before it: in one byte with 0x60, or in the byte behind 0x78. Where the
+# text ends is known by nothing else.
+_ACTION = re.compile(rb"[\x66-\x77](?=c2pa\.)")
+_SOURCE_TYPE = re.compile(rb"(?s)\x78.(?=https?://[!-~]{0,120}digitalsourcetype/)")
 _ACTIONS = frozenset(
     (
         *("c2pa.created", "c2pa.opened", "c2pa.edited", "c2pa.cropped", "c2pa.resized"),
@@ -60,12 +62,13 @@ def read_manifest(bodies: Sequence[bytes]) -> Manifest | None:
         return None
     match = _GENERATOR.search(data)
     generator = _cbor_text(data, match.end()) if match else ""
-    actions = {text.decode() for text in _ACTION.findall(data)} & _ACTIONS
-    sources = dict.fromkeys(text.decode() for text in _SOURCE_TYPE.findall(data))
+    actions = {_text_at(data, m.end(), m[0][0] - 0x60) for m in _ACTION.finditer(data)}
+    sources = [_text_at(data, m.end(), m[0][1]) for m in _SOURCE_TYPE.finditer(data)]
+    sources = dict.fromkeys(text.rpartition("/")[2] for text in sources if text)
     return Manifest(
         tuple(dict.fromkeys(labels))[:_MAX_TEXTS],
         generator,
-        tuple(sorted(actions)),
+        tuple(sorted(actions & _ACTIONS)),
         tuple(sources)[:_MAX_TEXTS],
     )
 
@@ -93,6 +96,12 @@ def _labels(data: bytes) -> Iterator[str]:
         elif kind == b"jumd" and length > head + 17:
             text = data[at + head + 17 : at + length].partition(b"\0")[0]
             yield "".join(c for c in text[:80].decode("latin-1") if c.isprintable())
+
+
+def _text_at(data: bytes, start: int, length: int) -> str:
+    """Printable ASCII of a length; "" where there is other text."""
+    text = data[start : start + length].decode("latin-1")
+    return text if len(text) == length and text.isascii() and text.isprintable() else ""
 
 
 def _cbor_text(data: bytes, at: int) -> str:
