@@ -16,9 +16,11 @@ TIMES: Values = {0x9003: "2020:05:06 07:08:09", 0x9004: "2020:05:06 07:08:09"}
 def scene(width: int = 480, height: int = 320, seed: int = 0) -> Image.Image:
     """Smooth colours with edges and grain."""
     rng = np.random.default_rng(seed)
-    small = Image.fromarray(rng.integers(0, 256, (height // 32, width // 32, 3), np.uint8))
-    smooth = small.resize((width, height), Image.Resampling.BICUBIC)
-    edges = small.resize((width, height), Image.Resampling.NEAREST).rotate(180)
+    shape = (height // 32, width // 32, 3)
+    smooth, edges = (
+        Image.fromarray(rng.integers(0, 256, shape, np.uint8)).resize((width, height), kernel)
+        for kernel in (Image.Resampling.BICUBIC, Image.Resampling.NEAREST)
+    )
     pixels = np.asarray(Image.blend(smooth, edges, 0.4), np.float32)
     grain = rng.normal(0, 12, pixels.shape)
     noisy = Image.fromarray(np.clip(pixels + grain, 0, 255).astype(np.uint8))
@@ -27,7 +29,9 @@ def scene(width: int = 480, height: int = 320, seed: int = 0) -> Image.Image:
 
 def jpeg(image: Image.Image, **options) -> bytes:
     stream = io.BytesIO()
-    image.save(stream, "JPEG", **{"quality": 93, **options})
+    if not options.get("qtables"):  # which Pillow would scale by the quality
+        options = {"quality": 93, **options}
+    image.save(stream, "JPEG", **options)
     return stream.getvalue()
 
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 MAX_BYTES = 4 << 20
 _MAX_BOXES, _MAX_DEPTH, _MAX_TEXTS = 500, 8, 12
 _GENERATOR = re.compile(rb"claim_generator(?:_info)?")
-# CBOR writes a text's length before it: in one byte with 0x60, or in the byte behind 0x78. Where the
-# text ends is known by nothing else.
+# CBOR writes a text's length before it: in one byte with 0x60, or in the byte behind 0x78. Nothing
+# else tells where the text ends.
 _ACTION = re.compile(rb"[\x66-\x77](?=c2pa\.)")
 _SOURCE_TYPE = re.compile(rb"(?s)\x78.(?=https?://[!-~]{0,120}digitalsourcetype/)")
 _ACTIONS = frozenset(
