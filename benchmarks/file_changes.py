@@ -150,11 +150,12 @@ def turn(data: bytes, other: bytes) -> bytes | None:
 
 def imagemagick(data: bytes, other: bytes) -> bytes | None:
     """Saved by ImageMagick as it does by itself."""
-    program = shutil.which("magick") or shutil.which("convert")
+    names = ("magick", "convert-im6.q16", "convert")
+    program = next(filter(None, map(shutil.which, names)), None)
     if not program:
         return None
     done = subprocess.run([program, "jpeg:-", "jpeg:-"], input=data, capture_output=True)
-    return done.stdout or None
+    return done.stdout if done.stdout.startswith(b"\xff\xd8") else None
 
 
 def _quality(quality: int) -> Apply:

@@ -23,6 +23,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from exif_jax.reading import jpeg_scan
+from exif_jax.reading.containers import plain_jpeg
+
 Table = tuple[int, ...]
 
 _SIDE = 1536  # of the square in the photo's middle that is looked at
@@ -58,8 +61,16 @@ def luma_square(data: bytes) -> np.ndarray:
 
     Returns:
       float32 [h, w], 0 to 255, sides multiples of 8, on the file's grid of blocks; empty [0, 0]
-      where the file has no luma or is smaller than 64 pixels.
+      where the file has no luma, is damaged or smaller than 64 pixels.
     """
+    try:
+        return _luma_square(plain_jpeg(jpeg_scan.split(data)))
+    except Exception:  # what the reader of photos mends, and decoders fail in any way
+        return np.zeros((0, 0), np.float32)
+
+
+def _luma_square(data: bytes) -> np.ndarray:
+    """`luma_square` of a file without metadata, which Pillow would read besides."""
     with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
         if image.mode not in ("RGB", "L"):
             return np.zeros((0, 0), np.float32)
