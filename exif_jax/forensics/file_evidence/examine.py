@@ -54,6 +54,7 @@ RULES = (
     Rule("standard tables", "saved", "ITU T.81 annex K; " + _GALLERY, jpeg_tables.standard_tables),
     Rule("Photoshop's tables", "saved", "exiftool's digests", jpeg_tables.photoshop_tables),
     Rule("segment order", "saved", _GALLERY, segments.segment_order),
+    Rule("coding order", "saved", _GALLERY, segments.coding_order),
     Rule("JFIF segment", "saved", _GALLERY, segments.jfif_segment),
     Rule("editor's segments", "saved", "Photoshop's file format", segments.program_segments),
     Rule("editor named", "saved", "EXIF and XMP", segments.editor_named),

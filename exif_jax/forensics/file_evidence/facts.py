@@ -126,6 +126,7 @@ def record_of(parts: FileParts, tags: Mapping[str, str], sha256: str) -> Record:
         names = " ".join(parts.segments)
         values |= {
             "order": " ".join(_without_repeats(parts.segments)),
+            "coding": " ".join(n for n in parts.segments if not n.startswith(("APP", "COM"))),
             "jfif": "yes" if "APP0 JFIF" in names else "no",
             "adobe": "yes" if "APP13 Photoshop" in names or "Ducky" in names else "no",
             "icc": parts.icc or "none",

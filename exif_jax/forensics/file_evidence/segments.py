@@ -22,6 +22,8 @@ _EDITORS = re.compile(
     r"photo ?editor|instagram|stable diffusion|midjourney|dall|firefly|comfyui|exiftool|aperture",
     re.I,
 )
+# What libjpeg writes by itself, and with it most programs.
+_PROGRAMS_ORDER = "DQT DQT SOF0 DHT DHT DHT DHT SOS"
 _CREATOR = re.compile(r"xmp:CreatorTool(?:=\"|>)\s*([^\"<]{1,120})", re.I)
 _AGENT = re.compile(r"stEvt:softwareAgent(?:=\"|>)\s*([^\"<]{1,120})", re.I)
 _AI = ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "algorithmicMedia")
@@ -43,6 +45,23 @@ def segment_order(facts: Facts, known: Known) -> Answer:
             f"({own})",
         )
     return SILENT, "the files of this camera differ in their segments"
+
+
+def coding_order(facts: Facts, known: Known) -> Answer:
+    """Whether tables, frame and scan stand as programs write them, where this maker's do not."""
+    own = facts.record.values.get("coding")
+    if own != _PROGRAMS_ORDER or not facts.claims_camera:
+        return SILENT, "tables, frame and scan stand in another order than most programs write"
+    make = known.make.get("coding", NOTHING)
+    if make[own]:
+        return FITS, f"tables and frame stand as in {make[own]} files by cameras of this maker"
+    if never_in_make(known, "coding", own):
+        return (
+            CONTRADICTS,
+            f"tables and frame stand as programs write them; in none of {make.total()} files by "
+            "cameras of this maker",
+        )
+    return SILENT, "too few files by cameras of this maker are known"
 
 
 def jfif_segment(facts: Facts, known: Known) -> Answer:

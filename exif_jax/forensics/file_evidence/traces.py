@@ -8,7 +8,7 @@ from exif_jax.forensics.file_evidence.gallery import NOTHING, Known
 from exif_jax.forensics.file_evidence.jpeg_tables import Answer, unseen
 from exif_jax.forensics.file_evidence.recompression import MIN_PEAK
 
-_MIN_GAIN = 0.02
+_MIN_GAIN = 0.0125
 
 
 def compressed_before(facts: Facts, known: Known) -> Answer:
