@@ -4,9 +4,10 @@ Seeds are JPEG, PNG, TIFF, WebP, BMP and AVIF files, most with EXIF: small ones 
 malformed ones of tests/hostile; with EXIF_JAX_PHOTOS also small copies of real photos with their
 own EXIF bytes.
 Case i depends on --seed and i alone, so that it can be made again: one to eight changes of any
-bytes (`benchmarks.mutations`), or one change of a JPEG file's parts (`benchmarks.jpeg_mutations`).
-Each is read by `exif_jax.reading.photo.read_photo` and its EXIF made a text, in worker processes
-that may take 2 GiB.
+bytes (`benchmarks.mutations`), or one of a JPEG file's parts (`benchmarks.jpeg_mutations`) or of
+what it holds beside its pixels (`benchmarks.evidence_mutations`).
+Each is read by `exif_jax.reading.photo.read_photo`, its EXIF made a text and the file examined by
+all rules of `exif_jax.forensics.file_evidence`, in worker processes that may take 2 GiB.
 
 A finding is anything but a photo or a PhotoError: another exception, a dead process, more than
 10 seconds, memory run out, or a result out of its bounds. So are other pixels, or a refusal, where
@@ -36,16 +37,20 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.evidence_mutations import EVIDENCE_MUTATIONS
 from benchmarks.fuzz_seeds import Seeds, make_seeds
 from benchmarks.jpeg_mutations import JPEG_MUTATIONS
 from benchmarks.mutations import BYTE_MUTATIONS, Expected, Mutation
 from exif_jax.cli import command
+from exif_jax.forensics.file_evidence.examine import RULES, examine
+from exif_jax.forensics.file_evidence.findings import CONTRADICTS, FITS, SILENT
 from exif_jax.reading.exif import MAX_CHARS, to_text
 from exif_jax.reading.photo import Photo, PhotoError, read_photo
 
 MAX_SECONDS, MAX_BYTES = 10, 2 << 30
 WORKER = (sys.executable, "-m", "benchmarks.fuzz", "--worker")
 CASES_PER_WORKER = 250
+_OF_PARTS = (*JPEG_MUTATIONS, *EVIDENCE_MUTATIONS)
 _JPEG_PROB = 0.5  # of a case that changes a JPEG file's parts
 
 
@@ -66,7 +71,7 @@ def make_case(seeds: Seeds, seed: int, index: int) -> Case:
     rng = np.random.default_rng((seed, index))
     files = seeds.files
     if rng.random() < _JPEG_PROB:
-        mutation: Mutation = JPEG_MUTATIONS[rng.integers(len(JPEG_MUTATIONS))]
+        mutation: Mutation = _OF_PARTS[rng.integers(len(_OF_PARTS))]
         # A change may not apply to a file: one of a restart marker needs a file that has some.
         for place in rng.permutation(len(seeds.jpegs)):
             number = seeds.jpegs[place]
@@ -103,6 +108,7 @@ def read(data: bytes) -> Outcome:
     try:
         photo = read_photo(data)
         _check_bounds(photo)
+        _check_evidence(photo)
     except PhotoError as e:
         if "too large for the memory" in e.cause:
             raise MemoryError(f"more than {MAX_BYTES >> 20} MiB") from e
@@ -116,6 +122,14 @@ def _check_bounds(photo: Photo) -> None:
     text = to_text(photo.exif)
     assert (text.isascii() and text.isprintable()) or not text
     assert all(len(value) <= MAX_CHARS for value in photo.exif.values())
+
+
+def _check_evidence(photo: Photo) -> None:
+    """All rules on the file say something, in bounded words."""
+    findings = examine(photo).findings
+    assert len(findings) == len(RULES)
+    assert all(finding.verdict in (FITS, CONTRADICTS, SILENT) for finding in findings)
+    assert all(len(finding.sentence) < 1000 for finding in findings)
 
 
 def find_fault(case: Case, outcome: Outcome, unchanged: bytes) -> str:

@@ -15,9 +15,18 @@ from exif_jax.cli import command
 with command.imports(__name__):  # JAX takes a second to import
     from exif_jax.cli import batch, photo_command
     from exif_jax.forensics import affinity
+    from exif_jax.forensics.file_evidence.examine import examine
+    from exif_jax.forensics.file_evidence.gallery import GalleryError
     from exif_jax.forensics.localization import Localization, LocalizationSettings, localize
     from exif_jax.forensics.methods import METHOD_HELP, METHODS, LocalizeError
-    from exif_jax.forensics.verification import VerifyError, as_json, verify, verify_embeddings
+    from exif_jax.forensics.statement import state, statement_as_json
+    from exif_jax.forensics.verification import (
+        Verification,
+        VerifyError,
+        as_json,
+        verify,
+        verify_embeddings,
+    )
     from exif_jax.io.text import printable
     from exif_jax.reading.photo import Photo
     from exif_jax.reports import outputs
@@ -76,35 +85,37 @@ def localize_to(
     """
     try:
         localization = localize(photo.pixels, model, settings, photo.objection)
-    except LocalizeError as e:
+        evidence = examine(photo) if page else None
+    except (LocalizeError, GalleryError) as e:
         raise batch.PhotoFailed(str(e)) from e
     report = outputs.make_report(photo, shown, model.id, settings, localization)
     page_bytes = None
-    if page:
-        report["verify"] = _verification(photo, localization, model, settings)
+    if evidence is not None:
+        verification = _verification(photo, localization, model, settings)
+        report["verify"] = verification and as_json(verification)
+        statement = state(evidence, verification)
+        report["statement"] = statement_as_json(statement)
         colours = affinity.pca_colours(localization.embeddings, localization.grid)
-        page_bytes = make_html(photo, localization, report, colours)
+        page_bytes = make_html(photo, localization, report, colours, (evidence, statement))
     outputs.write_outputs(out, name, photo, localization, report, page_bytes)
     return localization, {key: report[key] for key in ("score", "p_value", "band", "note")}
 
 
 def _verification(
     photo: Photo, localization: Localization, model: Model, settings: LocalizationSettings
-) -> dict[str, Any] | None:
+) -> Verification | None:
     """The EXIF against the pixels, for the page; None where the model has nothing to compare."""
     try:
         if METHODS[settings.method].encoder_input is not None:
             # The method's embeddings are not those of the photo's own pixels.
-            return as_json(verify(photo.pixels, photo.exif, model, photo.objection))
-        return as_json(
-            verify_embeddings(
-                localization.embeddings,
-                localization.grid,
-                photo.exif,
-                model,
-                localization.flat,
-                photo.objection,
-            )
+            return verify(photo.pixels, photo.exif, model, photo.objection)
+        return verify_embeddings(
+            localization.embeddings,
+            localization.grid,
+            photo.exif,
+            model,
+            localization.flat,
+            photo.objection,
         )
     except VerifyError:  # no reference set: the page says so
         return None

@@ -1,4 +1,4 @@
-"""The command that compares a photo's pixels with the EXIF in its file.
+"""The command that holds what a photo's file says against what file and pixels are.
 
 python -m exif_jax.verify photo.jpg
 """
@@ -13,8 +13,13 @@ from exif_jax.cli import command
 
 with command.imports(__name__):  # JAX takes a second to import
     from exif_jax.cli import batch, photo_command
+    from exif_jax.cli.journal import JOURNAL
+    from exif_jax.forensics.file_evidence.examine import examine
+    from exif_jax.forensics.file_evidence.findings import CONTRADICTS, SILENT
+    from exif_jax.forensics.file_evidence.gallery import GalleryError
     from exif_jax.forensics.localization import LocalizationSettings, localize
     from exif_jax.forensics.methods import LocalizeError
+    from exif_jax.forensics.statement import PIXELS, Statement, state, statement_as_json
     from exif_jax.forensics.verification import (
         TagFinding,
         Verification,
@@ -23,17 +28,30 @@ with command.imports(__name__):  # JAX takes a second to import
         reference_set_of,
         verify_embeddings,
     )
+    from exif_jax.io import jsonl
     from exif_jax.io.atomic import write_bytes
     from exif_jax.io.text import json_bytes, printable
     from exif_jax.reading.photo import Photo
-    from exif_jax.reports import outputs
+    from exif_jax.reports import outputs, verification_table
 
 if TYPE_CHECKING:
     from exif_jax.weights.release_file import Model
 
 
+def statement_as_text(statement: Statement) -> str:
+    """Returns what file and pixels say together as a few lines for a terminal."""
+    lines = [f"strength {statement.strength:.2f}: {statement.sentence}"]
+    for finding in statement.findings:
+        if finding.rule == PIXELS or finding.verdict == SILENT:
+            continue
+        mark = "AGAINST" if finding.verdict == CONTRADICTS else "fits"
+        weight = f" [{finding.strength:.1f}]" if finding.strength else ""
+        lines.append(f"  {mark:7} {finding.rule}: {finding.sentence}{weight}")
+    return "\n".join(map(printable, lines))
+
+
 def as_text(verification: Verification) -> str:
-    """Returns the verification as a few lines for a terminal."""
+    """Returns the verification of the pixels as a few lines for a terminal."""
     lines = [verification.summary]
     if verification.agreement is not None:
         lines.append(
@@ -64,11 +82,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = command.parser(
         "exif_jax.verify",
-        "Compares a photo's pixels with the EXIF in its file: whether the camera "
-        "settings and make it names fit the traces in the pixels, beside how pristine photos fit "
-        "theirs. For a photo without EXIF it says what camera the pixels look like. Writes "
-        "NAME.verify.json for each photo and a line in results.jsonl. A hint, never a proof: "
-        "most false EXIF is not caught.",
+        "Holds what a photo's file says of it against what it is. The file itself: tables, "
+        "thumbnail, sizes, segments, marks of programs, traces of an earlier compression, each by "
+        "a rule whose false alarms were measured. And the pixels: whether the camera settings and "
+        "make that EXIF names fit their traces, beside how pristine photos fit theirs. For a photo "
+        "without EXIF it says what camera the pixels look like. Writes NAME.verify.json for each "
+        "photo, a line in results.jsonl, and verification.csv and .jsonl, the most doubtful first. "
+        "A contradiction says that the file is not as the camera wrote it, not why; what fits "
+        "proves nothing.",
         "examples:\n"
         "  python -m exif_jax.verify photo.jpg\n"
         "  python -m exif_jax.verify folder/ --output checks --resume\n\n"
@@ -91,15 +112,32 @@ def main(argv: Sequence[str] | None = None) -> int:
                 localization.flat,
                 photo.objection,
             )
-        except (LocalizeError, VerifyError) as e:
+            evidence = examine(photo)
+        except (LocalizeError, VerifyError, GalleryError) as e:
             raise batch.PhotoFailed(str(e)) from e
+        statement = state(evidence, verification)
         report = outputs.make_report(photo, shown, model.id, settings, localization)
         report |= {"exif": photo.exif, "verify": as_json(verification)}
+        report["statement"] = statement_as_json(statement)
         write_bytes(out / f"{name}.verify.json", json_bytes(report))
         entry = {key: report["verify"][key] for key in ("agreement", "p_value", "band", "summary")}
-        return entry, f"{shown}\n{as_text(verification)}"
+        entry |= {"strength": statement.strength, "finding": statement.headline}
+        return entry, f"{shown}\n{statement_as_text(statement)}\n{as_text(verification)}"
 
-    return photo_command.run(args, work, settings, "verify", "verify.json")
+    status = photo_command.run(args, work, settings, "verify", "verify.json")
+    return _write_table(pathlib.Path(args.output)) or status
+
+
+def _write_table(output: pathlib.Path) -> int:
+    """Writes the table of all verifications in the output folder; returns the exit code."""
+    if not (output / JOURNAL).is_file():
+        return 0
+    try:
+        verification_table.write_table(output, jsonl.read_rows(output / JOURNAL))
+    except OSError as e:
+        where = printable(e.filename or output)
+        return command.fail(f"{where}: {e.strerror}; make room or choose another --output")
+    return 0
 
 
 def run() -> None:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import fuzz
+from benchmarks.evidence_mutations import EVIDENCE_MUTATIONS
 from benchmarks.fuzz import Case, Outcome, djpeg_warning, find_fault, make_case, read
 from benchmarks.fuzz_seeds import make_seeds
 from benchmarks.jpeg_mutations import JPEG_MUTATIONS, jpeg_parts
@@ -27,6 +28,7 @@ def encode(**options) -> bytes:
     return file.getvalue()
 
 
+OF_PARTS = (*JPEG_MUTATIONS, *EVIDENCE_MUTATIONS)
 JPEGS = [encode(), encode(progressive=True), encode(restart_marker_rows=1)]
 
 
@@ -35,11 +37,11 @@ def mutate(mutation, data: bytes, seed: int) -> bytes | None:
 
 
 def test_names_are_unique():
-    names = [mutation.name for mutation in (*BYTE_MUTATIONS, *JPEG_MUTATIONS)]
+    names = [mutation.name for mutation in (*BYTE_MUTATIONS, *OF_PARTS)]
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("mutation", [*BYTE_MUTATIONS, *JPEG_MUTATIONS], ids=lambda m: m.name)
+@pytest.mark.parametrize("mutation", [*BYTE_MUTATIONS, *OF_PARTS], ids=lambda m: m.name)
 def test_a_change_depends_on_its_numbers_alone(mutation):
     changed = 0
     for seed in range(10):
@@ -66,7 +68,7 @@ def decoded_by_djpeg(data: bytes) -> bytes:
 @needs_djpeg
 @pytest.mark.parametrize(
     "mutation",
-    [m for m in JPEG_MUTATIONS if m.expected in (Expected.SAME_PIXELS, Expected.SAME_PIXELS_NOTED)],
+    [m for m in OF_PARTS if m.expected in (Expected.SAME_PIXELS, Expected.SAME_PIXELS_NOTED)],
     ids=lambda m: m.name,
 )
 def test_what_leaves_the_picture_as_it_is_does_so_for_libjpeg(mutation):

@@ -29,7 +29,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -76,6 +76,7 @@ class Photo:
       num_bytes: size of the file.
       notes: what was converted, dropped or could not be read, in words.
       name: how messages call it.
+      data: the file's bytes, for who looks at the file itself (``exif_jax.reading.file_parts``).
     """
 
     image: Image.Image
@@ -86,6 +87,7 @@ class Photo:
     num_bytes: int
     notes: tuple[str, ...]
     name: str = "image"
+    data: bytes = field(default=b"", repr=False, compare=False)
 
     @property
     def may_be_damaged(self) -> bool:
@@ -208,7 +210,7 @@ def read_photo(
         exif, orientation, exif_notes = _read_block(block, kind)
         digest = hashlib.sha256(data).hexdigest()
         notes = (*notes, *exif_notes)
-        return Photo(image, exif, orientation, kind, digest, len(data), notes, name)
+        return Photo(image, exif, orientation, kind, digest, len(data), notes, name, data)
     raise AssertionError("not reached")
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import json
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,11 +19,14 @@ import numpy as np
 from PIL import Image
 
 from exif_jax.reports.explorer import explorer_data
+from exif_jax.reports.file_section import file_section
 from exif_jax.reports.markup import Markup, fill, join, visible
-from exif_jax.reports.render import LUT, upright
+from exif_jax.reports.render import LUT, data_uri, upright
 
 if TYPE_CHECKING:
+    from exif_jax.forensics.file_evidence.examine import FileEvidence
     from exif_jax.forensics.localization import Localization
+    from exif_jax.forensics.statement import Statement
     from exif_jax.reading.photo import Photo
 
 _HERE = pathlib.Path(__file__).parent
@@ -70,7 +72,11 @@ _LIMITS = (
 
 
 def make_html(
-    photo: Photo, localization: Localization, report: Mapping[str, Any], pca: np.ndarray
+    photo: Photo,
+    localization: Localization,
+    report: Mapping[str, Any],
+    pca: np.ndarray,
+    file: tuple[FileEvidence, Statement] | None = None,
 ) -> bytes:
     """Makes the page.
 
@@ -80,6 +86,7 @@ def make_html(
         report: of `outputs.make_report`; keys that are missing are left out or said to be
             unknown.
         pca: uint8 [rows, columns, 3], `affinity.pca_colours`.
+        file: what the file says against what it is; no section of it where None.
 
     Returns:
         UTF-8, the same for the same arguments.
@@ -88,6 +95,7 @@ def make_html(
     sections = [
         _verdict(report),
         _viewer(photo, localization, report, pca),
+        *([_file(photo, *file)] if file else []),
         _exif_comparison(report),
         _exif_table(report),
         _section("What this method cannot see", _list(_LIMITS)),
@@ -188,17 +196,22 @@ def _viewer(
     }
     viewer = fill(
         "viewer",
-        photo=_data_uri(picture, "JPEG", quality=84),
-        map=_data_uri(_indexed(_small_map(localization.heatmap, turn)), "PNG"),
-        parts=_data_uri(parts, "PNG"),
-        colours=_data_uri(colours, "PNG"),
-        scale=_data_uri(scale, "PNG"),
+        photo=data_uri(picture, "JPEG", quality=84),
+        map=data_uri(_indexed(_small_map(localization.heatmap, turn)), "PNG"),
+        parts=data_uri(parts, "PNG"),
+        colours=data_uri(colours, "PNG"),
+        scale=data_uri(scale, "PNG"),
         columns=data["columns"],
         rows=data["rows"],
         map_caption=_WORDS["map"],
         data=_json_for_html(data),
     )
     return _section("Where the photo disagrees with itself", viewer)
+
+
+def _file(photo: Photo, evidence: FileEvidence, statement: Statement) -> Markup:
+    content = file_section(photo.image, photo.orientation, evidence, statement)
+    return _section("What the file says against what it is", content)
 
 
 def _exif_comparison(report: Mapping[str, Any]) -> Markup:
@@ -282,12 +295,6 @@ def _record(report: Mapping[str, Any]) -> Markup:
 
 
 # --- pictures and data --------------------------------------------------------------------------
-
-
-def _data_uri(picture: Image.Image, kind: str, **options: Any) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, optimize=True, **options)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _indexed(levels: np.ndarray) -> Image.Image:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
@@ -109,6 +111,13 @@ def _fit(draw: ImageDraw.ImageDraw, text: str, font, width: float) -> str:
     while text and draw.textlength(text + "…", font) > width:
         text = text[:-1]
     return text + "…"
+
+
+def data_uri(picture: Image.Image, kind: str, **options: Any) -> str:
+    """Returns a picture as a "data:" address, coded as "JPEG" or "PNG"."""
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, optimize=True, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def png_bytes(picture: Image.Image) -> bytes:
