@@ -1,30 +1,35 @@
 """How fast training runs here, beside what the device can do.
 
-    python -m benchmarks.train                                        # two CPU cores: minutes
+    python -m benchmarks.train --output train.json                    # two CPU cores: minutes
     python -m benchmarks.train --configs configs/vit_ti.py,configs/vit_s.py,configs/vit_b.py \\
-        --batches 256,512,1024 --records records --torch --output train.json       # a GPU
+        --batches 256,512,1024 --records records --output train.json               # a GPU
 
 MFU is the fraction of the matrix-product peak that is measured in the same run, and counts the
 model's own products only: 2 for a multiplication and addition, three times for forward and
-backward, no recomputation. With --records the training loop's own input pipeline feeds the steps,
-and the fraction of time that the loop waits for it is shown. With --torch an equal step in PyTorch
-runs beside.
+backward, no recomputation. Where PyTorch is installed equal steps in it take turns with ours: one
+that embeds log spectra too, and one that embeds pixels, which is less work. With --records the
+training loop's own input pipeline feeds the steps, and the fraction of time that the loop waits for
+it is shown. Figures are medians; beside the time that passed stands what all cores spent in a step,
+which others on the machine change less.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import importlib.util
 import json
 import os
 import pathlib
-import subprocess
-import sys
+import statistics
 import time
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
 
-from benchmarks.machine import image_flops, load_config, matmul_peak, median_seconds, text_flops
+from benchmarks.machine import image_flops, load_config, matmul_peak, text_flops
+from benchmarks.torch_process import TorchSteps
 from exif_jax.cli import command
 from exif_jax.data.dataset import PatchDataset
 from exif_jax.data.input_pipeline import batches, prefetch
@@ -33,17 +38,16 @@ from exif_jax.io.atomic import write_bytes
 from exif_jax.models.config import config_to_dict
 from exif_jax.training import sharding, train_state
 from exif_jax.training.config import Config, make_model_config, parse_config
+from exif_jax.training.host_memory import keep_freed_memory
 from exif_jax.training.step_config import make_step_config
-
-COLUMNS = "config, batch, compile s, step ms, pairs/s, TFLOP/s, MFU, memory GiB, fused attention"
 
 
 def main() -> None:
     parser = command.parser("benchmarks.train", __doc__)
     parser.add_argument(
         "--configs",
-        default="configs/vit_ti_cpu.py,configs/vit_ti.py",
-        help="parted by commas (default: vit_ti_cpu and vit_ti)",
+        default="configs/vit_ti_cpu.py",
+        help="parted by commas (default: configs/vit_ti_cpu.py)",
     )
     parser.add_argument("--batches", help="patches a step: 256,512 (default: 128)", default="128")
     parser.add_argument("--dtype", help="default: bfloat16 on an accelerator, float32 on a CPU")
@@ -51,11 +55,13 @@ def main() -> None:
     parser.add_argument("--micro-batch", type=int, default=0, help="gradient caching; 0: none")
     parser.add_argument("--loss-chunk", type=int, default=0, help="columns of logits; 0: all")
     parser.add_argument("--remat", choices=("", "dots", "all"), default="", help="see vit_b.py")
-    parser.add_argument("--repeats", type=int, default=5, help="timed steps (default 5)")
+    parser.add_argument("--repeats", type=int, default=7, help="timed steps (default 7)")
     parser.add_argument("--records", help="also with this folder's input pipeline")
-    parser.add_argument("--torch", action="store_true", help="also the same step in PyTorch")
+    parser.add_argument("--no-torch", action="store_true", help="no steps in PyTorch beside")
     parser.add_argument("--output", type=pathlib.Path, help="file for the figures")
     args = parser.parse_args()
+    keep_freed_memory()
+    args.torch = not args.no_torch and importlib.util.find_spec("torch") is not None
     if args.torch:  # PyTorch needs a part of the device's memory
         os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     cpu = jax.default_backend() == "cpu"
@@ -64,9 +70,6 @@ def main() -> None:
     device = jax.devices()[0].device_kind
     print(f"{jax.device_count()} x {device}, {dtype}, jax {jax.__version__}")
     print(f"matmul peak of one: {peak / 1e12:.3f} TFLOP/s (4096 x 4096 x 4096)")
-    extra = ["with input: pairs/s", "wait"] if args.records else []
-    extra += ["PyTorch: pairs/s"] if args.torch else []
-    print(" | ".join([*COLUMNS.split(", "), *extra]))
     rows = []
     for name in args.configs.split(","):
         for batch_size in map(int, args.batches.split(",")):
@@ -81,18 +84,21 @@ def main() -> None:
             config.model.image.remat = config.model.text.remat = args.remat
             config.data.records = args.records or ""
             row = {"config": pathlib.Path(name).stem, "batch": batch_size}
-            row |= measure(parse_config(config), peak, args)
+            row |= measure(parse_config(config), peak, args.repeats, args.torch)
             rows.append(row)
-            print(" | ".join(_format(value) for value in row.values()), flush=True)
+            print(
+                "\n".join(f"  {name}: {_format(value)}" for name, value in row.items()), flush=True
+            )
             if args.output:
                 report = {"device": device, "dtype": dtype, "matmul_peak": peak, "rows": rows}
                 write_bytes(args.output, json.dumps(report, indent=1).encode())
 
 
-def measure(config: Config, peak: float, args) -> dict:
+def measure(config: Config, peak: float, repeats: int, torch: bool) -> dict:
     """The figures of one config and batch size."""
     mesh = sharding.make_mesh(-1, config.mesh.fsdp if jax.device_count() > 1 else 1)
-    tokenizer = load_tokenizer(args.records) if args.records else None
+    records = config.data.records
+    tokenizer = load_tokenizer(records) if records else None
     model = make_model_config(config, tokenizer.vocab_size if tokenizer else 2048)
     step_config = make_step_config(config, model, mesh)
     init = functools.partial(train_state.init_state, step_config)
@@ -107,36 +113,57 @@ def measure(config: Config, peak: float, args) -> dict:
 
     def run():
         nonlocal state
+        started, cpu_started = time.perf_counter(), time.process_time()
         state, metrics = compiled(state, batch)
-        return metrics
+        jax.block_until_ready((state, metrics))
+        return time.perf_counter() - started, time.process_time() - cpu_started
 
-    seconds = median_seconds(run, args.repeats)
     B = config.train.batch_size
+    with contextlib.ExitStack() as stack:
+        steps = {"": run}
+        if torch:
+            options = {
+                "batch_size": B,
+                "patches_per_text": config.data.patches_per_text,
+                "dtype": config.train.dtype,
+                "image_weight": config.train.image_weight,
+            }
+            model_options = config_to_dict(model)
+            for name, features in (("torch_", "spectrum"), ("torch_pixels_", "pixels")):
+                process = TorchSteps(model_options, options | {"features": features})
+                steps[name] = stack.enter_context(process)
+        seconds = take_turns(steps, repeats)
     flops = B * model_flops(model, config.data.patches_per_text)
-    row = {
+    median, _ = seconds[""]
+    row = {f"{name}pairs_per_second": B / wall for name, (wall, _) in seconds.items()}
+    row |= {f"{name}core_seconds": cpu for name, (_, cpu) in seconds.items()}
+    row |= {
         "compile_seconds": compile_seconds,
-        "step_ms": 1e3 * seconds,
-        "pairs_per_second": B / seconds,
-        "tflops": flops / seconds / 1e12,
-        "mfu": flops / seconds / peak / jax.device_count(),
+        "step_ms": 1e3 * median,
+        "tflops": flops / median / 1e12,
+        "mfu": flops / median / peak / jax.device_count(),
         "memory_gib": peak_memory(compiled) / 2**30,
         "fused_attention": "yes" if "fmha" in compiled.as_text() else "no",
     }
-    if args.records:
-        row |= with_input(config, model, tokenizer, mesh, state, step, args.repeats)
-    if args.torch:
-        step_options = {
-            "batch_size": B,
-            "patches_per_text": config.data.patches_per_text,
-            "dtype": config.train.dtype,
-            "image_weight": config.train.image_weight,
-            "repeats": args.repeats,
-        }
-        options = json.dumps(config_to_dict(model) | {"step": step_options})
-        words = [sys.executable, "-m", "benchmarks.torch_step", options]
-        done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
-        row["torch_pairs_per_second"] = B / float(done.stdout.split()[-1])
+    if records:
+        row |= with_input(config, model, tokenizer, mesh, state, step, repeats)
     return row
+
+
+def take_turns(
+    steps: Mapping[str, Callable[[], tuple[float, float]]], repeats: int
+) -> dict[str, tuple[float, float]]:
+    """Medians of the seconds and of all cores' seconds of steps that take turns, after one each."""
+    taken = {name: [] for name in steps}
+    for k in range(repeats + 1):
+        for name, step in steps.items():
+            seconds = step()
+            if k:
+                taken[name].append(seconds)
+    return {
+        name: (statistics.median(w for w, _ in times), statistics.median(c for _, c in times))
+        for name, times in taken.items()
+    }
 
 
 def with_input(config: Config, model, tokenizer, mesh, state, step, repeats: int) -> dict:
