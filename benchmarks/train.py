@@ -7,8 +7,10 @@
 MFU is the fraction of the matrix-product peak that is measured in the same run, and counts the
 model's own products only: 2 for a multiplication and addition, three times for forward and
 backward, no recomputation. Where PyTorch is installed equal steps in it take turns with ours: one
-that embeds log spectra too, and one that embeds pixels, which is less work. With --records the
-training loop's own input pipeline feeds the steps, and the fraction of time that the loop waits for
+that embeds log spectra too, and one that embeds pixels, which is less work; and so does our step on
+a prepared batch whose patches are augmented inside it. With --records, or by default with records
+made of some photos of $EXIF_JAX_PHOTOS, the training loop's own input pipeline feeds the steps,
+augmented on the device and by Pillow on the host, and the fraction of time that the loop waits for
 it is shown. Figures are medians; beside the time that passed stands what all cores spent in a step,
 which others on the machine change less.
 """
@@ -16,21 +18,30 @@ which others on the machine change less.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import importlib.util
+import itertools
 import json
 import os
 import pathlib
 import statistics
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
 
+from benchmarks import device_patches
 from benchmarks.machine import image_flops, load_config, matmul_peak, text_flops
 from benchmarks.torch_process import TorchSteps
+from data_prep.photos import main as make_records
+from data_prep.train_tokenizer import main as train_tokenizer
 from exif_jax.cli import command
+from exif_jax.data.config import DataConfig
 from exif_jax.data.dataset import PatchDataset
 from exif_jax.data.input_pipeline import batches, prefetch
 from exif_jax.data.records_folder import load_tokenizer
@@ -40,6 +51,8 @@ from exif_jax.training import sharding, train_state
 from exif_jax.training.config import Config, make_model_config, parse_config
 from exif_jax.training.host_memory import keep_freed_memory
 from exif_jax.training.step_config import make_step_config
+
+PHOTOS = 160  # of $EXIF_JAX_PHOTOS, that records are made of where none are given
 
 
 def main() -> None:
@@ -51,12 +64,14 @@ def main() -> None:
     )
     parser.add_argument("--batches", help="patches a step: 256,512 (default: 128)", default="128")
     parser.add_argument("--dtype", help="default: bfloat16 on an accelerator, float32 on a CPU")
-    parser.add_argument("--image-size", type=int, help="side of a patch (default: the config's)")
+    parser.add_argument("--image-sizes", help="sides of a patch: 128,224 (default: the config's)")
     parser.add_argument("--micro-batch", type=int, default=0, help="gradient caching; 0: none")
     parser.add_argument("--loss-chunk", type=int, default=0, help="columns of logits; 0: all")
     parser.add_argument("--remat", choices=("", "dots", "all"), default="", help="see vit_b.py")
     parser.add_argument("--repeats", type=int, default=7, help="timed steps (default 7)")
-    parser.add_argument("--records", help="also with this folder's input pipeline")
+    parser.add_argument("--records", help="also with this folder's input pipeline (default: of "
+                        "some photos of $EXIF_JAX_PHOTOS/train, where that is set)")  # fmt: skip
+    parser.add_argument("--no-input", action="store_true", help="no input pipeline")
     parser.add_argument("--no-torch", action="store_true", help="no steps in PyTorch beside")
     parser.add_argument("--output", type=pathlib.Path, help="file for the figures")
     args = parser.parse_args()
@@ -71,8 +86,12 @@ def main() -> None:
     print(f"{jax.device_count()} x {device}, {dtype}, jax {jax.__version__}")
     print(f"matmul peak of one: {peak / 1e12:.3f} TFLOP/s (4096 x 4096 x 4096)")
     rows = []
-    for name in args.configs.split(","):
-        for batch_size in map(int, args.batches.split(",")):
+    sizes = [int(size) for size in args.image_sizes.split(",")] if args.image_sizes else [0]
+    batch_sizes = map(int, args.batches.split(","))
+    with records_of(args) as records:
+        for name, batch_size, size in itertools.product(
+            args.configs.split(","), batch_sizes, sizes
+        ):
             config = load_config(name)
             config.train.update(
                 batch_size=batch_size,
@@ -80,18 +99,40 @@ def main() -> None:
                 micro_batch=args.micro_batch,
                 loss_chunk=args.loss_chunk,
             )
-            config.model.image.image_size = args.image_size or config.model.image.image_size
+            config.model.image.image_size = size or config.model.image.image_size
             config.model.image.remat = config.model.text.remat = args.remat
-            config.data.records = args.records or ""
-            row = {"config": pathlib.Path(name).stem, "batch": batch_size}
+            config.data.records = records
+            row = {
+                "config": pathlib.Path(name).stem,
+                "batch": batch_size,
+                "image_size": config.model.image.image_size,
+            }
             row |= measure(parse_config(config), peak, args.repeats, args.torch)
             rows.append(row)
-            print(
-                "\n".join(f"  {name}: {_format(value)}" for name, value in row.items()), flush=True
-            )
+            lines = [f"  {name}: {_format(value)}" for name, value in row.items()]
+            print("\n".join(lines), flush=True)
             if args.output:
                 report = {"device": device, "dtype": dtype, "matmul_peak": peak, "rows": rows}
                 write_bytes(args.output, json.dumps(report, indent=1).encode())
+
+
+@contextlib.contextmanager
+def records_of(args) -> Iterator[str]:
+    """The folder of --records, or one made of photos at hand, or ""."""
+    photos = pathlib.Path(os.environ.get("EXIF_JAX_PHOTOS", "")) / "train"
+    if args.records or args.no_input or not os.environ.get("EXIF_JAX_PHOTOS"):
+        yield "" if args.no_input else args.records or ""
+        return
+    with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(sys.stderr):
+        some, records = pathlib.Path(scratch, "photos"), os.path.join(scratch, "records")
+        some.mkdir()
+        for path in [*photos.glob("manifest.jsonl"), *sorted(photos.glob("*.jpg"))[:PHOTOS]]:
+            (some / path.name).symlink_to(path.absolute())
+        if make_records(["--input", str(some), "--output", records]):
+            raise SystemExit(f"{photos}: no records; give some with --records, or --no-input")
+        train_tokenizer(["--records", records])
+        with contextlib.redirect_stdout(sys.__stdout__):
+            yield records
 
 
 def measure(config: Config, peak: float, repeats: int, torch: bool) -> dict:
@@ -111,16 +152,25 @@ def measure(config: Config, peak: float, repeats: int, torch: bool) -> dict:
     compiled = step.lower(state, batch).compile()
     compile_seconds = time.perf_counter() - started
 
-    def run():
+    B, size = config.train.batch_size, model.image.image_size
+    drawn = device_patches.draw(config.data, size, B, seed=0)
+    packed = {name: x for name, x in host.items() if name != "image"}
+    packed |= device_patches.packed(config.data, size, drawn)
+    augmented_batch = sharding.to_device(mesh, packed)
+    augmented = step.lower(state, augmented_batch).compile()
+
+    def run(step, batch):
         nonlocal state
         started, cpu_started = time.perf_counter(), time.process_time()
-        state, metrics = compiled(state, batch)
+        state, metrics = step(state, batch)
         jax.block_until_ready((state, metrics))
         return time.perf_counter() - started, time.process_time() - cpu_started
 
-    B = config.train.batch_size
     with contextlib.ExitStack() as stack:
-        steps = {"": run}
+        steps = {
+            "": functools.partial(run, compiled, batch),
+            "prepared_augmented_": functools.partial(run, augmented, augmented_batch),
+        }
         if torch:
             options = {
                 "batch_size": B,
@@ -142,11 +192,16 @@ def measure(config: Config, peak: float, repeats: int, torch: bool) -> dict:
         "step_ms": 1e3 * median,
         "tflops": flops / median / 1e12,
         "mfu": flops / median / peak / jax.device_count(),
+        "augmented_mfu": flops / seconds["prepared_augmented_"][0] / peak / jax.device_count(),
+        "bytes_to_device": sum(x.nbytes for x in host.values()),
+        "augmented_bytes_to_device": sum(x.nbytes for x in packed.values()),
         "memory_gib": peak_memory(compiled) / 2**30,
         "fused_attention": "yes" if "fmha" in compiled.as_text() else "no",
     }
-    if records:
-        row |= with_input(config, model, tokenizer, mesh, state, step, repeats)
+    for where, name in (("device", "augmented"), ("host", "pillow")) if records else ():
+        data = dataclasses.replace(config.data, augment_on=where)
+        rate, wait, state = with_input(config, data, model, tokenizer, mesh, state, step, repeats)
+        row |= {f"{name}_pairs_per_second": rate, f"{name}_input_wait": wait}
     return row
 
 
@@ -166,16 +221,22 @@ def take_turns(
     }
 
 
-def with_input(config: Config, model, tokenizer, mesh, state, step, repeats: int) -> dict:
-    """Steps as the training loop takes them, fed from records."""
+def with_input(
+    config: Config, data_config: DataConfig, model, tokenizer, mesh, state, step, repeats: int
+) -> tuple[float, float, Any]:
+    """Steps as the training loop takes them, fed from records.
+
+    Returns:
+        Pairs/s, the fraction of the time that the loop waited for input, and the last state.
+    """
     data = PatchDataset(
-        config.data, "train", tokenizer, model.image.image_size, model.text.max_length
+        data_config, "train", tokenizer, model.image.image_size, model.text.max_length
     )
-    warm, steps = 3, max(20, repeats)
+    warm, steps = 3, max(10, repeats)
     loaded = batches(data, config.train.batch_size, range(warm + steps), config.data.reader)
     placed = prefetch(sharding.to_device(mesh, batch) for batch in loaded)
     waited, started, metrics = 0.0, 0.0, None
-    for k, _ in enumerate(range(warm + steps)):
+    for k in range(warm + steps):
         if k == warm:
             jax.block_until_ready(metrics)
             started, waited = time.perf_counter(), 0.0
@@ -185,10 +246,7 @@ def with_input(config: Config, model, tokenizer, mesh, state, step, repeats: int
         state, metrics = step(state, batch)
     jax.block_until_ready(metrics)
     seconds = time.perf_counter() - started
-    return {
-        "input_pairs_per_second": steps * config.train.batch_size / seconds,
-        "input_wait": waited / seconds,
-    }
+    return steps * config.train.batch_size / seconds, waited / seconds, state
 
 
 def random_batch(model, batch_size: int, patches_per_text: int) -> dict[str, np.ndarray]:
