@@ -6,6 +6,7 @@ well, two timings are worth comparing only where they lie side by side.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -13,8 +14,14 @@ from collections.abc import Mapping
 from typing import Any
 
 
+class TorchFailed(RuntimeError):
+    """PyTorch's process ended; what it said stands on the standard error."""
+
+
 class TorchSteps:
     """A process that takes steps in PyTorch, one at each call; a context manager.
+
+    It compiles and warms up on its own; the first call waits for that.
 
     Args:
         model: a model's configuration as nested dicts, as `config_to_dict` gives it.
@@ -22,32 +29,43 @@ class TorchSteps:
     """
 
     def __init__(self, model: Mapping[str, Any], step: Mapping[str, Any]):
-        words = [
-            sys.executable,
-            "-m",
-            "benchmarks.torch_step",
-            json.dumps([dict(model), dict(step)]),
-        ]
+        options = json.dumps([dict(model), dict(step)])
         self._process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "benchmarks.torch_step", options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
-        try:
-            self._answer()  # after compiling and warming up
-        except RuntimeError:
-            self.__exit__()
-            raise
+        self._is_ready = False
 
     def __enter__(self) -> TorchSteps:
         return self
 
     def __exit__(self, *_) -> None:
-        self._process.communicate()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.communicate()
+
+    def wait(self) -> None:
+        """Waits until it has compiled and warmed up.
+
+        Raises:
+            TorchFailed: it ended.
+        """
+        if not self._is_ready:
+            self._answer()
+            self._is_ready = True
 
     def __call__(self) -> tuple[float, float]:
-        """Takes a step; returns its seconds and the seconds of all cores."""
+        """Takes a step; returns its seconds and the seconds of all cores.
+
+        Raises:
+            TorchFailed: the process ended.
+        """
+        self.wait()
         assert self._process.stdin
-        self._process.stdin.write("step\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write("step\n")
+            self._process.stdin.flush()
         seconds, cpu_seconds = self._answer()
         return seconds, cpu_seconds
 
@@ -55,5 +73,5 @@ class TorchSteps:
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"PyTorch's step ended with {self._process.wait()}")
+            raise TorchFailed(f"PyTorch's step ended with {self._process.wait()}")
         return json.loads(line)

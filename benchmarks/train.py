@@ -29,7 +29,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -37,7 +37,7 @@ import numpy as np
 
 from benchmarks import device_patches
 from benchmarks.machine import image_flops, load_config, matmul_peak, text_flops
-from benchmarks.torch_process import TorchSteps
+from benchmarks.torch_process import TorchFailed, TorchSteps
 from data_prep.photos import main as make_records
 from data_prep.train_tokenizer import main as train_tokenizer
 from exif_jax.cli import command
@@ -73,11 +73,17 @@ def main() -> None:
                         "some photos of $EXIF_JAX_PHOTOS/train, where that is set)")  # fmt: skip
     parser.add_argument("--no-input", action="store_true", help="no input pipeline")
     parser.add_argument("--no-torch", action="store_true", help="no steps in PyTorch beside")
+    parser.add_argument(
+        "--torch-features",
+        default="spectrum,pixels",
+        help="what PyTorch embeds, parted by commas (default: spectrum,pixels)",
+    )
     parser.add_argument("--output", type=pathlib.Path, help="file for the figures")
     args = parser.parse_args()
     keep_freed_memory()
-    args.torch = not args.no_torch and importlib.util.find_spec("torch") is not None
-    if args.torch:  # PyTorch needs a part of the device's memory
+    has_torch = not args.no_torch and importlib.util.find_spec("torch") is not None
+    torch_features = tuple(args.torch_features.split(",")) if has_torch else ()
+    if torch_features:  # PyTorch needs a part of the device's memory
         os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     cpu = jax.default_backend() == "cpu"
     dtype = args.dtype or ("float32" if cpu else "bfloat16")
@@ -107,13 +113,15 @@ def main() -> None:
                 "batch": batch_size,
                 "image_size": config.model.image.image_size,
             }
-            row |= measure(parse_config(config), peak, args.repeats, args.torch)
             rows.append(row)
-            lines = [f"  {name}: {_format(value)}" for name, value in row.items()]
-            print("\n".join(lines), flush=True)
-            if args.output:
-                report = {"device": device, "dtype": dtype, "matmul_peak": peak, "rows": rows}
-                write_bytes(args.output, json.dumps(report, indent=1).encode())
+            run = parse_config(config)
+            for figures in measure(run, peak, args.repeats, torch_features):
+                row |= figures
+                lines = [f"  {name}: {_format(value)}" for name, value in figures.items()]
+                print("\n".join(lines), flush=True)
+                if args.output:
+                    report = {"device": device, "dtype": dtype, "matmul_peak": peak, "rows": rows}
+                    write_bytes(args.output, json.dumps(report, indent=1).encode())
 
 
 @contextlib.contextmanager
@@ -135,8 +143,13 @@ def records_of(args) -> Iterator[str]:
             yield records
 
 
-def measure(config: Config, peak: float, repeats: int, torch: bool) -> dict:
-    """The figures of one config and batch size."""
+def measure(
+    config: Config, peak: float, repeats: int, torch_features: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """The figures of one config and batch size, as they become known.
+
+    First ours, then ours and PyTorch's by turns, then ours fed from records.
+    """
     mesh = sharding.make_mesh(-1, config.mesh.fsdp if jax.device_count() > 1 else 1)
     records = config.data.records
     tokenizer = load_tokenizer(records) if records else None
@@ -166,59 +179,90 @@ def measure(config: Config, peak: float, repeats: int, torch: bool) -> dict:
         jax.block_until_ready((state, metrics))
         return time.perf_counter() - started, time.process_time() - cpu_started
 
-    with contextlib.ExitStack() as stack:
-        steps = {
-            "": functools.partial(run, compiled, batch),
-            "prepared_augmented_": functools.partial(run, augmented, augmented_batch),
-        }
-        if torch:
-            options = {
-                "batch_size": B,
-                "patches_per_text": config.data.patches_per_text,
-                "dtype": config.train.dtype,
-                "image_weight": config.train.image_weight,
-            }
-            model_options = config_to_dict(model)
-            for name, features in (("torch_", "spectrum"), ("torch_pixels_", "pixels")):
-                process = TorchSteps(model_options, options | {"features": features})
-                steps[name] = stack.enter_context(process)
-        seconds = take_turns(steps, repeats)
     flops = B * model_flops(model, config.data.patches_per_text)
-    median, _ = seconds[""]
-    row = {f"{name}pairs_per_second": B / wall for name, (wall, _) in seconds.items()}
-    row |= {f"{name}core_seconds": cpu for name, (_, cpu) in seconds.items()}
-    row |= {
+    steps: dict[str, Callable[[], tuple[float, float]]] = {
+        "": functools.partial(run, compiled, batch),
+        "prepared_augmented_": functools.partial(run, augmented, augmented_batch),
+    }
+    step_options = {
+        "batch_size": B,
+        "patches_per_text": config.data.patches_per_text,
+        "dtype": config.train.dtype,
+        "image_weight": config.train.image_weight,
+    }
+    seconds, _ = take_turns(steps, repeats)
+    yield {
+        **rates(seconds, B, flops, peak),
         "compile_seconds": compile_seconds,
-        "step_ms": 1e3 * median,
-        "tflops": flops / median / 1e12,
-        "mfu": flops / median / peak / jax.device_count(),
-        "augmented_mfu": flops / seconds["prepared_augmented_"][0] / peak / jax.device_count(),
         "bytes_to_device": sum(x.nbytes for x in host.values()),
         "augmented_bytes_to_device": sum(x.nbytes for x in packed.values()),
         "memory_gib": peak_memory(compiled) / 2**30,
-        "fused_attention": "yes" if "fmha" in compiled.as_text() else "no",
+        "fused_attention": "yes" if "fmha" in (compiled.as_text() or "") else "no",
     }
-    for where, name in (("device", "augmented"), ("host", "pillow")) if records else ():
+    if torch_features:
+        with contextlib.ExitStack() as stack:
+            for features in torch_features:
+                name = "torch_" if features == "spectrum" else f"torch_{features}_"
+                options = step_options | {"features": features}
+                process = TorchSteps(config_to_dict(model), options)
+                steps[name] = stack.enter_context(process)
+            seconds, failed = take_turns(steps, repeats)
+            yield rates(seconds, B, flops, peak) | failed
+    ways = [("device", "augmented", step), ("host", "pillow", compiled)] if records else []
+    for where, name, step_of_batch in ways:
         data = dataclasses.replace(config.data, augment_on=where)
-        rate, wait, state = with_input(config, data, model, tokenizer, mesh, state, step, repeats)
-        row |= {f"{name}_pairs_per_second": rate, f"{name}_input_wait": wait}
-    return row
+        rate, wait, state = with_input(
+            config, data, model, tokenizer, mesh, state, step_of_batch, repeats
+        )
+        yield {f"{name}_pairs_per_second": rate, f"{name}_input_wait": wait}
+
+
+def rates(
+    seconds: Mapping[str, tuple[float, float]], batch_size: int, flops: float, peak: float
+) -> dict[str, float]:
+    """Pairs/s and cores' seconds of the steps, and what share of the peak ours reach."""
+    row = {f"{name}pairs_per_second": batch_size / wall for name, (wall, _) in seconds.items()}
+    row |= {f"{name}core_seconds": cpu for name, (_, cpu) in seconds.items()}
+    own, augmented = seconds[""][0], seconds["prepared_augmented_"][0]
+    return row | {
+        "step_ms": 1e3 * own,
+        "tflops": flops / own / 1e12,
+        "mfu": flops / own / peak / jax.device_count(),
+        "augmented_mfu": flops / augmented / peak / jax.device_count(),
+    }
 
 
 def take_turns(
     steps: Mapping[str, Callable[[], tuple[float, float]]], repeats: int
-) -> dict[str, tuple[float, float]]:
-    """Medians of the seconds and of all cores' seconds of steps that take turns, after one each."""
-    taken = {name: [] for name in steps}
+) -> tuple[dict[str, tuple[float, float]], dict[str, str]]:
+    """Medians of the seconds and of all cores' seconds of steps that take turns, after one each.
+
+    Steps of PyTorch that fail are left out.
+
+    Returns:
+        The medians of each, and of those that failed why.
+    """
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
+    failed = {}
+    for step in steps.values():  # all are ready before the first is timed
+        if isinstance(step, TorchSteps):
+            with contextlib.suppress(TorchFailed):
+                step.wait()
     for k in range(repeats + 1):
         for name, step in steps.items():
-            seconds = step()
-            if k:
+            try:
+                seconds = step() if name in taken else (0.0, 0.0)
+            except TorchFailed as error:
+                failed[f"{name}failed"] = str(error)
+                del taken[name]
+                continue
+            if k and name in taken:
                 taken[name].append(seconds)
-    return {
+    medians = {
         name: (statistics.median(w for w, _ in times), statistics.median(c for _, c in times))
         for name, times in taken.items()
     }
+    return medians, failed
 
 
 def with_input(

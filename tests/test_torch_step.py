@@ -5,6 +5,7 @@ import pytest
 from tiny_model import scipy_spectrum, tiny_config
 
 from benchmarks.torch_process import TorchSteps
+from benchmarks.train import take_turns
 from exif_jax.models.config import config_to_dict
 
 torch = pytest.importorskip("torch")
@@ -31,6 +32,16 @@ def test_a_process_takes_a_step_at_each_call():
             assert seconds > 0 < core_seconds
 
 
-def test_a_process_that_fails_says_so():
-    with pytest.raises(RuntimeError, match="PyTorch's step ended with 1"):
-        TorchSteps(config_to_dict(tiny_config()), {"batch_size": 4})
+def test_a_process_that_fails_is_left_out_of_the_turns(capfd):
+    with TorchSteps(config_to_dict(tiny_config()), {"batch_size": 4}) as broken:
+        seconds, failed = take_turns({"": lambda: (0.5, 1.0), "torch_": broken}, repeats=3)
+    assert seconds == {"": (0.5, 1.0)}
+    assert failed == {"torch_failed": "PyTorch's step ended with 1"}
+    assert "make_step" in capfd.readouterr().err
+
+
+def test_turns_give_medians_without_the_first_of_each():
+    times = iter([9.0, 90.0, 1.0, 10.0, 3.0, 30.0, 2.0, 20.0])
+    step = lambda: (next(times), 5.0)  # noqa: E731
+    seconds, failed = take_turns({"a": step, "b": step}, repeats=3)
+    assert seconds == {"a": (2.0, 5.0), "b": (20.0, 5.0)} and not failed
