@@ -191,7 +191,7 @@ def bench_pipeline(records: str, config_path: str, batches: int) -> list[dict]:
             )
     with tempfile.NamedTemporaryFile(suffix=".json") as figures:
         words = [sys.executable, "-m", "benchmarks.train", "--configs", config_path]
-        words += ["--batches", "64", "--output", figures.name]
+        words += ["--batches", "64", "--no-torch", "--no-input", "--output", figures.name]
         subprocess.run(words, capture_output=True, check=True)
         (step,) = json.loads(pathlib.Path(figures.name).read_text())["rows"]
     taken = step["pairs_per_second"]

@@ -1,9 +1,9 @@
 """The training step of benchmarks/train.py in PyTorch, written as its users would: for comparison.
 
 The same layers, widths, losses and optimiser: pre-norm transformers with fused attention, InfoNCE
-both ways and among patches, AdamW, bfloat16 by autocast, torch.compile. It embeds pixels as they
-are, without our log spectra, which is a little less work. A process of its own: PyTorch's compiler
-and JAX in one have crashed.
+both ways and among patches, AdamW, bfloat16 by autocast, torch.compile on a GPU. It embeds the same
+log spectra or, which is less work, pixels as they are. A process of its own, as PyTorch's compiler
+and JAX in one have crashed; `benchmarks/torch_process.py` starts it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,15 @@ import json
 import sys
 import time
 import types
+from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+
+from exif_jax.training.host_memory import keep_freed_memory
 
 
 class Block(nn.Module):
@@ -35,6 +40,42 @@ class Block(nn.Module):
         return x + self.mlp2(functional.gelu(self.mlp1(self.norm2(x))))
 
 
+class LogSpectrum(nn.Module):
+    """The features of `exif_jax.models.vit.log_spectrum`; the order within a token is its own."""
+
+    def __init__(self):
+        super().__init__()
+        frequency, position = np.mgrid[:8, :8]
+        basis = np.cos((2 * position + 1) * frequency * np.pi / 16) / 2
+        basis[0] /= np.sqrt(2)
+        log_radius = np.log(np.maximum(np.hypot(*np.mgrid[:8, :8]), 1)).ravel()
+        mean = [2.54 - 1.09 * log_radius] + 2 * [0.84 - 0.37 * log_radius]
+        std = [1.65 - 0.55 * log_radius] + 2 * [0.88 - 0.365 * log_radius]
+        weight = 1 / np.maximum(std, 0.15)
+        weight[:, 0] = 0
+        luma = np.array([0.299, 0.587, 0.114])
+        ycbcr = np.stack([luma, ([0, 0, 1] - luma) / 1.772, ([1, 0, 0] - luma) / 1.402])
+        tables = {"basis": np.kron(basis, basis).T, "ycbcr": ycbcr}
+        tables |= {"mean": np.array(mean), "weight": weight}
+        for name, table in tables.items():
+            self.register_buffer(name, torch.tensor(table, dtype=torch.float32), persistent=False)
+
+    @torch.autocast("cuda", enabled=False)
+    @torch.no_grad()
+    def forward(self, images, token_size: int):
+        """uint8 [B, S, S, 3] to float32 [B, T, 3 * token_size ** 2]."""
+        B, S = images.shape[:2]
+        n, k = S // token_size, token_size // 8
+        basis, mean, weight = map(self.get_buffer, ("basis", "mean", "weight"))
+        planes = images.permute(3, 0, 1, 2).float()
+        red, green, blue = self.get_buffer("ycbcr").T.reshape(3, 3, 1, 1, 1)
+        ycbcr = red * planes[:1] + green * planes[1:2] + blue * planes[2:]
+        blocks = ycbcr.reshape(3, B, n, k, 8, n, k, 8).permute(1, 2, 5, 0, 3, 6, 4, 7)
+        dct = blocks.reshape(B * n * n, 3, k * k, 64) @ basis
+        features = (torch.log1p(dct.abs()) - mean[None, :, None]) * weight[None, :, None]
+        return features.reshape(B, n * n, -1)
+
+
 class DualEncoder(nn.Module):
     """Of a `DualEncoderConfig` with a ViT pooled by mean and standard deviation."""
 
@@ -42,6 +83,7 @@ class DualEncoder(nn.Module):
         super().__init__()
         image, text = config.image, config.text
         self.token_size = image.token_size
+        self.spectra = LogSpectrum() if image.features == "spectrum" else None
         self.embed = nn.Linear(3 * image.token_size**2, image.width)
         self.position = nn.Parameter(torch.randn(image.num_tokens, image.width) * 0.02)
         self.blocks = nn.ModuleList(
@@ -61,8 +103,11 @@ class DualEncoder(nn.Module):
     def forward(self, images, tokens, mask):
         B, S = images.shape[:2]
         n, t = S // self.token_size, self.token_size
-        x = images.float() / 127.5 - 1
-        x = x.reshape(B, n, t, n, t, 3).transpose(2, 3).reshape(B, n * n, -1)
+        if self.spectra:
+            x = self.spectra(images, t)
+        else:
+            x = images.float() / 127.5 - 1
+            x = x.reshape(B, n, t, n, t, 3).transpose(2, 3).reshape(B, n * n, -1)
         x = self.embed(x) + self.position
         for block in self.blocks:
             x = block(x)
@@ -92,17 +137,18 @@ def loss_of(model, batch, image_weight: float):
     loss = (pick(logits, positive) + pick(logits.T, positive.T)) / 2
     if image_weight:
         itself = torch.eye(len(z_img), dtype=torch.bool, device=z_img.device)
-        among = (image_scale * z_img @ z_img.T).moptions_fill(itself, -1e9)
+        among = (image_scale * z_img @ z_img.T).masked_fill(itself, -1e9)
         loss = loss + image_weight * pick(among, (label[:, None] == label[None]) & ~itself)
     return loss
 
 
-def seconds_a_step(
-    config, batch_size: int, patches_per_text: int, dtype: str, image_weight: float, repeats: int
-) -> float:
-    """Median seconds of a step on a random batch, after compiling and warming up."""
+def make_step(
+    config, batch_size: int, patches_per_text: int, dtype: str, image_weight: float, features: str
+):
+    """A function that takes one step on a random batch."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_float32_matmul_precision("high" if dtype == "bfloat16" else "highest")
+    config.image.features = features
     model = DualEncoder(config).to(device)
     adamw = torch.optim.AdamW(
         model.parameters(), lr=1e-4, betas=(0.9, 0.98), eps=1e-6, fused=device == "cuda"
@@ -123,25 +169,31 @@ def seconds_a_step(
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         adamw.step()
-        return loss
+        if device == "cuda":
+            torch.cuda.synchronize()
 
     if device == "cuda":
         model.compile()
-    times = []
-    for k in range(repeats + 3):
-        started = time.perf_counter()
+    return step
+
+
+def serve(shape, step_options: Mapping[str, Any]) -> None:
+    """Takes a step for every line that comes in, and prints its seconds and those of all cores."""
+    keep_freed_memory()  # as our own training does
+    step = make_step(shape, **step_options)
+    for _ in range(3):
         step()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        if k >= 3:
-            times.append(time.perf_counter() - started)
-    return sorted(times)[len(times) // 2]
+    print([0.0, 0.0], flush=True)
+    for _ in sys.stdin:
+        started, cpu_started = time.perf_counter(), time.process_time()
+        step()
+        print([time.perf_counter() - started, time.process_time() - cpu_started], flush=True)
 
 
 if __name__ == "__main__":
-    # What benchmarks/train.py hands over: the model's widths and how to step.
-    options = json.loads(sys.argv[1])
-    towers = {name: types.SimpleNamespace(**options[name]) for name in ("image", "text")}
-    shape = types.SimpleNamespace(**towers, embed_dim=options["embed_dim"])
+    # What TorchSteps hands over: the model's widths and how to step.
+    model_options, step_options = json.loads(sys.argv[1])
+    towers = {name: types.SimpleNamespace(**model_options[name]) for name in ("image", "text")}
+    shape = types.SimpleNamespace(**towers, embed_dim=model_options["embed_dim"])
     shape.image.num_tokens = (shape.image.image_size // shape.image.token_size) ** 2
-    print(seconds_a_step(shape, **options["step"]))
+    serve(shape, step_options)

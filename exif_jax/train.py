@@ -47,6 +47,7 @@ with command.imports(__name__, "train"):
     from exif_jax.training import distributed, sharding, train_state, validation
     from exif_jax.training.checkpoint import CheckpointError, Checkpoints
     from exif_jax.training.config import TrainError, field_names, parse_config, unknown_field
+    from exif_jax.training.host_memory import keep_freed_memory
     from exif_jax.training.metrics_writer import MetricsWriter
     from exif_jax.training.optimizer import learning_rate
     from exif_jax.training.setup import Run, current_model, initial_state, setup
@@ -331,6 +332,7 @@ def run() -> None:
     absl_logging.set_verbosity(absl_logging.FATAL)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     flags.mark_flags_as_required(["config", "workdir"])
+    keep_freed_memory()
     start = functools.partial(app.run, main, flags_parser=parse_flags)
     command.run(start, results_are_printed=False, quick=False)
 

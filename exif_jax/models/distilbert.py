@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from exif_jax.models.transformer import Attention
+from exif_jax.models.transformer import Attention, Linear, gelu
 
 _EPSILON = 1e-12
 
@@ -53,13 +53,13 @@ class PostNormBlock(nnx.Module):
         c = config
         self.attention = Attention(c.width, c.heads, dtype, rngs)
         self.norm1 = _norm(c.width, dtype, rngs)
-        self.mlp1 = nnx.Linear(c.width, c.mlp_dim, dtype=dtype, rngs=rngs)
-        self.mlp2 = nnx.Linear(c.mlp_dim, c.width, dtype=dtype, rngs=rngs)
+        self.mlp1 = Linear(c.width, c.mlp_dim, dtype=dtype, rngs=rngs)
+        self.mlp2 = Linear(c.mlp_dim, c.width, dtype=dtype, rngs=rngs)
         self.norm2 = _norm(c.width, dtype, rngs)
 
     def __call__(self, x_BxTxD: jax.Array, mask_BxT: jax.Array) -> jax.Array:
         x_BxTxD = self.norm1(x_BxTxD + self.attention(x_BxTxD, mask_BxT))
-        h_BxTxF = nnx.gelu(self.mlp1(x_BxTxD), approximate=False)
+        h_BxTxF = gelu(self.mlp1(x_BxTxD))
         return self.norm2(x_BxTxD + self.mlp2(h_BxTxF))
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from exif_jax.models.transformer import REMAT, Stack
+from exif_jax.models.transformer import REMAT, Linear, Stack
 from exif_jax.reading.pixels import BLOCK
 
 
@@ -83,7 +83,7 @@ class ViT(nnx.Module):
 
     def __init__(self, config: ViTConfig, dtype: jnp.dtype, rngs: nnx.Rngs):
         c = self.config = config
-        self.embed = nnx.Linear(
+        self.embed = Linear(
             3 * c.token_size**2,
             c.width,
             kernel_init=nnx.initializers.lecun_normal(),
@@ -108,13 +108,14 @@ class ViT(nnx.Module):
             [B, output_width] in the compute dtype.
         """
         c = self.config
-        if c.features == "spectrum" and not spectra:
-            x_BxSxSx3 = log_spectrum(x_BxSxSx3)
         tokens = tokenize(x_BxSxSx3, c.token_size)
-        if c.features == "texture":
-            tokens = tokens - tokens.mean(axis=2, keepdims=True)
         B, T = tokens.shape[:2]
-        x_BxTxD = self.embed(tokens.reshape(B, T, -1))
+        if c.features == "spectrum" and not spectra:
+            x_BxTxD = self._embed_spectra(tokens)
+        else:
+            if c.features == "texture":
+                tokens = tokens - tokens.mean(axis=2, keepdims=True)
+            x_BxTxD = self.embed(tokens.reshape(B, T, -1))
         if c.pool == "cls":
             cls = jnp.broadcast_to(self.cls[...].astype(x_BxTxD.dtype), (B, 1, c.width))
             x_BxTxD = jnp.concatenate([cls, x_BxTxD], axis=1)
@@ -129,6 +130,25 @@ class ViT(nnx.Module):
         variance_BxD = jnp.square(x_BxTxD - mean_BxD[:, None]).mean(axis=1)
         return jnp.concatenate([mean_BxD, jnp.sqrt(variance_BxD + 1e-6)], axis=-1)
 
+    def _embed_spectra(self, tokens_BxTxPx3: jax.Array) -> jax.Array:
+        """`embed` of the log spectra of tokens of P pixels: [B, T, width].
+
+        The rows of the kernel are brought into the order of `block_spectra`, and not the spectra
+        into that of pixels: there are so many more of them.
+        """
+        B, T, P, _ = tokens_BxTxPx3.shape
+        side, dtype = self.config.token_size, self.embed.dtype
+        assert self.embed.bias is not None
+        spectra = block_spectra(tokens_BxTxPx3.reshape(B * T, side, side, 3))
+        n = side // BLOCK
+        kernel = self.embed.kernel[...].astype(dtype).reshape(n, BLOCK, n, BLOCK, 3, -1)
+        x_NxD = jnp.einsum(
+            "cnp,cpd->nd",
+            spectra.reshape(3, B * T, P).astype(dtype),
+            kernel.transpose(4, 0, 2, 1, 3, 5).reshape(3, P, -1),
+        )
+        return (x_NxD + self.embed.bias[...].astype(dtype)[None]).reshape(B, T, -1)
+
 
 def tokenize(x_BxSxSx3: jax.Array, size: int) -> jax.Array:
     """Cuts patches into tokens, row by row: [B, S, S, 3] -> [B, T, size * size, 3]."""
@@ -139,24 +159,25 @@ def tokenize(x_BxSxSx3: jax.Array, size: int) -> jax.Array:
 
 
 def _dct_basis() -> np.ndarray:
-    """Returns the orthonormal DCT-II, float32 [frequency, position]."""
+    """Returns the orthonormal DCT-II of 8 x 8 blocks, float32 [64 positions, 64 frequencies].
+
+    The Kronecker product of the DCT of columns and that of rows, both row by row.
+    """
     frequency, position = np.mgrid[:BLOCK, :BLOCK]
     basis = np.cos((2 * position + 1) * frequency * np.pi / (2 * BLOCK)) * np.sqrt(2 / BLOCK)
     basis[0] /= np.sqrt(2)
-    return basis.astype(np.float32)
+    return np.kron(basis, basis).T.astype(np.float32)
 
 
 def _typical_spectrum() -> tuple[np.ndarray, np.ndarray]:
     """Returns the mean and the standard deviation of log(1 + |coefficient|) of photos.
 
-    Each is float32 [1, 1, 8, 1, 8, 3]. Both fall with the logarithm of the frequency. The lines
-    were fitted by least squares to the blocks of camera photos; they only bring the features to a
+    Each is float32 [3, 1, 64]. Both fall with the logarithm of the frequency. The lines were
+    fitted by least squares to the blocks of camera photos; they only bring the features to a
     common scale.
     """
-    log_radius = np.log(np.maximum(np.hypot(*np.mgrid[:BLOCK, :BLOCK]), 1))[
-        None, None, :, None, :, None
-    ]
-    luma = np.array([True, False, False])
+    log_radius = np.log(np.maximum(np.hypot(*np.mgrid[:BLOCK, :BLOCK]), 1)).reshape(1, 1, -1)
+    luma = np.array([True, False, False]).reshape(3, 1, 1)
     mean = np.where(luma, 2.54 - 1.09 * log_radius, 0.84 - 0.37 * log_radius)
     std = np.where(luma, 1.65 - 0.55 * log_radius, 0.88 - 0.365 * log_radius)
     return mean.astype(np.float32), np.maximum(std, 0.15).astype(np.float32)
@@ -185,11 +206,31 @@ def log_spectrum(x_BxHxWx3: jax.Array) -> jax.Array:
         float32 [B, H, W, 3]; the blocks' mean colours are dropped (0).
     """
     B, H, W, C = x_BxHxWx3.shape
-    ycbcr = jnp.einsum("bhwc,dc->bhwd", x_BxHxWx3 * 127.5, _ycbcr(), precision="highest")
-    blocks = ycbcr.reshape(B, H // BLOCK, BLOCK, W // BLOCK, BLOCK, C)
-    basis, (mean, std) = _dct_basis(), _typical_spectrum()
-    dct = jnp.einsum("uy,biyjxc,vx->biujvc", basis, blocks, basis, precision="highest")
-    features = (jnp.log1p(jnp.abs(dct)) - mean) / std
-    not_mean = np.ones((1, 1, BLOCK, 1, BLOCK, 1), np.float32)
-    not_mean[0, 0, 0, 0, 0, 0] = 0
-    return (features * not_mean).reshape(B, H, W, C)
+    spectra = block_spectra(x_BxHxWx3).reshape(C, B, H // BLOCK, W // BLOCK, BLOCK, BLOCK)
+    return spectra.transpose(1, 2, 4, 3, 5, 0).reshape(B, H, W, C)
+
+
+def block_spectra(x_BxHxWx3: jax.Array) -> jax.Array:
+    """What `log_spectrum` computes, block by block.
+
+    A block's coefficients are one matrix product with all of its 64 pixels. That is eight times
+    the multiplications of two products along its sides, and a third of the time, as nothing is
+    turned over between them and rows of 64 suit the matrix units of every device.
+
+    Args:
+        x_BxHxWx3: as for `log_spectrum`.
+
+    Returns:
+        float32 [3, N, 64]: Y, Cb and Cr of all blocks, row by row, and of each its frequencies,
+        row by row.
+    """
+    B, H, W, C = x_BxHxWx3.shape
+    blocks = x_BxHxWx3.reshape(B, H // BLOCK, BLOCK, W // BLOCK, BLOCK, C)
+    rgb_CxNx64 = blocks.transpose(5, 0, 1, 3, 2, 4).reshape(C, -1, BLOCK * BLOCK) * 127.5
+    # Written out: a matrix product with so few columns takes longer than all the rest.
+    red, green, blue = (weights.reshape(C, 1, 1) for weights in _ycbcr().T)
+    ycbcr_CxNx64 = red * rgb_CxNx64[:1] + green * rgb_CxNx64[1:2] + blue * rgb_CxNx64[2:]
+    dct_CxNx64 = jnp.einsum("cnp,pf->cnf", ycbcr_CxNx64, _dct_basis(), precision="highest")
+    mean, std = _typical_spectrum()
+    features = (jnp.log1p(jnp.abs(dct_CxNx64)) - mean) / std
+    return jnp.where(np.arange(BLOCK * BLOCK)[None, None] == 0, 0.0, features)

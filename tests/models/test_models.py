@@ -29,8 +29,8 @@ from tiny_model import (
 from configs import vit_b, vit_s
 from exif_jax.models import dual_encoder
 from exif_jax.models.config import config_from_dict
-from exif_jax.models.transformer import UNROLL_UP_TO, Block, Stack, attend
-from exif_jax.models.vit import log_spectrum
+from exif_jax.models.transformer import UNROLL_UP_TO, Block, Stack, attend, gelu
+from exif_jax.models.vit import block_spectra, log_spectrum
 
 # --- the text's mask ----------------------------------------------------------------------------
 
@@ -96,14 +96,14 @@ def test_remat_changes_no_gradient(remat):
         make = lambda: Stack(1, 16, 2, 24, remat, jnp.dtype("float32"), nnx.Rngs(0))  # noqa: E731
         graphdef, state = nnx.split(nnx_with(make, seed=4)[0])
         gradient = jax.grad(lambda state: nnx.merge(graphdef, state)(x)[0].sum())
-        assert ("remat" in str(jax.make_jaxpr(gradient)(state))) is bool(remat)
-        return nnx.to_pure_dict(compiled(gradient)(state))
+        regions = str(jax.make_jaxpr(gradient)(state)).count("remat")
+        return nnx.to_pure_dict(compiled(gradient)(state)), regions
 
+    (kept, of_gelu), (computed_again, regions) = gradients(""), gradients(remat)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
-        gradients(""),
-        gradients(remat),
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), kept, computed_again
     )
+    assert regions > of_gelu > 0
 
 
 @pytest.mark.parametrize("tower", ["image", "text"])
@@ -111,9 +111,11 @@ def test_remat_is_a_setting_of_each_tower(tower):
     config = tiny_config(**{tower: {"remat": "dots"}})
     params, batch = random_params(), random_batch(rows=2)
     inputs = images_of(batch) if tower == "image" else texts_of(batch)
-    for setting, expected in ((config, True), (CONFIG, False)):
+    regions = []
+    for setting in (config, CONFIG):
         traced = jax.make_jaxpr(lambda p, c=setting: embedder(c)(p, *arguments(inputs)))
-        assert ("remat" in str(traced(params))) is expected
+        regions.append(str(traced(params)).count("remat"))
+    assert regions[0] > regions[1]
 
 
 # --- numbers ------------------------------------------------------------------------------------
@@ -149,6 +151,24 @@ def test_the_spectrum_equals_scipy():
     images[0] //= 16  # a flat patch, where log(1 + x) is steep
     spectrum = log_spectrum(jnp.asarray(images, jnp.float32) / 127.5 - 1)
     np.testing.assert_allclose(spectrum, scipy_spectrum(images), atol=2e-4)
+
+
+def test_the_spectra_of_blocks_are_those_of_the_picture():
+    image = np.random.default_rng(8).integers(0, 256, (2, 16, 24, 3), dtype=np.uint8)
+    spectra = block_spectra(jnp.asarray(image, jnp.float32) / 127.5 - 1)
+    assert spectra.shape == (3, 12, 64)
+    expected = scipy_spectrum(image)
+    for number, (b, i, j) in enumerate(np.ndindex(2, 2, 3)):
+        block = expected[b, 8 * i : 8 * i + 8, 8 * j : 8 * j + 8]
+        np.testing.assert_allclose(spectra[:, number].T, block.reshape(64, 3), atol=2e-4)
+
+
+def test_gelu_and_its_gradient_equal_scipy():
+    x = np.concatenate([np.linspace(-12, 12, 2001), [0.0]])
+    cumulative, density = scipy.special.ndtr(x), np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+    value, slope = jax.vmap(jax.value_and_grad(gelu))(jnp.asarray(x, jnp.float32))
+    np.testing.assert_allclose(value, x * cumulative, atol=2e-6)
+    np.testing.assert_allclose(slope, cumulative + x * density, atol=2e-6)
 
 
 @pytest.mark.parametrize("features", ["texture", "spectrum"])

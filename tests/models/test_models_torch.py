@@ -1,5 +1,6 @@
 """The encoders against the same model written with torch.nn, in float64."""
 
+import functools
 import types
 
 import jax
@@ -19,6 +20,8 @@ from tiny_model import (
     tiny_config,
 )
 
+from exif_jax.api import resolve_model
+from exif_jax.models.dual_encoder import embed_images, photo_features
 from exif_jax.models.transformer import Attention, Block
 
 
@@ -144,3 +147,18 @@ def test_the_text_tower_equals_torch(torch_reference):
     params, batch = random_params(config), random_batch(rows=6)
     _, z_txt = embed(config, params, texts_of(batch))
     assert relative_error(z_txt, torch_reference.embed_texts(config, params, batch)) < 1e-5
+
+
+def test_the_weights_that_ship_embed_as_in_torch(torch_reference):
+    """Patches as they are, and cut from the features of a whole photo."""
+    model = resolve_model(None)
+    rng = np.random.default_rng(5)
+    noise = rng.normal(size=(136, 144, 3)).cumsum(0).cumsum(1)  # falls with the frequency
+    photo = np.clip(128 + 4 * noise / noise.std() * 8, 0, 255).astype(np.uint8)
+    patches = np.stack([photo[y : y + 128, x : x + 128] for y, x in [(0, 0), (8, 16)]])
+    reference = torch_reference.embed_images(model.config, model.params, {"image": patches})
+    embed = jax.jit(functools.partial(embed_images, model.config))
+    np.testing.assert_allclose(embed(model.params, patches), reference, atol=1e-5)
+    features = np.asarray(jax.jit(photo_features)(photo))
+    cut = np.stack([features[:128, :128], features[8:136, 16:144]])
+    np.testing.assert_allclose(embed(model.params, cut), reference, atol=1e-5)
