@@ -8,48 +8,41 @@ noise, processing, JPEG tables) and the EXIF that says so.
 from __future__ import annotations
 
 import argparse
-import errno
 import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
 
 from exif_jax.cli import command
 
 with command.imports(__name__):
-    from data_prep.simulation import splices
+    from data_prep.simulation import splices, suite
     from data_prep.simulation.camera_chart import draw_chart
     from data_prep.simulation.cameras import CAMERAS
     from data_prep.simulation.photo_files import Job, make_photo, open_scenes
+    from data_prep.simulation.writing import OutputError, explain_os_error, make_folders, run_jobs
     from exif_jax.io import jsonl
     from exif_jax.io.atomic import write_bytes
     from exif_jax.io.errors import ExifJaxError
 
 
-class OutputError(ExifJaxError):
-    """The output cannot be written; the message names it, the cause and the cure."""
-
-
 # --- writing files --------------------------------------------------------------------------------
+
+
+def _numbered(job: Job, count: int) -> list[Job]:
+    return [replace(job, index=index) for index in range(count)]
 
 
 def write_photos(job: Job, count: int, workers: int) -> None:
     """Makes `count` photos, with a progress bar; raises OutputError."""
-    _make_folders(job.output)
-    _run_jobs(make_photo, job, count, workers, unit="photo")
+    make_folders(job.output)
+    run_jobs(make_photo, _numbered(job, count), job.output, workers, unit="photo")
 
 
 def write_splices(job: Job, count: int, workers: int) -> None:
     """Makes `count` splices and their manifest, with a progress bar; raises OutputError."""
-    _make_folders(job.output, *(job.output / name for name in splices.FOLDERS))
-    rows = _run_jobs(splices.make_splice, job, count, workers, unit="splice")
+    make_folders(job.output, *(job.output / name for name in splices.FOLDERS))
+    rows = run_jobs(splices.make_splice, _numbered(job, count), job.output, workers, unit="splice")
     try:
         jsonl.rewrite(job.output / "manifest.jsonl", rows)
     except OSError as error:
@@ -58,66 +51,11 @@ def write_splices(job: Job, count: int, workers: int) -> None:
 
 def write_chart(path: Path, seed: int) -> None:
     """Writes the chart of eight cameras as a PNG file; raises OutputError."""
-    _make_folders(path.parent)
+    make_folders(path.parent)
     try:
         write_bytes(path, draw_chart(seed))
     except OSError as error:
         raise OutputError(explain_os_error(path, error)) from error
-
-
-def _make_folders(output: Path, *subfolders: Path) -> None:
-    """Makes the output folder and sees that it can be written to; raises OutputError."""
-    try:
-        for folder in (output, *subfolders):
-            folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(output / ".writable", b"")
-        (output / ".writable").unlink()
-    except OSError as error:
-        raise OutputError(explain_os_error(output, error)) from error
-
-
-def _run_jobs(
-    make: Callable[[Job], dict[str, Any]], job: Job, count: int, workers: int, unit: str
-) -> list[dict[str, Any]]:
-    """Makes files 0 to `count` - 1 of a job, with a progress bar; returns their manifest rows."""
-    jobs = [replace(job, index=index) for index in range(count)]
-    rows = []
-    try:
-        with tqdm(total=count, unit=unit, file=sys.stderr) as bar:
-            for row in _map_jobs(make, jobs, min(workers, count)):
-                rows.append(row)
-                bar.update()
-    except OSError as error:
-        raise OutputError(explain_os_error(job.output, error)) from error
-    except BrokenProcessPool as error:
-        raise OutputError(
-            "a worker was killed, most likely for lack of memory; use fewer --workers"
-        ) from error
-    return rows
-
-
-def _map_jobs(
-    make: Callable[[Job], dict[str, Any]], jobs: Sequence[Job], workers: int
-) -> Iterator[dict[str, Any]]:
-    """Manifest rows in order of the jobs, made here or by `workers` processes."""
-    if workers == 1:
-        yield from map(make, jobs)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        try:
-            yield from pool.map(make, jobs, chunksize=8)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def explain_os_error(output: Path, error: OSError) -> str:
-    """One line for a failure to write: what failed, why, and what to do."""
-    cure = "choose another place"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        cure = "free some space or ask for fewer files; finished files are complete and kept"
-    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        cure = "make it writable or choose another place"
-    return f"cannot write to {output}: {error.strerror or error}; {cure}"
 
 
 # --- command --------------------------------------------------------------------------------------
@@ -128,9 +66,11 @@ examples:
   python -m data_prep.simulate --output splices --splices 40 --seed 1
   python -m data_prep.simulate --output more --num-photos 700 --cameras 500 \\
       --scenes records
+  python -m data_prep.simulate --suite own --output own
   python -m data_prep.simulate --picture docs/simulated_cameras.png
 
-exit codes: 0 done, 1 the output cannot be written or the records cannot be read, 2 wrong usage
+exit codes: 0 done, 1 the output cannot be written or the records cannot be read, or a suite is
+not as published, 2 wrong usage
 {command.QUIET}
 """
 
@@ -147,6 +87,12 @@ def _parser() -> argparse.ArgumentParser:
         "--num-photos", type=_whole_number(1, 10_000_000), help="number of JPEG photos to make"
     )
     what.add_argument("--splices", type=_whole_number(1, 100_000), help="number of splices to make")
+    what.add_argument(
+        "--suite",
+        choices=("own",),
+        help="make the benchmarking dataset that exif_jax.evaluate --suite measures; of the other "
+        "options it takes --workers",
+    )
     what.add_argument(
         "--picture", type=Path, metavar="PNG", help="draw eight cameras on the same scene"
     )
@@ -205,12 +151,15 @@ def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
     if args.picture is None and args.output is None:
-        parser.error("--num-photos and --splices need --output DIR")
+        parser.error("--num-photos, --splices and --suite need --output DIR")
     if args.size % 2:
         parser.error(f"--size {args.size} is odd; the colour filters come in pairs")
     try:
         if args.picture is not None:
             write_chart(args.picture, args.seed)
+            return 0
+        if args.suite:
+            print(suite.report(suite.make_suite(args.output, args.workers)))
             return 0
         if args.scenes:  # refused here, before any worker starts
             open_scenes(args.scenes)

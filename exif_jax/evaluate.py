@@ -6,53 +6,43 @@ python -m exif_jax.evaluate --dataset folder --root DIR --model PATH --output DI
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import os
 import pathlib
-import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tqdm import tqdm
 
 from exif_jax.cli import command, dataset_arguments
-from exif_jax.evaluation import detectors, photoholmes, runner, tables
+from exif_jax.evaluation import detectors, photoholmes, results, runner, tables
 from exif_jax.evaluation.datasets import Dataset, Sample
 from exif_jax.evaluation.detectors import Detector
-from exif_jax.evaluation.masks import read_mask
 from exif_jax.evaluation.public_datasets import read_dataset
-from exif_jax.evaluation.runner import ROWS, Row
+from exif_jax.evaluation.row_files import Row, RowFiles, Shard, open_rows, row_paths, shard
 from exif_jax.evaluation.splice_metrics import METRICS, OF_ANY_MAP, OF_PROBABILITIES
 from exif_jax.forensics.localization import LocalizationSettings
 from exif_jax.forensics.methods import DEFAULT_METHOD, METHOD_HELP, METHODS
-from exif_jax.io.atomic import write_bytes
 from exif_jax.io.errors import ExifJaxError
-from exif_jax.io.text import json_bytes, printable
-from exif_jax.reading.photo import read_photo
+from exif_jax.io.text import printable
 from exif_jax.reports import outputs
-from exif_jax.reports.render import png_bytes
 
 with command.imports(__name__, "eval"):
     from exif_jax.evaluation.baselines import BASELINES
 
 RESULTS = "evaluation.json"
-SCHEMA = "exif-jax/evaluation/3"
-TEXT = "text"
+TEXT, NONE = "text", "none"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = _parser()
     args = parser.parse_args(argv)
-    names = args.dataset or ["folder"]
-    if len(names) != len(args.root):
-        parser.error(f"{len(names)} --dataset need as many --root; there are {len(args.root)}")
-
     output = pathlib.Path(args.output)
+    _check_arguments(parser, args)
     try:
         compared, about = _make_detectors(args)
-        datasets = {
-            title: read_dataset(name, root, args.partial, tuple(args.kind))
-            for title, name, root in zip(_titles(names, args.root), names, args.root, strict=True)
-        }
+        datasets, differs = _make_suite(args) if args.suite else (_read_datasets(args), "")
     except ExifJaxError as e:
         return command.fail(printable(e))
     if problem := outputs.prepare_folder(output):
@@ -61,27 +51,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     failures: list[str] = []
     try:
-        rows = _evaluate(datasets, compared, output, args.max_pixels, failures)
-        summaries = _summarize(rows, list(datasets), compared)
-        report = _make_report(about, datasets, summaries, rows)
-        write_bytes(output / RESULTS, json_bytes(report))
-        metrics = args.metric or METRICS
-        _write_tables(output, rows, summaries, metrics, datasets, argv)
-        _write_sheets(output, rows, datasets, compared[0], args.max_pixels)
+        with open_rows(*row_paths(output, args.shard)) as stored:
+            done = _evaluate(datasets, compared, stored, args, failures)
+            if args.shard:
+                print(f"shard {args.shard}: {sum(map(sum, done.values()))} rows")
+            else:
+                rows = _Rows(datasets, compared, stored, done)
+                _write_results(output, rows, about, args, sys.argv[1:] if argv is None else argv)
     except OSError as e:
         return command.fail(
             f"cannot write the results ({e.strerror}); make room or choose another place"
         )
-    for title, dataset in datasets.items():
-        print(f"{printable(title)}: {dataset.summary()}")
-    print(f"model {about['model']}")
-    short = [tables.cells(summary, metrics, intervals=False) for summary in summaries]
-    print(tables.text_table([tables.header(metrics), *short]))
-    for note in _count_row_notes(rows):
-        print(f"note: {note}")
+    if differs:
+        return command.fail(differs)
     unreadable = [error for dataset in datasets.values() for error in dataset.errors]
     if failures or unreadable:
-        total = sum(len(dataset.samples) for dataset in datasets.values())
+        total = sum(len(_of_shard(dataset, args.shard)) for dataset in datasets.values())
         return command.fail(
             f"{len(failures)} failures on {total} photos; the means leave them out"
             + (f"; {len(unreadable)} folders cannot be read" if unreadable else "")
@@ -89,16 +74,84 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+@dataclasses.dataclass(frozen=True)
+class _Rows:
+    """The rows of this run, read from the disk each time they are gone through.
+
+    Attributes:
+        datasets, compared: what was measured.
+        stored: the rows.
+        done: for each dataset a byte for each photo and detector: whether there is a row.
+        title, detector: only theirs, where they are given.
+    """
+
+    datasets: dict[str, Dataset]
+    compared: Sequence[Detector]
+    stored: RowFiles
+    done: dict[str, bytearray]
+    title: str = ""
+    detector: Detector | None = None
+
+    def __iter__(self) -> Iterator[Row]:
+        for title in [self.title] if self.title else self.datasets:
+            flags = iter(self.done[title])
+            for sample in self.datasets[title].samples:
+                for detector, flag in zip(self.compared, flags, strict=False):
+                    if flag and self.detector in (None, detector):
+                        row = self.stored[title, sample.name, detector.key]
+                        yield row | {"detector": detector.name}
+
+
+def _check_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Ends the command where --dataset, --root and --suite do not fit together."""
+    names, roots = len(args.dataset or ["folder"]), len(args.root or [])
+    if args.suite and (args.dataset or roots > 1):
+        parser.error("--suite takes no --dataset and one --root at most")
+    if NONE in (args.method or []) and (len(args.method) > 1 or args.model):
+        parser.error("--method none takes no other --method and no --model")
+    if not args.suite and names != roots:
+        parser.error(f"{names} --dataset need as many --root; there are {roots}")
+
+
+def _read_datasets(args: argparse.Namespace) -> dict[str, Dataset]:
+    """The datasets by what rows call them. Raises DatasetError."""
+    names = args.dataset or ["folder"]
+    return {
+        title: read_dataset(name, root, args.partial, tuple(args.kind))
+        for title, name, root in zip(_titles(names, args.root), names, args.root, strict=True)
+    }
+
+
+def _make_suite(args: argparse.Namespace) -> tuple[dict[str, Dataset], str]:
+    """The suite's parts as datasets, made where they are not there, and how its files differ from
+    those published, or "". Raises ExifJaxError.
+    """
+    from data_prep.simulation import suite
+
+    root = pathlib.Path(*args.root or (args.output, args.suite))
+    digest = suite.make_suite(root, os.cpu_count() or 1)
+    differs = ""
+    try:
+        print(suite.report(digest), file=sys.stderr)
+    except suite.SuiteError as e:
+        differs = printable(e)
+    return {
+        f"{args.suite} {part}": read_dataset("folder", root / part, kinds=tuple(args.kind))
+        for part in suite.PARTS
+    }, differs
+
+
 def _make_detectors(args: argparse.Namespace) -> tuple[list[Detector], Row]:
-    """What to measure, and what the JSON says of the first. Raises ReleaseError."""
+    """What to measure, and what the JSON says of the first model. Raises ExifJaxError."""
     from exif_jax.weights.release_file import PRETRAINED, load_model
 
     methods = args.method or [DEFAULT_METHOD]
     made: list[Detector] = []
-    about: Row = {}
-    for path in args.model or [str(PRETRAINED)]:
+    about: Row = {"model": None, "method": None}
+    for path in [] if methods == [NONE] else args.model or [str(PRETRAINED)]:
         model = load_model(path)
-        about = about or {"model": model.id, "method": methods[0]}
+        if not about["model"]:
+            about = {"model": model.id, "method": methods[0]}
         for method in methods:
             stem = pathlib.Path(path).stem
             name = stem if method == DEFAULT_METHOD else f"{stem}, {method}"
@@ -110,7 +163,8 @@ def _make_detectors(args: argparse.Namespace) -> tuple[list[Detector], Row]:
                     detectors.model_detector(model, LocalizationSettings(method=method), name)
                 )
     made += [photoholmes.detector(name) for name in args.photoholmes or []]
-    made += [detectors.map_detector(name, make_map) for name, make_map in BASELINES.items()]
+    for name in args.baseline or BASELINES:
+        made.append(detectors.map_detector(name, BASELINES[name]))
     return made, about
 
 
@@ -137,132 +191,79 @@ def _print_notes(datasets: dict[str, Dataset]) -> None:
 def _evaluate(
     datasets: dict[str, Dataset],
     compared: Sequence[Detector],
-    output: pathlib.Path,
-    max_pixels: int,
+    stored: RowFiles,
+    args: argparse.Namespace,
     failures: list[str],
-) -> list[Row]:
-    """The rows of all datasets; each is kept in the output folder as soon as it is known."""
-    rows: list[Row] = []
-    with runner.open_rows(output / ROWS) as (known, write):
-        for title, dataset in datasets.items():
-            progress = tqdm(dataset.samples, unit="photo", desc=printable(title))
+) -> dict[str, bytearray]:
+    """Makes the rows that are not stored yet; each is kept as soon as it is known.
 
-            def report_failure(message: str, progress=progress) -> None:
-                failures.append(message)
-                progress.write(f"error: {command.in_options(message)}; skipped", file=sys.stderr)
+    Returns:
+        `_Rows.done`.
+    """
+    done = {}
+    places = {detector.key: place for place, detector in enumerate(compared)}
+    first, count = (args.shard.number - 1, args.shard.count) if args.shard else (0, 1)
+    for title, dataset in datasets.items():
+        flags = done[title] = bytearray(len(dataset.samples) * len(compared))
+        progress = tqdm(_of_shard(dataset, args.shard), unit="photo", desc=printable(title))
 
-            rows += runner.evaluate(
-                progress,
+        def report_failure(message: str, progress=progress) -> None:
+            failures.append(message)
+            progress.write(f"error: {command.in_options(message)}; skipped", file=sys.stderr)
+
+        for number, sample in enumerate(progress):
+            start = (first + number * count) * len(compared)
+            for row in runner.evaluate(
+                [sample],
                 title,
                 compared,
                 report_failure,
-                known=known,
-                write=write,
-                max_pixels=max_pixels,
-            )
-    return rows
+                known=stored,
+                write=stored.add,
+                max_pixels=args.max_pixels,
+            ):
+                flags[start + places[row["key"]]] = True
+    return done
 
 
-def _summarize(
-    rows: Sequence[Row], titles: Sequence[str], compared: Sequence[Detector]
-) -> list[Row]:
+def _of_shard(dataset: Dataset, part: Shard | None) -> list[Sample]:
+    return dataset.samples[part.number - 1 :: part.count] if part else dataset.samples
+
+
+def _write_results(
+    output: pathlib.Path, rows: _Rows, about: Row, args: argparse.Namespace, words: Sequence[str]
+) -> None:
+    """Writes all but the rows, and prints the table. Raises OSError."""
+    metrics, datasets = args.metric or METRICS, rows.datasets
+    summaries = _summarize(rows)
+    report = results.make_report(about, datasets, summaries, BASELINES)
+    results.write_report(output / RESULTS, report, rows)
+    notes = results.count_row_notes(rows)
+    results.write_tables(output, rows, summaries, metrics, datasets, notes, words)
+    if about["model"]:
+        results.write_sheets(output, rows, datasets, rows.compared[0], args.max_pixels)
+    for title, dataset in datasets.items():
+        print(f"{printable(title)}: {dataset.summary()}")
+    if about["model"]:
+        print(f"model {about['model']}")
+    short = [tables.cells(summary, metrics, intervals=False) for summary in summaries]
+    print(tables.text_table([tables.header(metrics), *short]))
+    for note in notes:
+        print(f"note: {note}")
+
+
+def _summarize(rows: _Rows) -> list[Row]:
     """The summaries of each dataset: of all its photos, then of each kind of several.
 
     Detectors stand below each other.
     """
     summaries: dict[str, list[Row]] = {}
-    for title in titles:
-        for detector in compared:
-            own = [row for row in rows if (row["dataset"], row["key"]) == (title, detector.key)]
+    for title in rows.datasets:
+        for detector in rows.compared:
+            own = dataclasses.replace(rows, title=title, detector=detector)
             for summary in runner.summarize_kinds(own, title, detector.name):
                 summaries.setdefault(summary["dataset"], []).append(summary)
     return [summary for group in summaries.values() for summary in group]
-
-
-def _make_report(
-    about: Row, datasets: dict[str, Dataset], summaries: Sequence[Row], rows: Sequence[Row]
-) -> Row:
-    """The JSON: the first model's figures on the first dataset on top, then everything."""
-    first = summaries[0]
-    baselines = {
-        summary["detector"]: summary["mean"]
-        for summary in summaries
-        if summary["dataset"] == first["dataset"] and summary["detector"] in BASELINES
-    }
-    detection = first["detection"]
-    return {
-        "schema": SCHEMA,
-        **about,
-        "mean": dict.fromkeys(METRICS) | first["mean"],
-        "detection_auc": detection["auc"] if detection else None,
-        "baselines": baselines,
-        "datasets": {
-            title: {"photos": dataset.summary(), "notes": dataset.notes, "errors": dataset.errors}
-            for title, dataset in datasets.items()
-        },
-        "results": summaries,
-        "images": rows,
-    }
-
-
-def _count_row_notes(rows: Sequence[Row]) -> list[str]:
-    """What was done to masks, and of how many photos."""
-    photos = {(row["dataset"], row["image"]): row["note"] for row in rows if "note" in row}
-    notes = sorted(set(photos.values()))
-    return [f"{note} ({list(photos.values()).count(note)} photos)" for note in notes]
-
-
-def _write_tables(
-    output: pathlib.Path,
-    rows: Sequence[Row],
-    summaries: Sequence[Row],
-    metrics: Sequence[str],
-    datasets: dict[str, Dataset],
-    argv: Sequence[str] | None,
-) -> None:
-    """Writes rows.csv and table.md."""
-    write_bytes(output / "rows.csv", tables.csv_bytes(rows))
-    words = sys.argv[1:] if argv is None else argv
-    table = [tables.header(metrics), *(tables.cells(summary, metrics) for summary in summaries)]
-    notes = [
-        "; ".join((f"{title}: {dataset.summary()}", *dataset.notes)) + "."
-        for title, dataset in datasets.items()
-    ]
-    notes += [f"{note}." for note in _count_row_notes(rows)]
-    text = tables.markdown(table, f"python -m exif_jax.evaluate {shlex.join(words)}", notes)
-    write_bytes(output / "table.md", text.encode("utf-8", "replace"))
-
-
-def _write_sheets(
-    output: pathlib.Path,
-    rows: Sequence[Row],
-    datasets: dict[str, Dataset],
-    detector: Detector,
-    max_pixels: int,
-) -> None:
-    """Writes DATASET.sheet.png of each dataset: the best, median and worst cases of a detector."""
-    for title, dataset in datasets.items():
-        samples = {sample.name: sample for sample in dataset.samples}
-        own = [row for row in rows if row["dataset"] == title and row["key"] == detector.key]
-        cases = [
-            _make_case(place, row, samples[row["image"]], detector, max_pixels)
-            for place, row in tables.best_median_worst(own)
-        ]
-        if cases:
-            name = outputs.output_names([pathlib.Path(f"{title}.x")])[0]
-            sheet = tables.contact_sheet(cases)
-            write_bytes(output / f"{name}.sheet.png", png_bytes(sheet))
-
-
-def _make_case(
-    place: str, row: Row, sample: Sample, detector: Detector, max_pixels: int
-) -> tables.Case:
-    pixels = read_photo(sample.image, max_pixels=max_pixels).pixels
-    assert sample.mask is not None
-    mask = read_mask(sample.mask, pixels.shape[:2]).tampered
-    caption = f"{place} {row['image']}: AP {row['ap']:.3f}, score {row['score']:.3f}"
-    heatmap = detector.predict(pixels, sample.image).heatmap
-    return tables.Case(caption.strip(), pixels, mask, heatmap)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -275,6 +276,7 @@ def _parser() -> argparse.ArgumentParser:
         "photos. Detection sets their scores against those of the pristine photos.",
         "examples:\n"
         "  python -m exif_jax.evaluate --root splices\n"
+        "  python -m exif_jax.evaluate --suite own\n"
         "  python -m exif_jax.evaluate --dataset columbia --root COLUMBIA --dataset dso-1 \\\n"
         "      --root tifs-database --model a.safetensors --model b.safetensors \\\n"
         "      --output results\n\n"
@@ -288,16 +290,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     dataset_arguments.add_arguments(parser, several=True)
     add = parser.add_argument
+    add("--suite", choices=("own",),
+        help="instead of --dataset: splices of simulated cameras, the same bytes on every machine; "
+        "made in --root (default OUTPUT/own) where they are not there")  # fmt: skip
     add("--model", action="append", metavar="PATH",
         help="release file; again for more (default: what ships)")  # fmt: skip
-    add("--method", choices=(*METHODS, TEXT), action="append",
+    add("--method", choices=(*METHODS, TEXT, NONE), action="append",
         help=f"{METHOD_HELP}; text compares patches with the file's own EXIF instead of each "
-        "other; again for more")  # fmt: skip
+        "other; none uses no model; again for more")  # fmt: skip
+    add("--baseline", choices=tuple(BASELINES), action="append",
+        help="a trivial map; again for more (default: all)")  # fmt: skip
     add("--photoholmes", action="append", metavar="METHOD[=CONFIG]",
         help="a method of PhotoHolmes, where that is installed; CONFIG: its YAML file")  # fmt: skip
     add("--metric", action="append", choices=(*OF_ANY_MAP, *OF_PROBABILITIES), metavar="NAME",
         help=f"column of the tables instead of {', '.join(METRICS)}; again for more; all are in "
         "evaluation.json")  # fmt: skip
+    add("--shard", type=shard, metavar="K/N",
+        help="only every N-th photo from the K-th on, for N processes or machines with one "
+        "--output; the same command without it afterwards writes the results")  # fmt: skip
     add("--output", default="evaluation", metavar="DIR",
         help="folder for figures, rows, tables and pictures (default evaluation)")  # fmt: skip
     return parser

@@ -20,7 +20,7 @@ from exif_jax.evaluation.datasets import Dataset
 from exif_jax.evaluation.detectors import Detector, map_detector, model_detector
 from exif_jax.evaluation.distortions import DISTORTIONS, Distortion
 from exif_jax.evaluation.public_datasets import read_dataset
-from exif_jax.evaluation.runner import ROWS, Row
+from exif_jax.evaluation.row_files import ROWS, Row, open_rows
 from exif_jax.forensics.localization import LocalizationSettings
 from exif_jax.forensics.methods import DEFAULT_METHOD, METHOD_HELP, METHODS
 from exif_jax.io.atomic import write_bytes
@@ -124,7 +124,7 @@ def _evaluate(
 ) -> dict[tuple[str, str], Row]:
     """Summaries by detector and title, of the photos as they are and under each distortion."""
     summaries: dict[tuple[str, str], Row] = {}
-    with runner.open_rows(output / ROWS) as (known, write):
+    with open_rows(output / ROWS) as stored:
         progress = tqdm(total=(1 + len(DISTORTIONS)) * len(dataset.samples), unit="photo")
         for distortion in (AS_IT_IS, *DISTORTIONS):
             title = _title(distortion)
@@ -135,8 +135,8 @@ def _evaluate(
                     title,
                     compared,
                     failures.append,
-                    known=known,
-                    write=write,
+                    known=stored,
+                    write=stored.add,
                     change=distortion.change,
                     max_pixels=max_pixels,
                 )

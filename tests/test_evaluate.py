@@ -14,6 +14,7 @@ from PIL import Image
 from stand_in import FakeModel, spliced
 from test_runner import write_splices
 
+from data_prep.simulation import suite
 from exif_jax.evaluate import main
 from exif_jax.evaluation import runner
 from exif_jax.evaluation.baselines import BASELINES
@@ -162,6 +163,88 @@ def test_one_command_sets_splices_and_copy_moves_apart(tmp_path, command, capsys
     assert {(r["dataset"], r["tampered"]) for r in rows} == {("casia1", 1)}
     assert main([*arguments, "--kind", "removal"]) == 1
     assert "the dataset has" in capsys.readouterr().err
+
+
+CHEAP = ["--method", "none", "--baseline", "constant", "--baseline", "centre"]
+
+
+def without_seconds(rows):
+    return [{**row, "seconds": 0} for row in rows]
+
+
+def test_shards_make_the_same_rows_as_one_process(command, tmp_path, capsys):
+    root, output, _ = command
+    (root / "masks" / "1.png").write_bytes(b"no mask")
+    arguments = ["--root", str(root), *CHEAP, "--output"]
+    assert main([*arguments, str(output)]) == 1
+    whole = read_results(output)
+    assert whole["model"] is None and set(whole["baselines"]) == {"constant", "centre"}
+    assert not list(output.glob("*.png"))  # no sheet of trivial maps
+    parts = tmp_path / "parts"
+    codes = [main([*arguments, str(parts), "--shard", f"{k}/3"]) for k in (1, 2, 3)]
+    assert sorted(codes) == [0, 0, 1]  # the shard with the broken mask says so
+    out = capsys.readouterr()
+    assert out.out.count("shard ") == 3 and out.err.count("1.png: the mask cannot be read") == 2
+    assert "1 failures on 2 photos" in out.err
+    assert sorted(path.name for path in parts.iterdir()) == [
+        f"rows.{k}-of-3.jsonl" for k in (1, 2, 3)
+    ]
+    # Killed while writing: the shard goes on, and only what is missing is made again.
+    lines = (parts / "rows.1-of-3.jsonl").read_bytes().splitlines(keepends=True)
+    assert len(lines) == 4
+    (parts / "rows.1-of-3.jsonl").write_bytes(b"".join(lines[:2]) + lines[2][:30])
+    main([*arguments, str(parts), "--shard", "1/3"])
+    assert len((parts / "rows.1-of-3.jsonl").read_bytes().splitlines()) == 4
+    assert main([*arguments, str(parts)]) == 1
+    merged = read_results(parts)
+    assert without_seconds(merged["images"]) == without_seconds(whole["images"])
+    assert (parts / "rows.jsonl").read_bytes() == b""  # nothing had to be made again
+    for one, other in zip(merged["results"], whole["results"], strict=True):
+        assert one | {"seconds": 0} == other | {"seconds": 0}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--shard", "3/2"],
+        ["--shard", "2"],
+        ["--method", "none", "--method", "cut"],
+        ["--method", "none"],  # with a --model
+        ["--suite", "own", "--dataset", "folder"],
+        ["--suite", "own", "--root", "another"],
+    ],
+)
+def test_wrong_usage_ends_with_2(command, wrong, capsys):
+    *_, arguments = command
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments, *wrong])
+    assert stop.value.code == 2
+    assert "error:" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([])  # neither --root nor --suite
+
+
+def test_the_suite_is_made_measured_and_checked(tmp_path, monkeypatch, capsys):
+    made = []
+
+    def make_suite(root, workers):
+        made.append(root)
+        for part in suite.PARTS:
+            if not (root / part).exists():
+                write_splices(root / part, 1)
+        return "0" * 64
+
+    monkeypatch.setattr(suite, "make_suite", make_suite)
+    arguments = ["--suite", "own", *CHEAP, "--output", str(tmp_path / "results")]
+    assert main(arguments) == 1
+    captured = capsys.readouterr()
+    assert "sha256 " + "0" * 64 in captured.err and "compare with no others" in captured.err
+    results = read_results(tmp_path / "results")["results"]
+    assert [row["dataset"] for row in results[::2]] == [f"own {part}" for part in suite.PARTS]
+    monkeypatch.setattr(suite, "SHA256", "0" * 64)
+    assert main([*arguments, "--root", str(tmp_path / "elsewhere")]) == 0
+    assert "as published" in capsys.readouterr().err
+    assert made == [tmp_path / "results" / "own", tmp_path / "elsewhere"]
 
 
 def test_bad_samples_are_named_and_skipped(command, capsys):

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from data_prep.simulation.camera import Camera
+from data_prep.simulation.exact_random import ExactRandom
 
 Light = Literal["daylight", "cloudy", "shade", "fluorescent", "tungsten", "flash"]
 Level = Literal[-1, 0, 1]
@@ -116,11 +117,11 @@ def _nominal_time(seconds: float, kind: str) -> Fraction:
     return Fraction(1, int(_nearest(1 / seconds, _SHUTTER)))
 
 
-def _choose_level(rng: np.random.Generator, adjustable: bool) -> Level:
+def _choose_level(rng: np.random.Generator | ExactRandom, adjustable: bool) -> Level:
     return int(rng.choice([-1, 0, 1], p=[0.1, 0.8, 0.1])) if adjustable else 0  # type: ignore
 
 
-def choose_shot_settings(camera: Camera, rng: np.random.Generator) -> ShotSettings:
+def choose_shot_settings(camera: Camera, rng: np.random.Generator | ExactRandom) -> ShotSettings:
     """Settings that a photographer and the camera's automatic exposure might arrive at."""
     kind = camera.make.kind
     scene_type = str(rng.choice(list(SCENES), p=[0.6, 0.15, 0.15, 0.1]))

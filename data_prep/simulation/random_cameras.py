@@ -10,6 +10,7 @@ import numpy as np
 
 from data_prep.simulation.camera import Camera, Lens, Make, TableShape, colour_matrix
 from data_prep.simulation.cameras import CAMERAS
+from data_prep.simulation.exact_random import ExactRandom
 
 _MODELS = 3  # of a make
 _MAKE, _CAMERA = 77, 78  # streams of random numbers
@@ -24,8 +25,13 @@ def random_camera(number: int) -> Camera:
     return CAMERAS[number] if number < len(CAMERAS) else _draw_camera(number - len(CAMERAS))
 
 
-def _draw_make(number: int) -> Make:
-    rng = np.random.default_rng([_MAKE, number])
+def _draw_camera(number: int) -> Camera:
+    make = draw_make(np.random.default_rng([_MAKE, number // _MODELS]))
+    return draw_camera(make, np.random.default_rng([_CAMERA, number]))
+
+
+def draw_make(rng: np.random.Generator | ExactRandom) -> Make:
+    """A maker's house style, drawn by chance."""
     uniform = rng.uniform
     tables = None  # as every third maker in `cameras.py`
     if rng.random() >= 0.35:
@@ -58,9 +64,8 @@ def _draw_make(number: int) -> Make:
     )
 
 
-def _draw_camera(number: int) -> Camera:
-    make = _draw_make(number // _MODELS)
-    rng = np.random.default_rng([_CAMERA, number])
+def draw_camera(make: Make, rng: np.random.Generator | ExactRandom) -> Camera:
+    """A model of a make, drawn by chance."""
     uniform = rng.uniform
     return Camera(
         make=make,
@@ -81,7 +86,7 @@ def _draw_camera(number: int) -> Camera:
     )
 
 
-def _draw_lens(kind: str, rng: np.random.Generator) -> Lens:
+def _draw_lens(kind: str, rng: np.random.Generator | ExactRandom) -> Lens:
     uniform = rng.uniform
     wide = float(rng.integers(18, 70)) if kind == "system" else round(uniform(3, 7), 1)
     fixed = kind == "phone" or rng.random() < 0.3
@@ -97,7 +102,7 @@ def _draw_lens(kind: str, rng: np.random.Generator) -> Lens:
     )
 
 
-def _name(rng: np.random.Generator) -> str:
+def _name(rng: np.random.Generator | ExactRandom) -> str:
     """Three syllables, such as "Kadoru"."""
     letters = [str(rng.choice([*kind])) for _ in range(3) for kind in (_CONSONANTS, _VOWELS)]
     return "".join(letters).capitalize()

@@ -14,6 +14,7 @@ from PIL.TiffImagePlugin import IFDRational
 from data_prep.simulation import imaging
 from data_prep.simulation.camera import Camera, quantisation_tables
 from data_prep.simulation.demosaic import demosaic
+from data_prep.simulation.exact_random import ExactRandom
 from data_prep.simulation.exposure import (
     LIGHTS,
     METERING,
@@ -25,20 +26,22 @@ from data_prep.simulation.exposure import (
 )
 
 _LEVELS = {0: 0, -1: 1, 1: 2}  # Contrast, Saturation, Sharpness in EXIF
-_COARSE_SETTING = 1.8  # quantisation of the quality setting "normal" against "fine"
+COARSE_SETTING = 1.8  # quantisation of the quality setting "normal" against "fine"
 
 
 def _metered(planes, metering: str) -> float:
     """Mean light of the part of [3, H, W] that the exposure is set for."""
     _, height, width = planes.shape
-    whole = float(planes[1].mean())
+    # In float64, in which the sum does not depend on the order of the pixels.
+    whole = float(planes[1].mean(dtype=np.float64))
     if metering == "pattern":
         return whole
     part = 4 if metering == "centre" else 16  # half the side, or an eighth
     rows = slice(height // 2 - height // part, height // 2 + height // part)
     columns = slice(width // 2 - width // part, width // 2 + width // part)
     # Half way, in stops: people point the spot at something that is not too far off.
-    return float(np.sqrt(whole * planes[1, rows, columns].mean()))
+    part_light = float(planes[1, rows, columns].mean(dtype=np.float64))
+    return float(np.sqrt(whole * part_light))
 
 
 def _lens_blur(camera: Camera, settings: ShotSettings) -> float:
@@ -108,7 +111,7 @@ def _develop(camera: Camera, mosaic, settings: ShotSettings):
     return imaging.to_pixels(planes)
 
 
-def shoot(camera: Camera, scene, settings: ShotSettings, rng: np.random.Generator):
+def shoot(camera: Camera, scene, settings: ShotSettings, rng: np.random.Generator | ExactRandom):
     """Photograph a scene.
 
     Args:
@@ -132,7 +135,7 @@ def encode_jpeg(pixels, exif: Image.Exif, camera: Camera, fine: bool = True) -> 
     Image.fromarray(pixels).save(
         stream,
         "JPEG",
-        qtables=quantisation_tables(camera, 1.0 if fine else _COARSE_SETTING),
+        qtables=quantisation_tables(camera, 1.0 if fine else COARSE_SETTING),
         subsampling=camera.subsampling,
         optimize=camera.make.optimize,
         exif=exif,

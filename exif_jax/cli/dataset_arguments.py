@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser, several: bool = False) -> Non
     Args:
         parser: of the command.
         several: whether --dataset and --root may be given several times, in pairs; they are lists
-            then.
+            then, or None, and whoever parses them asks for a --root.
     """
     add = parser.add_argument
     add(
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser, several: bool = False) -> Non
     )
     add(
         "--root",
-        required=True,
+        required=not several,
         metavar="DIR",
         action="append" if several else "store",
         help="where the dataset lies",

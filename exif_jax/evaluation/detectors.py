@@ -53,7 +53,10 @@ def model_detector(model: Model, settings: LocalizationSettings, name: str) -> D
         localization = localize(pixels, model, settings)
         return Prediction(localization.heatmap, localization.score, localization.p_value)
 
-    return Detector(name, f"{model.id} {settings} {__version__}", predict)
+    # What changes the figures, and not the speed alone: rows of earlier runs stay valid.
+    grid = f"num_per_dim={settings.num_per_dim} max_patches={settings.max_patches}"
+    grid += f" align={settings.align}"
+    return Detector(name, f"{model.id} {settings.method} {grid} {__version__}", predict)
 
 
 def text_detector(model: Model, name: str) -> Detector:

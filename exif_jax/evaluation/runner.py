@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
+import array
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from exif_jax.evaluation.detection_metrics import (
 )
 from exif_jax.evaluation.detectors import Detector
 from exif_jax.evaluation.masks import DatasetError, read_mask
+from exif_jax.evaluation.row_files import Row, RowKey
 from exif_jax.evaluation.splice_metrics import (
     OF_ANY_MAP,
     OF_PROBABILITIES,
@@ -26,13 +26,9 @@ from exif_jax.evaluation.splice_metrics import (
 )
 from exif_jax.evaluation.splice_metrics import weighted as weighted_metrics
 from exif_jax.forensics.methods import LocalizeError
-from exif_jax.io import jsonl
 from exif_jax.io.text import printable
 from exif_jax.reading.photo import MAX_PIXELS, PhotoError, read_photo
 
-ROWS = "rows.jsonl"
-Row = dict[str, Any]
-RowKey = tuple[str, str, str]
 Change = Callable[[np.ndarray, np.ndarray | None], tuple[np.ndarray, np.ndarray | None]]
 
 
@@ -137,32 +133,6 @@ def evaluate(
     return rows
 
 
-def row_key(row: Row) -> RowKey:
-    """What tells a row from all others."""
-    return row["dataset"], row["image"], row["key"]
-
-
-@contextlib.contextmanager
-def open_rows(path: pathlib.Path) -> Iterator[tuple[dict[RowKey, Row], Callable[[Row], None]]]:
-    """The rows of an earlier run in a file, by `row_key`, and what adds a row to it.
-
-    The last row of each key counts; damaged lines are left out.
-
-    Raises:
-        OSError: the file cannot be read or written.
-    """
-    known = {}
-    for row in jsonl.read_rows(path):
-        with contextlib.suppress(KeyError, TypeError):
-            known[row_key(row)] = row
-    jsonl.rewrite(path, known.values())
-
-    def write(row: Row) -> None:
-        jsonl.append_rows(path, [row])
-
-    yield known, write
-
-
 def _stamps(sample: Sample) -> list[int]:
     """Sizes in bytes and times of change of a photo and its mask, to know them again.
 
@@ -185,8 +155,10 @@ def _stamps(sample: Sample) -> list[int]:
     return stamps
 
 
-def summarize(rows: Sequence[Row], dataset: str, detector: str) -> Row:
+def summarize(rows: Iterable[Row], dataset: str, detector: str) -> Row:
     """Means of a detector's rows on a dataset, with 95 % intervals (`mean_interval`).
+
+    Rows are gone through once, and of each only its numbers are kept.
 
     Returns:
         dataset, detector; tampered and pristine: numbers of photos; localized: how many have a
@@ -195,46 +167,51 @@ def summarize(rows: Sequence[Row], dataset: str, detector: str) -> Row:
         of `detection_metrics`, None where photos of a kind or scores are missing; seconds: the
         median of a photo.
     """
-    tampered = [row for row in rows if row["tampered"]]
-    pristine = [row for row in rows if not row["tampered"]]
-    localized = [row for row in tampered if "ap" in row]
-    names = [
-        name
-        for name in (*OF_ANY_MAP, *OF_PROBABILITIES)
-        if localized and all(name in row for row in localized)
-    ]
-    values = {name: [row[name] for row in localized] for name in names}
-    pooled = None
-    if "f1_weighted" in values:
-        pooled = weighted_metrics(np.sum([row["soft_counts"] for row in localized], axis=0))
+    values = {name: array.array("d") for name in (*OF_ANY_MAP, *OF_PROBABILITIES)}
+    scores = {True: array.array("d"), False: array.array("d")}
+    counts = {True: 0, False: 0}
+    seconds, sums, localized = array.array("d"), np.zeros(4), 0
+    for row in rows:
+        counts[row["tampered"]] += 1
+        seconds.append(row["seconds"])
+        if row["score"] is not None:
+            scores[row["tampered"]].append(row["score"])
+        if "ap" in row and row["tampered"]:
+            localized += 1
+            for name, column in values.items():
+                if name in row:
+                    column.append(row[name])
+            sums += row.get("soft_counts", 0)
+    values = {name: column for name, column in values.items() if 0 < len(column) == localized}
     detection = detection_interval = None
-    if tampered and pristine and all(row["score"] is not None for row in rows):
-        high, low = (np.array([row["score"] for row in part]) for part in (tampered, pristine))
+    if all(counts.values()) and all(len(scores[k]) == counts[k] for k in counts):
+        high, low = np.array(scores[True]), np.array(scores[False])
         detection, detection_interval = detection_metrics(high, low), detection_intervals(high, low)
     return {
         "dataset": dataset,
         "detector": detector,
-        "tampered": len(tampered),
-        "localized": len(localized),
-        "pristine": len(pristine),
+        "tampered": counts[True],
+        "localized": localized,
+        "pristine": counts[False],
         "mean": {name: float(np.mean(x)) for name, x in values.items()},
         "interval": {name: mean_interval(x) for name, x in values.items()},
-        "pooled_weighted": pooled,
+        "pooled_weighted": weighted_metrics(sums.tolist()) if "f1_weighted" in values else None,
         "detection": detection,
         "detection_interval": detection_interval,
-        "seconds": float(np.median([row["seconds"] for row in rows])) if rows else None,
+        "seconds": float(np.median(seconds)) if seconds else None,
     }
 
 
-def summarize_kinds(rows: Sequence[Row], dataset: str, detector: str) -> list[Row]:
+def summarize_kinds(rows: Iterable[Row], dataset: str, detector: str) -> list[Row]:
     """`summarize` of all rows and, where there are several, of each kind with the pristine photos.
 
     The dataset is called "NAME (KIND)" there. Splices and copy-moves stand apart so: a method that
-    compares cameras is blind to a copy-move, which is of one camera.
+    compares cameras is blind to a copy-move, which is of one camera. The rows are gone through
+    once for each, and once to see which there are.
     """
     summaries = [summarize(rows, dataset, detector)]
     kinds = dict.fromkeys(row["kind"] for row in rows if row["tampered"])
     for kind in kinds if len(kinds) > 1 else ():
-        part = [row for row in rows if row["kind"] == kind or not row["tampered"]]
+        part = (row for row in rows if row["kind"] == kind or not row["tampered"])
         summaries.append(summarize(part, f"{dataset} ({kind})", detector))
     return summaries

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,13 +72,20 @@ def markdown(rows: Sequence[Sequence[str]], command: str, notes: Sequence[str]) 
     return "\n\n".join(paragraphs) + "\n"
 
 
-def csv_bytes(rows: Sequence[dict[str, Any]]) -> bytes:
-    """Rows with one column for every key that any of them has, in order of appearance."""
+def csv_lines(rows: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    """Rows with one column for every key that any of them has, in order of appearance.
+
+    The rows are gone through twice, first for their keys.
+    """
     names = list(dict.fromkeys(name for row in rows for name in row))
+    yield _csv_line(names)
+    for row in rows:
+        yield _csv_line([_cell(row.get(name)) for name in names])
+
+
+def _csv_line(cells: Sequence[object]) -> bytes:
     text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(names)
-    writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
+    csv.writer(text).writerow(cells)
     return text.getvalue().encode("utf-8", "replace")
 
 

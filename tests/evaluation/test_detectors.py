@@ -8,7 +8,7 @@ from PIL import Image
 from stand_in import PATCH, roughness, spliced
 
 from exif_jax.evaluation import detectors
-from exif_jax.forensics.localization import localize_with_encoder
+from exif_jax.forensics.localization import LocalizationSettings, localize_with_encoder
 from exif_jax.forensics.methods import LocalizeError
 
 
@@ -37,3 +37,14 @@ def test_text_sets_patches_against_the_files_own_exif(tmp_path, monkeypatch):
     for file in (tmp_path / "silent.png", None):
         with pytest.raises(LocalizeError, match="no EXIF of the camera was found"):
             detector.predict(image, file)
+
+
+def test_keys_tell_what_changes_figures_and_not_what_changes_speed():
+    model = SimpleNamespace(id="m")
+
+    def key(**settings):
+        return detectors.model_detector(model, LocalizationSettings(**settings), "name").key
+
+    different = {key(), key(method="mean_shift"), key(num_per_dim=20), key(max_patches=99)}
+    assert len(different | {key(align=1)}) == 5
+    assert key(batch_size=7) == key()

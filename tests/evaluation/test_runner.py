@@ -12,6 +12,7 @@ from exif_jax.evaluation.datasets import COPY_MOVE, SPLICE, Sample
 from exif_jax.evaluation.detection_metrics import detection_metrics
 from exif_jax.evaluation.detectors import Detector, Prediction, map_detector
 from exif_jax.evaluation.folder_dataset import read_folder
+from exif_jax.evaluation.row_files import row_key
 from exif_jax.evaluation.splice_metrics import OF_ANY_MAP, pixel_metrics, soft_counts
 from exif_jax.forensics.localization import localize_with_encoder
 from exif_jax.forensics.methods import LocalizeError
@@ -116,7 +117,7 @@ def test_a_detector_that_fails_on_a_photo_fails_alone(tmp_path):
 def test_known_rows_are_taken_while_the_files_are_the_same(tmp_path):
     samples = read_folder(write_splices(tmp_path)).samples
     rows = runner.evaluate(samples, "set", [ROUGH], print)
-    known = {runner.row_key(row): json.loads(json.dumps(row)) for row in rows}
+    known = {row_key(row): json.loads(json.dumps(row)) for row in rows}
     asked = []
 
     def watch(pixels, file):
@@ -198,17 +199,3 @@ def test_photos_above_the_limit_of_pixels_are_skipped_unread(tmp_path):
     assert not problems
     assert not runner.evaluate(samples, "set", [ROUGH], problems.append, max_pixels=limit - 1)
     assert len(problems) == 2 and "224 x 160 pixels, more than 35,839" in problems[0]
-
-
-def test_rows_survive_a_kill_and_other_lines(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    row = {"dataset": "set", "image": "a", "key": "k", "ap": 1}
-    with runner.open_rows(path) as (known, write):
-        assert known == {}
-        write(row | {"ap": 0})
-        write(row)
-    path.write_bytes(path.read_bytes() + b'{"image": "a"}\n[1]\n{"dataset": "s')
-    with runner.open_rows(path) as (known, write):
-        assert known == {("set", "a", "k"): row}
-        write(row | {"image": "b"})
-    assert len(path.read_bytes().splitlines()) == 2

@@ -5,7 +5,7 @@ from exif_jax.evaluation import tables
 
 def test_csv_cells_do_not_run_in_a_spreadsheet():
     rows = [{"image": "=cmd()|x", "ap": -0.5, "file": [1, 2]}, {"image": "a,b", "other": None}]
-    lines = tables.csv_bytes(rows).decode().splitlines()
+    lines = b"".join(tables.csv_lines(rows)).decode().splitlines()
     assert lines == ["image,ap,file,other", "'=cmd()|x,-0.5,1 2,", '"a,b",,,']
 
 
