@@ -138,7 +138,7 @@ def tokenize(x_BxSxSx3: jax.Array, size: int) -> jax.Array:
     return x.reshape(B, n * n, size * size, C)
 
 
-def _dct_basis() -> np.ndarray:
+def dct_basis() -> np.ndarray:
     """Returns the orthonormal DCT-II, float32 [frequency, position]."""
     frequency, position = np.mgrid[:BLOCK, :BLOCK]
     basis = np.cos((2 * position + 1) * frequency * np.pi / (2 * BLOCK)) * np.sqrt(2 / BLOCK)
@@ -146,7 +146,7 @@ def _dct_basis() -> np.ndarray:
     return basis.astype(np.float32)
 
 
-def _typical_spectrum() -> tuple[np.ndarray, np.ndarray]:
+def typical_spectrum() -> tuple[np.ndarray, np.ndarray]:
     """Returns the mean and the standard deviation of log(1 + |coefficient|) of photos.
 
     Each is float32 [1, 1, 8, 1, 8, 3]. Both fall with the logarithm of the frequency. The lines
@@ -162,7 +162,7 @@ def _typical_spectrum() -> tuple[np.ndarray, np.ndarray]:
     return mean.astype(np.float32), np.maximum(std, 0.15).astype(np.float32)
 
 
-def _ycbcr() -> np.ndarray:
+def ycbcr_matrix() -> np.ndarray:
     """Returns the matrix from RGB to Y, Cb, Cr of ITU-R BT.601 and JFIF 1.02: float32 [3, 3].
 
     The offset of Cb and Cr, 128, is left out: it would only move the mean, which is dropped.
@@ -185,9 +185,9 @@ def log_spectrum(x_BxHxWx3: jax.Array) -> jax.Array:
         float32 [B, H, W, 3]; the blocks' mean colours are dropped (0).
     """
     B, H, W, C = x_BxHxWx3.shape
-    ycbcr = jnp.einsum("bhwc,dc->bhwd", x_BxHxWx3 * 127.5, _ycbcr(), precision="highest")
+    ycbcr = jnp.einsum("bhwc,dc->bhwd", x_BxHxWx3 * 127.5, ycbcr_matrix(), precision="highest")
     blocks = ycbcr.reshape(B, H // BLOCK, BLOCK, W // BLOCK, BLOCK, C)
-    basis, (mean, std) = _dct_basis(), _typical_spectrum()
+    basis, (mean, std) = dct_basis(), typical_spectrum()
     dct = jnp.einsum("uy,biyjxc,vx->biujvc", basis, blocks, basis, precision="highest")
     features = (jnp.log1p(jnp.abs(dct)) - mean) / std
     not_mean = np.ones((1, 1, BLOCK, 1, BLOCK, 1), np.float32)
