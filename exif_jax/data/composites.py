@@ -113,7 +113,7 @@ def _clean_part(photo: np.ndarray, height: int, width: int, rng: Rng) -> np.ndar
 def _donor(
     kind: str, pool: PhotoPool, number: int, clean: np.ndarray, host: np.ndarray, rng: Rng
 ) -> tuple[np.ndarray, bool]:
-    """What takes the region's place, uint8 of the host's size, and whether it has its own shapes."""
+    """What takes the region's place, uint8 of the host's size, and whether regions follow it."""
     if kind == "other history":
         source = clean if chance(rng, 0.6) else host
         return histories.on_another_grid(source, rng), False
@@ -191,7 +191,7 @@ def _turned(picture: np.ndarray, rng: Rng) -> np.ndarray:
 
 
 def _painted_over(host: np.ndarray, rng: Rng) -> np.ndarray:
-    """Hardly any detail left, as tools that remove things by diffusion leave it; with some grain."""
+    """Hardly any detail left, as tools leave it that fill by diffusion; with some grain."""
     height, width = host.shape[:2]
     image = Image.fromarray(host)
     coarse = image.resize((max(2, width // 24), max(2, height // 24)), Image.Resampling.BOX)

@@ -88,7 +88,7 @@ class PhotoPool:
         return len(self.entries)
 
     def draw(self, rng: np.random.Generator, number: int) -> np.ndarray:
-        """Numbers of so many pictures of one kind, int64 [number]; kinds are drawn by their share."""
+        """So many pictures of one kind, drawn by SHARES: their numbers, int64 [number]."""
         kinds = [kind for kind in SHARES if kind in self.of_kind]
         shares = np.array([SHARES[kind] for kind in kinds])
         kind = kinds[rng.choice(len(kinds), p=shares / shares.sum())]

@@ -1,10 +1,10 @@
 """The learned map: a network from the spectra of a photo's blocks to how likely each is tampered.
 
-It sees no patch of its own: every 8 x 8 block of the photo becomes a short vector (log |DCT| and the
-energy of each row and column of the block, which shows the grids of earlier compressions and
-resampling), four of them become a cell of 16 x 16, and residual blocks compare a cell with the means
-around it and with the photo's. A reference mean is weighted by the network itself, so that later
-blocks may leave out what earlier ones found tampered.
+Every 8 x 8 block of the photo becomes a short vector (log |DCT| and the energy of each row and
+column of the block, which shows the grids of earlier compressions and resampling), four of them
+become a cell of 16 x 16, and residual blocks compare a cell with the means around it and with the
+photo's. The network weights the photo's mean itself, so that later blocks may leave out what
+earlier ones found tampered.
 
 Shape letters: B photos, H and W pixels, h = H / 8 and w = W / 8 blocks, C channels.
 """
@@ -216,7 +216,7 @@ def _spectrum_scale() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _residual(x: jax.Array, axis: int) -> jax.Array:
-    """|x - the mean of its two neighbours| along an axis; the border stands in for what is outside."""
+    """|x - the mean of its two neighbours| along an axis; the border is its own neighbour."""
     padding = [(1, 1) if k == axis else (0, 0) for k in range(x.ndim)]
     padded = jnp.pad(x, padding, mode="edge")
     size = x.shape[axis]

@@ -1,4 +1,4 @@
-"""Release files of the learned map: safetensors, like those of the encoders, of a kind of its own."""
+"""Release files of the learned map: safetensors, as of the encoders, of a kind of their own."""
 
 from __future__ import annotations
 
