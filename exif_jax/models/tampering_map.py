@@ -249,16 +249,3 @@ def map_logits(
     """`TamperingMap.__call__` as a pure function of the parameters."""
     model = nnx.merge(_structure(config)[0], nnx.State(params))
     return model(photos, valid)
-
-
-def picture_score(logits: np.ndarray) -> float:
-    """One number for a picture from the logits of its blocks: how sure the surest part is.
-
-    Args:
-        logits: float [h, w] of one picture.
-
-    Returns:
-        The mean of the highest hundredth (eight blocks at least); higher is more likely tampered.
-    """
-    flat = np.sort(np.asarray(logits, np.float64).ravel())
-    return float(flat[-max(8, flat.size // 100) :].mean())

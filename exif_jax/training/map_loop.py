@@ -118,6 +118,7 @@ def _loop(
         losses.append(metrics["loss"])
         done = step + 1
         if is_due(done, config.log_every, num_steps):
+            mean_loss = float(sum(jax.device_get(losses)) / len(losses))  # waits for the device
             seconds = time.monotonic() - since
             in_row = int(metrics["skipped_in_row"])
             if in_row >= config.max_skipped:
@@ -126,7 +127,7 @@ def _loop(
                     f"is {done}; lower --config.optim.lr in a new --workdir"
                 )
             row = {
-                "loss": float(sum(jax.device_get(losses)) / len(losses)),
+                "loss": mean_loss,
                 "grad_norm": float(metrics["grad_norm"]),
                 "learning_rate": float(jax.device_get(schedule(step))),
                 "pictures_per_second": pictures / seconds,

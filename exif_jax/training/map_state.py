@@ -14,12 +14,12 @@ from jax.sharding import Mesh
 from exif_jax.data.composites import Composite
 from exif_jax.evaluation.detection_metrics import detection_metrics
 from exif_jax.evaluation.splice_metrics import average_precision
+from exif_jax.forensics.learned_map import picture_score
 from exif_jax.models.parameters import Params
 from exif_jax.models.tampering_map import (
     TamperingMapConfig,
     init_map_params,
     map_logits,
-    picture_score,
 )
 from exif_jax.training.map_config import MapConfig
 from exif_jax.training.optimizer import make_optimizer
