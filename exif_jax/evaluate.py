@@ -107,7 +107,9 @@ def _make_detectors(args: argparse.Namespace) -> tuple[list[Detector], Row]:
                 made.append(detectors.text_detector(model, name))
             else:
                 made.append(
-                    detectors.model_detector(model, LocalizationSettings(method=method), name)
+                    detectors.model_detector(
+                        model, LocalizationSettings(method=method, map_model=args.map_model), name
+                    )
                 )
     made += [photoholmes.detector(name) for name in args.photoholmes or []]
     made += [detectors.map_detector(name, make_map) for name, make_map in BASELINES.items()]
@@ -293,6 +295,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--method", choices=(*METHODS, TEXT), action="append",
         help=f"{METHOD_HELP}; text compares patches with the file's own EXIF instead of each "
         "other; again for more")  # fmt: skip
+    add("--map-model", default="", metavar="PATH",
+        help="the learned map's release file (default: what ships)")  # fmt: skip
     add("--photoholmes", action="append", metavar="METHOD[=CONFIG]",
         help="a method of PhotoHolmes, where that is installed; CONFIG: its YAML file")  # fmt: skip
     add("--metric", action="append", choices=(*OF_ANY_MAP, *OF_PROBABILITIES), metavar="NAME",

@@ -29,6 +29,11 @@ from exif_jax.reading.pixels import BLOCK
 if TYPE_CHECKING:
     from exif_jax.weights.release_file import Model
 
+MAP_NOT_CALIBRATED = (
+    "the learned map judged this picture, and how high pristine pictures score by it was not "
+    "measured; --method cut judges by the patches' embeddings instead"
+)
+_SCORES = 0.5  # share of the learned map from which on the score is its own
 FLAT_NOTE = "the photo is flat: it shows no texture, so there is nothing to compare"
 
 # Times that the patches must cover the photo for shared features to pay: they need memory.
@@ -86,6 +91,7 @@ class Localization:
         grid: where the patches lie.
         flat: the photo shows no texture; map, clusters and score are zeros.
         share_of_map: of the learned map in the heatmap: 1 of it alone, 0 where it took no part.
+        map_id: of the learned map's release file; "" where it took no part.
         gradient_energy_gap: how unlike the cut's parts are in texture
             (`methods.gradient_energy_gap`); 0 by other methods.
         p_value: how often a pristine photo scores this high; None where the model's calibration
@@ -102,6 +108,7 @@ class Localization:
     grid: Grid
     flat: bool = False
     share_of_map: float = 0.0
+    map_id: str = ""
     gradient_energy_gap: float = 0.0
     p_value: float | None = None
     band: str | None = None
@@ -144,12 +151,10 @@ def localize(
         return localization
     if settings.method in LEARNED:
         localization = _with_learned_map(localization, image, settings)
-    judged_by = "map" if localization.share_of_map >= 0.5 else "cut"
-    objection = objection or objection_to_score(
-        model.calibration,
-        localization.grid,
-        judged_by if settings.method in LEARNED else settings.method,
-    )
+    method = "cut" if settings.method in LEARNED else settings.method
+    if localization.share_of_map >= _SCORES:
+        objection = objection or MAP_NOT_CALIBRATED
+    objection = objection or objection_to_score(model.calibration, localization.grid, method)
     if objection:
         return dataclasses.replace(localization, note=f"there is no p-value: {objection}")
     p_value = score_p_value(
@@ -169,12 +174,15 @@ def _with_learned_map(
     share = 1.0 if settings.method == "map" else learned_map.share_of_map(height, width)
     if share == 0:
         return localization
-    logits = learned_map.block_logits(image, learned_map.loaded_map(settings.map_model))
+    model = learned_map.loaded_map(settings.map_model)
+    logits = learned_map.block_logits(image, model)
     heatmap = learned_map.mixed(
         learned_map.upsampled(logits, height, width), localization.heatmap, share
     )
-    localization = dataclasses.replace(localization, heatmap=heatmap, share_of_map=share)
-    if share < 0.5:
+    localization = dataclasses.replace(
+        localization, heatmap=heatmap, share_of_map=share, map_id=model.id
+    )
+    if share < _SCORES:
         return localization
     score = float(learned_map.probability(np.float32(learned_map.picture_score(logits))))
     clusters = learned_map.parts(heatmap, localization.grid)

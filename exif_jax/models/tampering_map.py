@@ -116,12 +116,16 @@ class Comparison(nnx.Module):
 
     def __call__(self, x_BxhxwxC: jax.Array, mask_Bxhxw: jax.Array) -> jax.Array:
         """[B, h, w, C] -> [B, h, w, C]."""
+        B, h, w, C = x_BxhxwxC.shape
         n = normalized(x_BxhxwxC)
         mean, spread = reference(n, self.weigh(n), mask_Bxhxw)
-        away = (local_mean(n, mask_Bxhxw, self.radius) - mean) / spread
+        away = (local_mean(n, mask_Bxhxw, self.radius) - mean) * (1 / spread)
+        # Flat, as a CPU multiplies matrices faster than it contracts higher ranks.
+        n, away = n.reshape(-1, C), away.reshape(-1, C)
         y = self.up(n) + self.up_away(away) + self.up_distance(jnp.abs(away))
-        y = y + self.of_photo(jnp.log(spread))
-        return self.down(jax.nn.gelu(y))
+        y = y.reshape(B, h, w, -1) + self.of_photo(jnp.log(spread))
+        y = self.down(jax.nn.gelu(y).reshape(B * h * w, -1))
+        return y.reshape(B, h, w, C)
 
 
 def normalized(x: jax.Array) -> jax.Array:
@@ -188,7 +192,7 @@ def block_features(photos: jax.Array) -> jax.Array:
     blocks = photos.reshape(B, h, BLOCK, w, BLOCK, 3).transpose(0, 1, 3, 2, 4, 5)
     dct = blocks.reshape(B * h * w, _SPECTRUM).astype(jnp.float32) @ _block_transform()
     mean, std, kept = _spectrum_scale()
-    spectra = (jnp.log1p(jnp.abs(dct)) - mean) / std * kept
+    spectra = (jnp.log1p(jnp.abs(dct)) - mean[None]) / std[None] * kept[None]
     luma = jnp.einsum("bhwc,c->bhw", photos.astype(jnp.float32), ycbcr_matrix()[0])
     columns = _residual(luma, 2).reshape(B, h, BLOCK, w, BLOCK).mean(2)
     rows = _residual(luma, 1).reshape(B, h, BLOCK, w, BLOCK).mean(4).transpose(0, 1, 3, 2)

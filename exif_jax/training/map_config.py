@@ -23,8 +23,8 @@ _MAY_CHANGE = {
     *("data.pool", "data.photos", "data.pieces", "data.workers", "train.init"),
     *("train.log_every", "train.eval_every", "train.save_every", "train.keep_checkpoints"),
 }
-# The steps before the decay do not depend on it, with optim.schedule "wsd".
-LENGTH = "train.num_steps"
+# The steps before the decay do not depend on these, with optim.schedule "wsd".
+LENGTH = {"train.num_steps", "optim.decay_fraction"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -222,20 +222,20 @@ def prepare_map_workdir(workdir: pathlib.Path, run: MapConfig, pool: str, init: 
                     "another --workdir"
                 )
         changed = changed_fields(before, run.to_dict())
-        if changed - {LENGTH}:
+        if changed - LENGTH:
             raise TrainError(
                 f"{workdir}: holds a run with other settings ({', '.join(sorted(changed))}); "
                 "choose another --workdir, or give the same settings to go on with that run"
             )
         if changed:
-            _check_longer(workdir, before["train"]["num_steps"], run)
+            _check_longer(workdir, parse_map_config(before), run)
     text = json.dumps({"config": run.to_dict(), "inputs": inputs}, indent=1)
     write_bytes(path, text.encode())
 
 
-def _check_longer(workdir: pathlib.Path, before: int, run: MapConfig) -> None:
+def _check_longer(workdir: pathlib.Path, before: MapConfig, run: MapConfig) -> None:
     """Raises TrainError where the newest checkpoint lies behind the start of either decay."""
-    last = min(run.optim.decay_start(steps) for steps in (before, run.train.num_steps))
+    last = min(c.optim.decay_start(c.train.num_steps) for c in (before, run))
     steps = saved_steps(workdir / "checkpoints")
     later = [step for step in steps if step > last]
     if later:
