@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         return command.fail(f"{str(e).strip().splitlines()[-1]}\n--help lists the flags", 2)
     if shows_help.value:
         print(f"{__doc__}\n{values.get_help()}")
-        return 0
+        sys.exit(0)
     if len(rest) > 1:
         return command.fail(f"unexpected argument {rest[1]!r}; flags look like --workdir=DIR", 2)
     if not workdir.value or config.value is None:
