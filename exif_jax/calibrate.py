@@ -79,7 +79,9 @@ def known_photos(folder: str, model: Model) -> list[KnownPhoto]:
             # Regions of one photo side by side are one camera's work, as a larger photo is.
             image = np.concatenate(pixels[:count], axis=1)
             steps = max(1, (image.shape[1] - model.patch_size) // _STRIDE)
-            localization = localize(image, model, LocalizationSettings(num_per_dim=steps))
+            localization = localize(
+                image, model, LocalizationSettings(num_per_dim=steps, method="cut")
+            )
             scores.append(localization.score)
             gaps.append(localization.gradient_energy_gap)
             z_PxD = localization.embeddings
@@ -196,7 +198,7 @@ def calibrate(model: Model, folder: str) -> tuple[Model, list[KnownPhoto]]:
         tag: measure_skill(posteriors, exif, tag)
         for tag in tqdm(model.tags, unit="tag", desc="skill of tags")
     }
-    settings = LocalizationSettings()
+    settings = LocalizationSettings(method="cut")
     calibration = {
         "reference_set": reference_json,
         "agreement_null": null_distribution(agreements, cameras),

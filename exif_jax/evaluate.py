@@ -160,7 +160,9 @@ def _make_detectors(args: argparse.Namespace) -> tuple[list[Detector], Row]:
                 made.append(detectors.text_detector(model, name))
             else:
                 made.append(
-                    detectors.model_detector(model, LocalizationSettings(method=method), name)
+                    detectors.model_detector(
+                        model, LocalizationSettings(method=method, map_model=args.map_model), name
+                    )
                 )
     made += [photoholmes.detector(name) for name in args.photoholmes or []]
     for name in args.baseline or BASELINES:
@@ -298,6 +300,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--method", choices=(*METHODS, TEXT, NONE), action="append",
         help=f"{METHOD_HELP}; text compares patches with the file's own EXIF instead of each "
         "other; none uses no model; again for more")  # fmt: skip
+    add("--map-model", default="", metavar="PATH",
+        help="the learned map's release file (default: what ships)")  # fmt: skip
     add("--baseline", choices=tuple(BASELINES), action="append",
         help="a trivial map; again for more (default: all)")  # fmt: skip
     add("--photoholmes", action="append", metavar="METHOD[=CONFIG]",

@@ -57,7 +57,7 @@ def patch_embedder(model: Model) -> Callable[[jax.Array], dict[str, jax.Array]]:
 def photo_to_map(
     model: Model, height: int, width: int
 ) -> Callable[[jax.Array], dict[str, jax.Array]]:
-    """`localize` with its default settings as one function of photos of one size.
+    """`localize` by the cut, otherwise with its default settings, for photos of one size.
 
     Args:
         model: the weights, which become a part of the function.
@@ -72,7 +72,7 @@ def photo_to_map(
     Raises:
         ValueError: such photos hold no patch.
     """
-    settings = LocalizationSettings()
+    settings = LocalizationSettings(method="cut")
     method = METHODS[settings.method]
     grid = patches.patch_grid(
         height,

@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         align=args.align,
         batch_size=args.batch_size,
         method=args.method,
+        map_model=args.map_model,
     )
 
     def work(photo: Photo, shown: str, name: str, model: Model, out: pathlib.Path):
@@ -163,6 +164,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=METHODS,
         default=defaults.method,
         help=METHOD_HELP,
+    )
+    parser.add_argument(
+        "--map-model",
+        default="",
+        metavar="PATH",
+        help="the learned map's release file (default: what ships)",
     )
     return parser
 

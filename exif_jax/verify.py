@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     photo_command.add_arguments(parser)
     args = parser.parse_args(argv)
-    settings = LocalizationSettings()
+    settings = LocalizationSettings(method="cut")
 
     def work(photo: Photo, shown: str, name: str, model: Model, out: pathlib.Path):
         try:

@@ -7,9 +7,11 @@ import pathlib
 import jax
 import pytest
 
-from configs import ablations, vit_ti_128, vit_ti_cpu
+from configs import ablations, tampering_map, vit_ti_128, vit_ti_cpu
 from exif_jax.training import sharding, train_state
 from exif_jax.training.config import make_model_config, parse_config
+from exif_jax.training.map_config import parse_map_config
+from exif_jax.training.map_state import init_map_state
 from exif_jax.training.step_config import make_step_config
 
 NAMES = sorted(p.stem for p in (pathlib.Path(__file__).parents[1] / "configs").glob("[!_]*.py"))
@@ -26,7 +28,9 @@ def begins(config_dict) -> int:
     return sum(x.size for x in jax.tree.leaves(shapes.params))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "ablations"])
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if name not in ("ablations", "tampering_map")]
+)
 def test_a_config_begins(name):
     config = importlib.import_module(f"configs.{name}").get_config()
     parameters = begins(config)
@@ -36,6 +40,12 @@ def test_a_config_begins(name):
     explained = importlib.import_module("configs.vit_b").get_config()
     for group in ("data", "optim", "train", "eval", "mesh"):
         assert set(config[group]) == set(explained[group])
+
+
+def test_the_learned_maps_config_begins():
+    run = parse_map_config(tampering_map.get_config())
+    shapes = jax.eval_shape(functools.partial(init_map_state, run), jax.random.key(0))
+    assert 4e5 < sum(x.size for x in jax.tree.leaves(shapes.params)) < 1e6
 
 
 def test_the_runs_of_the_weights_that_ship():

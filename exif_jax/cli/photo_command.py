@@ -124,10 +124,13 @@ def _process(
     if problem := outputs.prepare_folder(output):
         return command.fail(problem)
     from exif_jax.api import resolve_model
+    from exif_jax.forensics.learned_map import loaded_map
+    from exif_jax.forensics.methods import LEARNED
     from exif_jax.weights.release_file import PRETRAINED, ReleaseError
 
     try:
         model = resolve_model(args.model)
+        learned = loaded_map(settings.map_model).id if settings.method in LEARNED else ""
     except ReleaseError as e:
         return command.fail(printable(e))
     keep_compiled()
@@ -137,7 +140,12 @@ def _process(
             photos,
             output,
             functools.partial(_analyze_with, analyze, model, output),
-            {"results": kind, "model": model.id, **dataclasses.asdict(settings)},
+            {
+                "results": kind,
+                "model": model.id,
+                **dataclasses.asdict(settings),
+                "map_model": learned,
+            },
             command=name,
             last_file=kind,
             resume=args.resume,

@@ -11,8 +11,9 @@ import numpy as np
 from exif_jax import __version__
 from exif_jax.forensics import affinity
 from exif_jax.forensics.embed import embed_exif
+from exif_jax.forensics.learned_map import loaded_map
 from exif_jax.forensics.localization import LocalizationSettings, localize
-from exif_jax.forensics.methods import LocalizeError
+from exif_jax.forensics.methods import LEARNED, LocalizeError
 from exif_jax.reading.photo import read_photo
 from exif_jax.weights.release_file import Model
 
@@ -47,7 +48,7 @@ class Detector(NamedTuple):
 
 
 def model_detector(model: Model, settings: LocalizationSettings, name: str) -> Detector:
-    """A model of ours as a detector."""
+    """A model of ours as a detector; raises ReleaseError where its learned map cannot be read."""
 
     def predict(pixels: np.ndarray, file: pathlib.Path | None) -> Prediction:
         localization = localize(pixels, model, settings)
@@ -56,7 +57,8 @@ def model_detector(model: Model, settings: LocalizationSettings, name: str) -> D
     # What changes the figures, and not the speed alone: rows of earlier runs stay valid.
     grid = f"num_per_dim={settings.num_per_dim} max_patches={settings.max_patches}"
     grid += f" align={settings.align}"
-    return Detector(name, f"{model.id} {settings.method} {grid} {__version__}", predict)
+    learned = f" {loaded_map(settings.map_model).id}" if settings.method in LEARNED else ""
+    return Detector(name, f"{model.id}{learned} {settings.method} {grid} {__version__}", predict)
 
 
 def text_detector(model: Model, name: str) -> Detector:
@@ -72,7 +74,7 @@ def text_detector(model: Model, name: str) -> Detector:
         known = {tag: value for tag, value in exif.items() if tag in model.tags}
         if not known:
             raise LocalizeError("no EXIF of the camera was found in the file; this needs it")
-        localization = localize(pixels, model)
+        localization = localize(pixels, model, LocalizationSettings(method="cut"))
         (z_D,) = embed_exif([known], model)
         grid = localization.grid
         distance_P = (1 - localization.embeddings @ z_D) / 2

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from exif_jax.forensics import affinity, patches
+from exif_jax.forensics import affinity, learned_map, patches
 from exif_jax.forensics.calibration import objection_to_score, score_band, score_p_value
 from exif_jax.forensics.methods import (
     DEFAULT_METHOD,
+    LEARNED,
     METHODS,
     LocalizeError,
     MethodResult,
@@ -28,6 +29,11 @@ from exif_jax.reading.pixels import BLOCK
 if TYPE_CHECKING:
     from exif_jax.weights.release_file import Model
 
+MAP_NOT_CALIBRATED = (
+    "the learned map judged this picture, and how high pristine pictures score by it was not "
+    "measured; --method cut judges by the patches' embeddings instead"
+)
+_SCORES = 0.5  # share of the learned map from which on the score is its own
 FLAT_NOTE = "the photo is flat: it shows no texture, so there is nothing to compare"
 
 # Times that the patches must cover the photo for shared features to pay: they need memory.
@@ -48,8 +54,10 @@ class LocalizationSettings:
             the same place on the JPEG grid, 1 is the paper's rule (and always official's).
         batch_size: patches per call of the encoder; changes speed and memory only. None: as suits
             the device.
-        method: a name of `exif_jax.forensics.methods.METHODS`: "cut", "mean_shift" (the paper's) or
-            "official" (the paper's released code). Another name raises ValueError.
+        method: a name of `exif_jax.forensics.methods.METHODS`: "auto", "map" (the learned map),
+            "cut", "mean_shift" (the paper's) or "official" (the paper's released code). Another
+            name raises ValueError.
+        map_model: path of the learned map's release file; "" for the one that ships.
     """
 
     num_per_dim: int = 30
@@ -57,6 +65,7 @@ class LocalizationSettings:
     align: int = 8
     batch_size: int | None = None
     method: str = DEFAULT_METHOD
+    map_model: str = ""
 
     def __post_init__(self):
         if self.method not in METHODS:
@@ -76,10 +85,13 @@ class Localization:
         clusters: int32 [rows, columns]: the patches in two parts, 1 in the smaller. There are
             always two, in a pristine photo too.
         score: higher is less consistent. By the cut, 1 - cosine of the two parts' means, less what
-            their content explains (`methods.content_adjusted_score`); by mean shift, as in the
+            their content explains (`methods.content_adjusted_score`); where the learned map has
+            the larger share, the probability of its surest hundredth; by mean shift, as in the
             paper, the mean of 1 - cosine over all pairs of patches.
         grid: where the patches lie.
         flat: the photo shows no texture; map, clusters and score are zeros.
+        share_of_map: of the learned map in the heatmap: 1 of it alone, 0 where it took no part.
+        map_id: of the learned map's release file; "" where it took no part.
         gradient_energy_gap: how unlike the cut's parts are in texture
             (`methods.gradient_energy_gap`); 0 by other methods.
         p_value: how often a pristine photo scores this high; None where the model's calibration
@@ -95,6 +107,8 @@ class Localization:
     score: float
     grid: Grid
     flat: bool = False
+    share_of_map: float = 0.0
+    map_id: str = ""
     gradient_energy_gap: float = 0.0
     p_value: float | None = None
     band: str | None = None
@@ -135,9 +149,12 @@ def localize(
     )
     if localization.flat:
         return localization
-    objection = objection or objection_to_score(
-        model.calibration, localization.grid, settings.method
-    )
+    if settings.method in LEARNED:
+        localization = _with_learned_map(localization, image, settings)
+    method = "cut" if settings.method in LEARNED else settings.method
+    if localization.share_of_map >= _SCORES:
+        objection = objection or MAP_NOT_CALIBRATED
+    objection = objection or objection_to_score(model.calibration, localization.grid, method)
     if objection:
         return dataclasses.replace(localization, note=f"there is no p-value: {objection}")
     p_value = score_p_value(
@@ -147,6 +164,29 @@ def localize(
         localization.gradient_energy_gap,
     )
     return dataclasses.replace(localization, p_value=p_value, band=score_band(p_value))
+
+
+def _with_learned_map(
+    localization: Localization, image: np.ndarray, settings: LocalizationSettings
+) -> Localization:
+    """A localisation by the cut in which the learned map takes its share."""
+    height, width = image.shape[:2]
+    share = 1.0 if settings.method == "map" else learned_map.share_of_map(height, width)
+    if share == 0:
+        return localization
+    model = learned_map.loaded_map(settings.map_model)
+    logits = learned_map.block_logits(image, model)
+    heatmap = learned_map.mixed(
+        learned_map.upsampled(logits, height, width), localization.heatmap, share
+    )
+    localization = dataclasses.replace(
+        localization, heatmap=heatmap, share_of_map=share, map_id=model.id
+    )
+    if share < _SCORES:
+        return localization
+    score = float(learned_map.probability(np.float32(learned_map.picture_score(logits))))
+    clusters = learned_map.parts(heatmap, localization.grid)
+    return dataclasses.replace(localization, clusters=clusters, score=score)
 
 
 # Flax is imported with the first photo: it takes a quarter of a second, which `--help` spares.

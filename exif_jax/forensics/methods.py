@@ -106,13 +106,19 @@ def _official_module() -> ModuleType:
 
 
 METHODS = {
+    # The learned map, which needs no patches, joins these two in `localization.localize`.
+    "auto": Method(spatial_cut),
+    "map": Method(spatial_cut),
     "cut": Method(spatial_cut),
     "mean_shift": Method(mean_shift),
     "official": Method(released_code, encoder_input=_negative, align=1),
 }
-DEFAULT_METHOD = "cut"
+LEARNED = ("auto", "map")  # methods that the learned map takes part in
+DEFAULT_METHOD = "auto"
 METHOD_HELP = (
-    "how patches become a map: a cut that knows where they lie; the paper's mean shift; or the "
+    "how the map is made: map, a network that learned from composites; cut, from the patches' "
+    "embeddings alone, by a cut that knows where they lie; auto, the first for small pictures, "
+    "the second for large ones and both between; mean_shift, the paper's; or official, the "
     "released code's procedure, faults included, for comparing with published numbers "
     f"(default {DEFAULT_METHOD})"
 )

@@ -21,7 +21,7 @@ from exif_jax.forensics.calibration import (
     agreement_p_value,
     objection_to_grid,
 )
-from exif_jax.forensics.localization import localize
+from exif_jax.forensics.localization import LocalizationSettings, localize
 from exif_jax.forensics.patches import Grid
 from exif_jax.forensics.reference_set import ReferenceSet, ReferenceSetError
 from exif_jax.io.errors import ExifJaxError
@@ -110,7 +110,7 @@ def verify(
         LocalizeError: the photo is smaller than a patch.
     """
     reference_set_of(model)  # refuses a model without one before the long part
-    localization = localize(pixels, model)
+    localization = localize(pixels, model, LocalizationSettings(method="cut"))
     return verify_embeddings(
         localization.embeddings, localization.grid, exif, model, localization.flat, objection
     )

@@ -15,6 +15,7 @@ from exif_jax.io.text import did_you_mean
 from exif_jax.models.distilbert import DistilBertConfig
 from exif_jax.models.dual_encoder import DualEncoderConfig
 from exif_jax.models.resnet import ResNetConfig
+from exif_jax.models.tampering_map import TamperingMapConfig
 from exif_jax.models.text import TextConfig
 from exif_jax.models.vit import ViTConfig
 
@@ -54,6 +55,23 @@ def config_to_dict(config: DualEncoderConfig) -> dict[str, Any]:
     fields["image"] = {"kind": config.image.kind, **fields["image"]}
     fields["text"] = {"kind": config.text.kind, **fields["text"]}
     return fields
+
+
+def map_config_from_dict(config: Mapping[str, Any]) -> TamperingMapConfig:
+    """Makes the learned map's configuration of a dict of plain types.
+
+    Raises:
+        ModelConfigError: a field is missing, unknown, of the wrong type or out of range.
+    """
+    _check_names(config, _field_names(TamperingMapConfig), "the learned map", "")
+    hints = get_type_hints(TamperingMapConfig)
+    for name, value in config.items():
+        _check_value(name, value, hints[name])
+    fields = {name: tuple(x) if isinstance(x, list) else x for name, x in config.items()}
+    try:
+        return TamperingMapConfig(**fields)
+    except ValueError as e:
+        raise ModelConfigError(str(e)) from e
 
 
 def _encoder_config(encoder: str, given: Any, configs: Mapping[str, Any]) -> Any:

@@ -158,7 +158,7 @@ def tokenize(x_BxSxSx3: jax.Array, size: int) -> jax.Array:
     return x.reshape(B, n * n, size * size, C)
 
 
-def _dct_basis() -> np.ndarray:
+def dct_basis() -> np.ndarray:
     """Returns the orthonormal DCT-II of 8 x 8 blocks, float32 [64 positions, 64 frequencies].
 
     The Kronecker product of the DCT of columns and that of rows, both row by row.
@@ -169,7 +169,7 @@ def _dct_basis() -> np.ndarray:
     return np.kron(basis, basis).T.astype(np.float32)
 
 
-def _typical_spectrum() -> tuple[np.ndarray, np.ndarray]:
+def typical_spectrum() -> tuple[np.ndarray, np.ndarray]:
     """Returns the mean and the standard deviation of log(1 + |coefficient|) of photos.
 
     Each is float32 [3, 1, 64]. Both fall with the logarithm of the frequency. The lines were
@@ -183,7 +183,7 @@ def _typical_spectrum() -> tuple[np.ndarray, np.ndarray]:
     return mean.astype(np.float32), np.maximum(std, 0.15).astype(np.float32)
 
 
-def _ycbcr() -> np.ndarray:
+def ycbcr_matrix() -> np.ndarray:
     """Returns the matrix from RGB to Y, Cb, Cr of ITU-R BT.601 and JFIF 1.02: float32 [3, 3].
 
     The offset of Cb and Cr, 128, is left out: it would only move the mean, which is dropped.
@@ -228,9 +228,9 @@ def block_spectra(x_BxHxWx3: jax.Array) -> jax.Array:
     blocks = x_BxHxWx3.reshape(B, H // BLOCK, BLOCK, W // BLOCK, BLOCK, C)
     rgb_CxNx64 = blocks.transpose(5, 0, 1, 3, 2, 4).reshape(C, -1, BLOCK * BLOCK) * 127.5
     # Written out: a matrix product with so few columns takes longer than all the rest.
-    red, green, blue = (weights.reshape(C, 1, 1) for weights in _ycbcr().T)
+    red, green, blue = (weights.reshape(C, 1, 1) for weights in ycbcr_matrix().T)
     ycbcr_CxNx64 = red * rgb_CxNx64[:1] + green * rgb_CxNx64[1:2] + blue * rgb_CxNx64[2:]
-    dct_CxNx64 = jnp.einsum("cnp,pf->cnf", ycbcr_CxNx64, _dct_basis(), precision="highest")
-    mean, std = _typical_spectrum()
+    dct_CxNx64 = jnp.einsum("cnp,pf->cnf", ycbcr_CxNx64, dct_basis(), precision="highest")
+    mean, std = typical_spectrum()
     features = (jnp.log1p(jnp.abs(dct_CxNx64)) - mean) / std
     return jnp.where(np.arange(BLOCK * BLOCK)[None, None] == 0, 0.0, features)

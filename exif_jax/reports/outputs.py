@@ -115,9 +115,11 @@ def make_report(
         "format": photo.format,
         "model": model_id,
         "settings": dataclasses.asdict(settings)
+        | {"map_model": localization.map_id}
         | {"patch": grid.patch, "stride": grid.stride, "rows": grid.rows, "columns": grid.columns},
         "size": {"width": width, "height": height},
         "orientation": photo.orientation,
+        "share_of_map": localization.share_of_map,
         "score": localization.score,
         "p_value": localization.p_value,
         "band": localization.band,

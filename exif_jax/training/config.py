@@ -222,7 +222,7 @@ def parse_config(config: ConfigDict | Mapping[str, Any]) -> Config:
     missing = [name for name in (*_SECTIONS, "model") if name not in sections]
     if missing:
         raise TrainError(f"the config lacks config.{missing[0]}; see configs/vit_b.py")
-    parsed = {name: _parse_section(name, sections[name]) for name in _SECTIONS}
+    parsed = {name: parse_section(name, sections[name], cls) for name, cls in _SECTIONS.items()}
     run = Config(model=_with_tuples(sections["model"]), **parsed)
     _check_together(run)
     return run
@@ -268,8 +268,8 @@ def _with_tuples(tree: Any) -> Any:
     return tuple(tree) if isinstance(tree, list) else tree
 
 
-def _parse_section(section: str, values: Mapping[str, Any]) -> Any:
-    cls = _SECTIONS[section]
+def parse_section(section: str, values: Mapping[str, Any], cls: type) -> Any:
+    """The dataclass of one section of a config; TrainError where a field is not one of its own."""
     kinds = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         if field.default is dataclasses.MISSING and field.name not in values:

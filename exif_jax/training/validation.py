@@ -159,7 +159,7 @@ def splice_metrics(samples: list[Sample], model: Model) -> dict[str, float]:
     A photo that cannot be read is named on stderr and left out.
     """
     table = np.full((len(samples), len(METRICS) + 1), np.nan)  # the last column: the score
-    detector = model_detector(model, LocalizationSettings(), "model")
+    detector = model_detector(model, LocalizationSettings(method="cut"), "model")
     for k in range(jax.process_index(), len(samples), jax.process_count()):
         image, mask = samples[k].image, samples[k].mask
         try:
@@ -197,7 +197,7 @@ def probe_picture(photo: pathlib.Path, model: Model) -> Image.Image:
         PhotoError, LocalizeError: the photo cannot be used.
     """
     pixels = read_photo(photo).pixels
-    localization: Localization = localize(pixels, model)
+    localization: Localization = localize(pixels, model, LocalizationSettings(method="cut"))
     grid = localization.grid
     middle = grid.rows // 2 * grid.columns + grid.columns // 2
     y, x = grid.origins()[middle]

@@ -37,6 +37,7 @@ from exif_jax.models.parameters import (
 PRETRAINED = pathlib.Path(__file__).parent / "pretrained" / "vit_ti_128.safetensors"
 FORMAT = "exif-jax"
 FORMAT_VERSION = 2
+ENCODERS = "encoders"  # kind of a file that names none
 TOKENIZERS = {tokenizer.kind: tokenizer for tokenizer in (Tokenizer, WordPiece)}
 DTYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
 _STORED_DTYPES = {"F16": np.float16, "BF16": ml_dtypes.bfloat16, "F32": np.float32}
@@ -108,7 +109,7 @@ def save_model(model: Model, path: str | os.PathLike, dtype: str = "float16") ->
         "provenance": json.dumps(model.provenance),
         "calibration": json.dumps(model.calibration),
     }
-    write_bytes(path, _serialize(tensors, metadata))
+    write_bytes(path, serialize(tensors, metadata))
 
 
 def load_model(path: str | os.PathLike = PRETRAINED) -> Model:
@@ -123,14 +124,7 @@ def load_model(path: str | os.PathLike = PRETRAINED) -> Model:
             "the path of the model is empty; name a release file, or leave it out for the weights "
             "that ship"
         )
-    try:
-        # Opening a pipe or a device could wait or read for ever.
-        if os.path.exists(path) and not os.path.isfile(path):
-            raise ReleaseError(f"{path}: cannot read the model file (it is not a regular file)")
-        data = pathlib.Path(path).read_bytes()
-    except (OSError, ValueError) as e:  # ValueError: a null character in the name
-        reason = getattr(e, "strerror", None) or e
-        raise ReleaseError(f"{path}: cannot read the model file ({reason})") from e
+    data = read_release_bytes(path)
     try:
         return _parse_model(data)
     except ReleaseError as e:  # another version's
@@ -140,6 +134,18 @@ def load_model(path: str | os.PathLike = PRETRAINED) -> Model:
             f"{path}: not a model that this version can read ({e}); "
             "expected the model.safetensors that `python -m exif_jax.train` writes"
         ) from e
+
+
+def read_release_bytes(path: str | os.PathLike) -> bytes:
+    """The bytes of a regular file; raises ReleaseError where there is none to read."""
+    try:
+        # Opening a pipe or a device could wait or read for ever.
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ReleaseError(f"{path}: cannot read the model file (it is not a regular file)")
+        return pathlib.Path(path).read_bytes()
+    except (OSError, ValueError) as e:  # ValueError: a null character in the name
+        reason = getattr(e, "strerror", None) or e
+        raise ReleaseError(f"{path}: cannot read the model file ({reason})") from e
 
 
 def make_model(
@@ -176,10 +182,10 @@ def make_model(
 
 def _parse_model(data: bytes) -> Model:
     """The model that the bytes of a release file hold; any exception means that they do not."""
-    flat = {name: _to_array(name, tensor) for name, tensor in safetensors.deserialize(data)}
-    (length,) = struct.unpack("<Q", data[:8])
-    metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
-    _check_version(metadata)
+    flat = {name: to_array(name, tensor) for name, tensor in safetensors.deserialize(data)}
+    metadata = release_metadata(data)
+    if metadata.get("kind", ENCODERS) != ENCODERS:
+        raise ReleaseError(f"holds a {metadata['kind']}, not encoders; give the encoders' file")
     tokenizer_class = TOKENIZERS[metadata["tokenizer_kind"]]
     tags = json.loads(metadata["tags"])
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
@@ -196,6 +202,18 @@ def _parse_model(data: bytes) -> Model:
         calibration=dict(json.loads(metadata["calibration"])),
         id=hashlib.sha256(data).hexdigest()[:12],
     )
+
+
+def release_metadata(data: bytes) -> dict[str, str]:
+    """The texts in the header of a release file's bytes.
+
+    Raises:
+        ReleaseError: another version wrote it. ValueError: it is not a release file.
+    """
+    (length,) = struct.unpack("<Q", data[:8])
+    metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
+    _check_version(metadata)
+    return metadata
 
 
 def _check_version(metadata: dict[str, str]) -> None:
@@ -215,7 +233,7 @@ def _check_version(metadata: dict[str, str]) -> None:
         )
 
 
-def _serialize(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
+def serialize(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
     """A safetensors file; equal models give equal bytes, which the library alone does not."""
     data = safetensors.numpy.save(tensors, metadata)
     (length,) = struct.unpack("<Q", data[:8])
@@ -224,7 +242,7 @@ def _serialize(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> byte
     return struct.pack("<Q", len(header)) + header + data[8 + length :]
 
 
-def _to_array(name: str, tensor: dict[str, Any]) -> np.ndarray:
+def to_array(name: str, tensor: dict[str, Any]) -> np.ndarray:
     """A tensor of `safetensors.deserialize`, whose reader for NumPy knows no bfloat16."""
     if tensor["dtype"] not in _STORED_DTYPES:
         raise ValueError(f"{name} is of type {tensor['dtype']}, not {', '.join(_STORED_DTYPES)}")

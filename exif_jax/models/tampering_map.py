@@ -1,0 +1,253 @@
+"""The learned map: a network from the spectra of a photo's blocks to how likely each is tampered.
+
+Every 8 x 8 block of the photo becomes a short vector (log |DCT| and the energy of each row and
+column of the block, which shows the grids of earlier compressions and resampling), four of them
+become a cell of 16 x 16, and residual blocks compare a cell with the means around it and with the
+photo's. The network weights the photo's mean itself, so that later blocks may leave out what
+earlier ones found tampered.
+
+Shape letters: B photos, H and W pixels, h = H / 8 and w = W / 8 blocks, C channels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from exif_jax.models.parameters import Params
+from exif_jax.models.vit import dct_basis, typical_spectrum, ycbcr_matrix
+from exif_jax.reading.pixels import BLOCK
+
+CELL = 2 * BLOCK  # pixels: side of a cell; photos are padded to multiples of it
+_SPECTRUM, _PHASES = 3 * BLOCK**2, 2 * BLOCK  # features of a block
+_FLOOR = 1e-4  # of a variance, so that the gradient of its root is finite
+
+
+@dataclasses.dataclass(frozen=True)
+class TamperingMapConfig:
+    """Shape of the network.
+
+    Attributes:
+        block_width: channels of an 8 x 8 block.
+        width: channels of a 16 x 16 cell.
+        hidden: channels inside a residual block of cells.
+        radii: one residual block each: sides of its local mean, odd, in cells.
+        references: groups of channels, each with its own weights for the photo's reference mean.
+    """
+
+    kind: ClassVar[str] = "tampering_map"
+
+    block_width: int = 64
+    width: int = 128
+    hidden: int = 192
+    radii: tuple[int, ...] = (3, 7, 3, 9)
+    references: int = 4
+
+    def __post_init__(self):
+        for name in ("block_width", "width"):
+            if getattr(self, name) % self.references:
+                raise ValueError(
+                    f"{name} {getattr(self, name)} is not a multiple of {self.references} "
+                    "references"
+                )
+        if not self.radii or any(radius < 1 or radius % 2 == 0 for radius in self.radii):
+            raise ValueError(f"radii {self.radii} are not odd numbers of cells")
+
+
+class TamperingMap(nnx.Module):
+    """Photos [B, H, W, 3] to a logit for every 8 x 8 block, [B, H / 8, W / 8]."""
+
+    def __init__(self, config: TamperingMapConfig, rngs: nnx.Rngs):
+        c, self.config = config, config
+        self.embed = nnx.Linear(_SPECTRUM + _PHASES, c.block_width, rngs=rngs)
+        self.block = Comparison(c.block_width, 3 * c.block_width // 2, 3, c.references, rngs)
+        self.merge = nnx.Linear(4 * c.block_width, c.width, rngs=rngs)
+        for k, radius in enumerate(c.radii):
+            setattr(self, f"cells{k}", Comparison(c.width, c.hidden, radius, c.references, rngs))
+        self.skip = nnx.Linear(c.block_width, c.block_width, rngs=rngs)
+        self.spread = nnx.Linear(c.width, c.block_width, use_bias=False, rngs=rngs)
+        self.out = nnx.Linear(c.block_width, 1, kernel_init=nnx.initializers.zeros, rngs=rngs)
+
+    def __call__(self, photos: jax.Array, valid: jax.Array | None = None) -> jax.Array:
+        """Gives a logit for every block.
+
+        Args:
+            photos: uint8 [B, H, W, 3], H and W multiples of 16.
+            valid: bool [B, h, w], False where a block is padding; a cell of 2 x 2 blocks is valid
+                or padding as a whole. None: no padding.
+
+        Returns:
+            float32 [B, h, w]; what stands at padding means nothing.
+        """
+        features = block_features(photos)
+        B, h, w, _ = features.shape
+        mask = jnp.ones((B, h, w), bool) if valid is None else valid
+        blocks = self.embed(features)
+        blocks = blocks + self.block(blocks, mask)
+        quads = blocks.reshape(B, h // 2, 2, w // 2, 2, -1).transpose(0, 1, 3, 2, 4, 5)
+        cells = self.merge(normalized(quads).reshape(B, h // 2, w // 2, -1))
+        cell_mask = mask[:, ::2, ::2]
+        for k in range(len(self.config.radii)):
+            cells = cells + getattr(self, f"cells{k}")(cells, cell_mask)
+        fine = jnp.repeat(jnp.repeat(self.spread(normalized(cells)), 2, axis=1), 2, axis=2)
+        return self.out(jax.nn.gelu(self.skip(normalized(blocks)) + fine))[..., 0]
+
+
+class Comparison(nnx.Module):
+    """What a residual block adds: each place beside its surroundings and the photo's reference."""
+
+    def __init__(self, width: int, hidden: int, radius: int, references: int, rngs: nnx.Rngs):
+        self.radius, self.references = radius, references
+        self.weigh = nnx.Linear(
+            width, references, use_bias=False, kernel_init=nnx.initializers.zeros, rngs=rngs
+        )
+        self.up = nnx.Linear(width, hidden, rngs=rngs)
+        self.up_away = nnx.Linear(width, hidden, use_bias=False, rngs=rngs)
+        self.up_distance = nnx.Linear(width, hidden, use_bias=False, rngs=rngs)
+        self.of_photo = nnx.Linear(width, hidden, use_bias=False, rngs=rngs)
+        small = nnx.initializers.variance_scaling(0.1, "fan_in", "normal")
+        self.down = nnx.Linear(hidden, width, kernel_init=small, rngs=rngs)
+
+    def __call__(self, x_BxhxwxC: jax.Array, mask_Bxhxw: jax.Array) -> jax.Array:
+        """[B, h, w, C] -> [B, h, w, C]."""
+        B, h, w, C = x_BxhxwxC.shape
+        n = normalized(x_BxhxwxC)
+        mean, spread = reference(n, self.weigh(n), mask_Bxhxw)
+        away = (local_mean(n, mask_Bxhxw, self.radius) - mean) * (1 / spread)
+        # Flat, as a CPU multiplies matrices faster than it contracts higher ranks.
+        n, away = n.reshape(-1, C), away.reshape(-1, C)
+        y = self.up(n) + self.up_away(away) + self.up_distance(jnp.abs(away))
+        y = y.reshape(B, h, w, -1) + self.of_photo(jnp.log(spread))
+        y = self.down(jax.nn.gelu(y).reshape(B * h * w, -1))
+        return y.reshape(B, h, w, C)
+
+
+def normalized(x: jax.Array) -> jax.Array:
+    """Vectors along the last axis at root mean square 1; near 0 they stay near 0."""
+    return x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + _FLOOR)
+
+
+def reference(
+    x_BxhxwxC: jax.Array, logits_BxhxwxR: jax.Array, mask_Bxhxw: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Mean and standard deviation over a photo, weighted by a softmax over its places.
+
+    Args:
+        x_BxhxwxC: float32; the C channels are R groups in order, each with its own weights.
+        logits_BxhxwxR: of the weights.
+        mask_Bxhxw: bool; what is False has no weight.
+
+    Returns:
+        The mean and the standard deviation, float32 [B, 1, 1, C].
+    """
+    B, h, w, C = x_BxhxwxC.shape
+    R = logits_BxhxwxR.shape[-1]
+    logits = jnp.where(mask_Bxhxw[..., None], logits_BxhxwxR, -jnp.inf).reshape(B, h * w, R)
+    weights = jax.nn.softmax(logits, axis=1)
+    x = x_BxhxwxC.reshape(B, h * w, R, C // R)
+    mean = jnp.einsum("bnr,bnrc->brc", weights, x)
+    variance = jnp.einsum("bnr,bnrc->brc", weights, jnp.square(x)) - jnp.square(mean)
+    spread = jnp.sqrt(jnp.maximum(variance, 0) + _FLOOR)
+    return mean.reshape(B, 1, 1, C), spread.reshape(B, 1, 1, C)
+
+
+def local_mean(x_BxhxwxC: jax.Array, mask_Bxhxw: jax.Array, side: int) -> jax.Array:
+    """The mean over a square of `side` places around each, of those inside the photo's mask.
+
+    Sums along both axes are products with band matrices, which a CPU does many times faster than
+    the windowed sums of XLA.
+    """
+    _, h, w, _ = x_BxhxwxC.shape
+    mask = mask_Bxhxw[..., None].astype(x_BxhxwxC.dtype)
+    down, across = _band(h, side), _band(w, side)
+
+    def total(v: jax.Array) -> jax.Array:
+        return jnp.einsum("ij,kl,bjlc->bikc", down, across, v)
+
+    return total(x_BxhxwxC * mask) / jnp.maximum(total(mask), 1)
+
+
+def _band(number: int, side: int) -> np.ndarray:
+    """float32 [number, number], 1 where two places lie within half of `side` of each other."""
+    place = np.arange(number)
+    return (np.abs(place[:, None] - place[None]) <= side // 2).astype(np.float32)
+
+
+def block_features(photos: jax.Array) -> jax.Array:
+    """What the network sees of each 8 x 8 block: uint8 [B, H, W, 3] -> float32 [B, h, w, 208].
+
+    192 log |DCT|, those of `vit.log_spectrum` in the order (row, column, Y Cb Cr), then the log
+    energy of the luma's 8 columns and 8 rows: how far pixels lie from the mean of their two
+    neighbours. Energy by its place on the grid is how the blocks of earlier
+    compressions and interpolation show.
+    """
+    B, H, W, _ = photos.shape
+    h, w = H // BLOCK, W // BLOCK
+    blocks = photos.reshape(B, h, BLOCK, w, BLOCK, 3).transpose(0, 1, 3, 2, 4, 5)
+    dct = blocks.reshape(B * h * w, _SPECTRUM).astype(jnp.float32) @ _block_transform()
+    mean, std, kept = _spectrum_scale()
+    spectra = (jnp.log1p(jnp.abs(dct)) - mean[None]) / std[None] * kept[None]
+    luma = jnp.einsum("bhwc,c->bhw", photos.astype(jnp.float32), ycbcr_matrix()[0])
+    columns = _residual(luma, 2).reshape(B, h, BLOCK, w, BLOCK).mean(2)
+    rows = _residual(luma, 1).reshape(B, h, BLOCK, w, BLOCK).mean(4).transpose(0, 1, 3, 2)
+    energy = jnp.concatenate([columns, rows], axis=-1)
+    return jnp.concatenate([spectra.reshape(B, h, w, _SPECTRUM), jnp.log(energy + 0.1)], axis=-1)
+
+
+@functools.lru_cache
+def _block_transform() -> np.ndarray:
+    """RGB of a block, [row, column, colour] in one, to its DCT in YCbCr: float32 [192, 192]."""
+    dct, colours = dct_basis().astype(np.float64), ycbcr_matrix().astype(np.float64)
+    matrix = np.einsum("pf,dc->pcfd", dct, colours)
+    return matrix.reshape(_SPECTRUM, _SPECTRUM).astype(np.float32)
+
+
+@functools.lru_cache
+def _spectrum_scale() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and deviation of photos' log |DCT|, and 0 for the block's mean colour: float32 [192]."""
+    mean, std = (x.reshape(3, BLOCK**2).T.ravel() for x in typical_spectrum())
+    kept = np.ones((BLOCK, BLOCK, 3), np.float32)
+    kept[0, 0] = 0
+    return mean, std, kept.ravel()
+
+
+def _residual(x: jax.Array, axis: int) -> jax.Array:
+    """|x - the mean of its two neighbours| along an axis; the border is its own neighbour."""
+    padding = [(1, 1) if k == axis else (0, 0) for k in range(x.ndim)]
+    padded = jnp.pad(x, padding, mode="edge")
+    size = x.shape[axis]
+    before = jax.lax.slice_in_dim(padded, 0, size, axis=axis)
+    after = jax.lax.slice_in_dim(padded, 2, size + 2, axis=axis)
+    return jnp.abs(x - (before + after) / 2)
+
+
+@functools.lru_cache
+def _structure(config: TamperingMapConfig) -> tuple[nnx.GraphDef, Params]:
+    """The network without its numbers, and the shapes of its parameters."""
+    build = functools.partial(TamperingMap, config)
+    graphdef, state = nnx.split(nnx.eval_shape(lambda: build(rngs=nnx.Rngs(0))))
+    return graphdef, nnx.to_pure_dict(state)
+
+
+def map_param_shapes(config: TamperingMapConfig) -> Params:
+    """Returns the tree that `init_map_params` would give, with `jax.ShapeDtypeStruct` as leaves."""
+    return jax.tree.map(lambda x: x, _structure(config)[1])  # a copy of the cached tree
+
+
+def init_map_params(config: TamperingMapConfig, key: jax.Array) -> Params:
+    """Returns fresh float32 parameters: nested dicts of arrays."""
+    return nnx.to_pure_dict(nnx.state(TamperingMap(config, rngs=nnx.Rngs(params=key))))
+
+
+def map_logits(
+    config: TamperingMapConfig, params: Params, photos: jax.Array, valid: jax.Array | None = None
+) -> jax.Array:
+    """`TamperingMap.__call__` as a pure function of the parameters."""
+    model = nnx.merge(_structure(config)[0], nnx.State(params))
+    return model(photos, valid)

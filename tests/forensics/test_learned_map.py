@@ -1,0 +1,181 @@
+"""The learned map of a photo: any size, tiles without seams, its share beside the cut."""
+
+import itertools
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from stand_in import tiny_release
+
+from exif_jax import localize as command
+from exif_jax.forensics import learned_map
+from exif_jax.forensics.learned_map import (
+    block_logits,
+    mixed,
+    parts,
+    picture_score,
+    probability,
+    share_of_map,
+    upsampled,
+)
+from exif_jax.forensics.localization import LocalizationSettings, localize
+from exif_jax.forensics.patches import patch_grid
+from exif_jax.models.tampering_map import TamperingMapConfig, init_map_params, map_logits
+from exif_jax.weights.map_file import MapModel, load_map, save_map
+from exif_jax.weights.release_file import ReleaseError, load_model
+
+TINY = TamperingMapConfig(block_width=4, width=4, hidden=4, radii=(3,), references=2)
+
+
+@pytest.fixture(scope="module")
+def model():
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda x: np.asarray(x) + rng.normal(0, 0.2, x.shape).astype(np.float32),
+        init_map_params(TINY, jax.random.key(0)),
+    )
+    return MapModel(TINY, params, {})
+
+
+def photo(height, width, seed=1):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (130, 145), (256, 384)])
+def test_any_size_gives_the_networks_own_logits(model, height, width):
+    image = photo(height, width)
+    cut = image[: height // 16 * 16, : width // 16 * 16]
+    expected = np.asarray(map_logits(TINY, model.params, cut[None]))[0]
+    np.testing.assert_allclose(block_logits(image, model), expected, atol=1e-4)
+
+
+def test_tiles_cover_a_large_photo_without_a_gap(model, monkeypatch):
+    monkeypatch.setattr(learned_map, "_TILE", 128)
+    monkeypatch.setattr(learned_map, "_OVERLAP", 32)
+    places = learned_map._tiles(400)
+    assert places[0][0] == 0 and places[-1][1] == 400
+    assert all(a[1] - b[0] >= 32 for a, b in itertools.pairwise(places))
+    image = np.tile(photo(16, 16), (20, 25, 1))  # the same everywhere: so is the map
+    logits = block_logits(image, model)
+    assert logits.shape == (40, 50)
+    inside = logits[8:-8, 8:-8].reshape(12, 2, 17, 2)
+    assert np.abs(inside - inside[:1, :, :1]).max() < 1e-3
+
+
+def test_upsampling_keeps_a_constant_and_the_size():
+    assert np.array_equal(
+        upsampled(np.full((4, 6), 2.5, np.float32), 35, 50), np.full((35, 50), 2.5)
+    )
+
+
+def test_probability_against_numpy():
+    x = np.linspace(-40, 40, 41)
+    np.testing.assert_allclose(probability(x), 1 / (1 + np.exp(-x)), atol=1e-6)
+
+
+def test_score_is_the_mean_of_the_surest_hundredth():
+    logits = np.arange(2000.0).reshape(40, 50)
+    assert picture_score(logits) == np.arange(1980, 2000).mean()
+    assert picture_score(np.arange(100.0)) == np.arange(92, 100).mean()
+
+
+def test_shares_fall_with_the_longer_side():
+    sizes = [128, learned_map.ALONE, 700, 900, learned_map.ABSENT, 4000]
+    shares = [share_of_map(size, 100) for size in sizes]
+    assert shares[:2] == [1, 1] and shares[-2:] == [0, 0]
+    assert 1 > shares[2] > shares[3] > 0
+    assert share_of_map(100, 900) == share_of_map(900, 100)
+
+
+def test_a_mixture_of_equal_maps_is_that_map():
+    logits = np.random.default_rng(0).normal(-2, 1.5, (20, 30)).astype(np.float32)
+    np.testing.assert_allclose(
+        mixed(logits, 0.1 + 0.05 * logits, 0.4), probability(logits), atol=1e-4
+    )
+    assert np.array_equal(mixed(logits, np.zeros((20, 30), np.float32), 1.0), probability(logits))
+
+
+def test_parts_are_told_by_the_map():
+    grid = patch_grid(256, 384, 64, num_per_dim=8, align=8)
+    heatmap = np.zeros((256, 384), np.float32)
+    heatmap[:128, :128] = 1
+    found = parts(heatmap, grid)
+    assert found.shape == (grid.rows, grid.columns) and found[0, 0] == 1 and found[-1, -1] == 0
+    assert np.array_equal(parts(1 - heatmap, grid), found)  # 1 is in the smaller part
+
+
+# --- beside the cut, with a whole model -----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def map_path(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("map") / "map.safetensors"
+    save_map(model, path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory):
+    return load_model(tiny_release(tmp_path_factory.mktemp("encoders") / "tiny.safetensors"))
+
+
+def test_the_learned_map_judges_a_small_picture(encoders, map_path):
+    image = photo(96, 128)
+    found = localize(image, encoders, LocalizationSettings(map_model=map_path))
+    logits = block_logits(image, load_map(map_path))
+    assert np.array_equal(found.heatmap, probability(upsampled(logits, 96, 128)))
+    assert found.share_of_map == 1 and found.map_id == load_map(map_path).id
+    assert found.score == pytest.approx(1 / (1 + np.exp(-picture_score(logits))), abs=1e-6)
+    assert found.p_value is None and "learned map" in found.note
+
+
+def test_the_cut_alone_judges_a_large_one(encoders, map_path):
+    image = photo(64, learned_map.ABSENT)
+    auto, cut = (
+        localize(image, encoders, LocalizationSettings(method=method, map_model=map_path))
+        for method in ("auto", "cut")
+    )
+    assert np.array_equal(auto.heatmap, cut.heatmap) and auto.score == cut.score
+    assert auto.share_of_map == 0 and auto.map_id == "" and auto.note == cut.note
+
+
+def test_both_have_a_share_between(encoders, map_path):
+    image = photo(64, 900)
+    maps = {
+        method: localize(image, encoders, LocalizationSettings(method=method, map_model=map_path))
+        for method in ("auto", "cut", "map")
+    }
+    assert 0 < maps["auto"].share_of_map < 0.5 and maps["map"].share_of_map == 1
+    assert maps["auto"].score == maps["cut"].score  # the larger share's
+    for other in ("cut", "map"):
+        assert np.abs(maps["auto"].heatmap - maps[other].heatmap).max() > 1e-3
+
+
+def test_a_plain_picture_stays_empty(encoders, map_path):
+    found = localize(
+        np.full((96, 128, 3), 90, np.uint8), encoders, LocalizationSettings(map_model=map_path)
+    )
+    assert found.flat and found.heatmap.max() == 0
+
+
+def test_the_command_says_whose_map_it_is(map_path, tmp_path):
+    Image.fromarray(photo(96, 128)).save(tmp_path / "small.png")
+    tiny_release(tmp_path / "tiny.safetensors")
+    words = [str(tmp_path / "small.png"), "--output", str(tmp_path / "out")]
+    words += ["--model", str(tmp_path / "tiny.safetensors"), "--map-model", map_path, "--report"]
+    assert command.main(words) == 0
+    report = json.loads((tmp_path / "out" / "small.json").read_text())
+    assert report["share_of_map"] == 1
+    assert report["settings"]["map_model"] == load_map(map_path).id
+    assert report["p_value"] is None and "learned map" in report["note"]
+
+
+def test_a_missing_map_is_one_error(tmp_path, capsys):
+    Image.fromarray(photo(96, 128)).save(tmp_path / "small.png")
+    words = [str(tmp_path / "small.png"), "--output", str(tmp_path / "out")]
+    assert command.main([*words, "--map-model", str(tmp_path / "none")]) == 1
+    assert "none: cannot read" in capsys.readouterr().err
+    with pytest.raises(ReleaseError):
+        learned_map.loaded_map(str(tmp_path / "none"))

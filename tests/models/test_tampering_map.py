@@ -1,0 +1,172 @@
+"""The learned map's network against NumPy in float64, and what its definition promises."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from exif_jax.models.config import ModelConfigError, map_config_from_dict
+from exif_jax.models.tampering_map import (
+    TamperingMapConfig,
+    block_features,
+    init_map_params,
+    local_mean,
+    map_logits,
+    map_param_shapes,
+    normalized,
+    reference,
+)
+from exif_jax.models.vit import log_spectrum
+
+TINY = TamperingMapConfig(block_width=8, width=8, hidden=12, radii=(3,), references=2)
+
+
+@pytest.fixture(scope="module")
+def params():
+    """Fresh parameters, those that begin at zero moved a little."""
+    fresh = init_map_params(TINY, jax.random.key(0))
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda x: x + rng.normal(0, 0.1, x.shape).astype(np.float32), fresh)
+
+
+def photos(height=48, width=64, number=2, seed=1):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (number, height, width, 3), dtype=np.uint8)
+
+
+def test_spectra_are_those_of_the_encoder():
+    x = photos()
+    ours = np.asarray(block_features(x))[..., :192]
+    theirs = np.asarray(log_spectrum(x.astype(np.float32) / 127.5 - 1))
+    theirs = theirs.reshape(2, 6, 8, 8, 8, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 6, 8, 192)
+    np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
+def test_energies_against_numpy():
+    x = photos(16, 24, 1)
+    luma = x[0].astype(np.float64) @ [0.299, 0.587, 0.114]
+    across, down = np.pad(luma, ((0, 0), (1, 1)), "edge"), np.pad(luma, ((1, 1), (0, 0)), "edge")
+    of_columns = abs(luma - (across[:, :-2] + across[:, 2:]) / 2)
+    of_rows = abs(luma - (down[:-2] + down[2:]) / 2)
+    found = np.asarray(block_features(x))[0, ..., 192:]
+    for i in range(2):
+        for j in range(3):
+            block = np.s_[8 * i : 8 * i + 8, 8 * j : 8 * j + 8]
+            expected = np.concatenate([of_columns[block].mean(0), of_rows[block].mean(1)])
+            np.testing.assert_allclose(found[i, j], np.log(expected + 0.1), atol=1e-4)
+
+
+def test_a_grid_shows_in_the_energy_of_its_columns():
+    steps = np.repeat(np.arange(8) * 20, 8)[None, :, None] + np.zeros((64, 1, 3))
+    energy = np.asarray(block_features(steps.astype(np.uint8)[None]))[0, 2, 2, 192:200]
+    assert set(np.argsort(energy)[-2:]) == {0, 7}  # at the seams of the blocks
+
+
+@pytest.mark.parametrize("side", [3, 5])
+def test_local_mean_against_loops(side):
+    rng = np.random.default_rng(2)
+    x, mask = rng.normal(size=(1, 6, 7, 2)), np.ones((1, 6, 7), bool)
+    mask[:, 5:], mask[:, :, 5:] = False, False
+    found = np.asarray(local_mean(x.astype(np.float32), mask, side))
+    half = side // 2
+    for i in range(5):
+        for j in range(5):
+            near = x[
+                0, max(0, i - half) : min(5, i + half + 1), max(0, j - half) : min(5, j + half + 1)
+            ]
+            np.testing.assert_allclose(found[0, i, j], near.mean((0, 1)), atol=1e-5)
+
+
+def test_reference_against_numpy():
+    rng = np.random.default_rng(3)
+    x, logits = rng.normal(size=(1, 3, 4, 6)), rng.normal(size=(1, 3, 4, 2))
+    mask = rng.random((1, 3, 4)) > 0.3
+    mean, spread = reference(x.astype(np.float32), logits.astype(np.float32), mask)
+    for group in range(2):
+        weights = np.exp(logits[0, ..., group]) * mask[0]
+        weights = (weights / weights.sum())[..., None]
+        part = x[0, ..., 3 * group : 3 * group + 3]
+        expected = (weights * part).sum((0, 1))
+        variance = (weights * (part - expected) ** 2).sum((0, 1))
+        place = np.s_[0, 0, 0, 3 * group : 3 * group + 3]
+        np.testing.assert_allclose(mean[place], expected, atol=1e-5)
+        np.testing.assert_allclose(spread[place], np.sqrt(variance + 1e-4), atol=1e-4)
+
+
+def test_network_against_numpy(params):
+    x = photos()
+    found = np.asarray(map_logits(TINY, params, x))
+    p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
+
+    def linear(q, v):
+        return v @ q["kernel"] + q.get("bias", 0)
+
+    def gelu(v):
+        return 0.5 * v * (1 + np.tanh(np.sqrt(2 / np.pi) * (v + 0.044715 * v**3)))
+
+    def norm(v):
+        return v / np.sqrt((v**2).mean(-1, keepdims=True) + 1e-4)
+
+    def compare(q, v):
+        n = norm(v)
+        mask = np.ones(n.shape[:3], bool)
+        mean, spread = (
+            np.asarray(a, np.float64)
+            for a in reference(n.astype(np.float32), linear(q["weigh"], n).astype(np.float32), mask)
+        )
+        near = np.asarray(local_mean(n.astype(np.float32), mask, 3), np.float64)
+        away = (near - mean) / spread
+        y = linear(q["up"], n) + linear(q["up_away"], away)
+        y = y + linear(q["up_distance"], abs(away)) + linear(q["of_photo"], np.log(spread))
+        return v + linear(q["down"], gelu(y))
+
+    blocks = compare(p["block"], linear(p["embed"], np.asarray(block_features(x), np.float64)))
+    quads = norm(blocks).reshape(2, 3, 2, 4, 2, 8).transpose(0, 1, 3, 2, 4, 5).reshape(2, 3, 4, 32)
+    cells = compare(p["cells0"], linear(p["merge"], quads))
+    fine = linear(p["spread"], norm(cells)).repeat(2, axis=1).repeat(2, axis=2)
+    expected = linear(p["out"], gelu(linear(p["skip"], norm(blocks)) + fine))[..., 0]
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+def test_padding_changes_nothing_inside(params):
+    x = photos(48, 64, 1)
+    alone = np.asarray(map_logits(TINY, params, x))
+    padded = np.pad(x, ((0, 0), (0, 16), (0, 32), (0, 0)), mode="edge")
+    valid = np.zeros((1, 8, 12), bool)
+    valid[:, :6, :8] = True
+    found = np.asarray(map_logits(TINY, params, padded, valid))[:, :6, :8]
+    np.testing.assert_allclose(found, alone, atol=1e-4)
+
+
+def test_a_fresh_network_says_nothing():
+    fresh = init_map_params(TINY, jax.random.key(1))
+    assert np.asarray(map_logits(TINY, fresh, photos())).max() == 0
+
+
+def test_shapes_are_those_of_the_parameters(params):
+    assert jax.tree.map(lambda s: s.shape, map_param_shapes(TINY)) == jax.tree.map(np.shape, params)
+
+
+def test_normalized_keeps_zero():
+    assert np.asarray(normalized(np.zeros((1, 4), np.float32))).max() == 0
+
+
+def test_config_survives_plain_types():
+    assert map_config_from_dict(dataclasses.asdict(TINY)) == TINY
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"radii": (4,)}, "odd"),
+        ({"references": 3}, "multiple"),
+        ({"hidden": 0}, "positive"),
+        ({"hidden": "x"}, "type"),
+    ],
+)
+def test_impossible_configs_are_named(change, words):
+    with pytest.raises(ModelConfigError, match=words):
+        map_config_from_dict(dataclasses.asdict(TINY) | change)
+    with pytest.raises(ModelConfigError, match="deepth"):
+        map_config_from_dict(dataclasses.asdict(TINY) | {"deepth": 2})
