@@ -3,6 +3,7 @@
 import json
 import struct
 import subprocess
+import types
 import zlib
 
 import numpy as np
