@@ -23,12 +23,14 @@ BLOCKS = re.findall(
     r"```(sh|python)\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
 )
 # What sets up an environment; and Beam, which has an environment and tests of its own.
-# The page runs until it is ended: tests/test_serve.py starts and ends it.
+# The page runs until it is ended: tests/test_serve.py starts and ends it. The suite's bytes are
+# fixed, so that it cannot be made smaller.
 NOT_RUN = (
     r"make (demo|test)\b",
     r"pip (install|wheel)\b",
     r"exif-serve\b",
     r"python -m exif_jax\.beam\b",
+    r"python -m exif_jax\.evaluate --suite own\b",
 )
 TINY = " ".join(
     f"--config.{setting}"
@@ -58,7 +60,7 @@ SMALLER = (
     ("--workdir=run --config.data.records=records", "--workdir=pod --config.data.records=records"),
     ("HOST:PORT", "127.0.0.1:%PORT"), ("num_processes=N", "num_processes=1"), ("_id=K", "_id=0"),
     ("find . ", "find photos "),
-    ("--root COLUMBIA", "--root COLUMBIA --partial"),
+    ("--root COLUMBIA", "--root COLUMBIA --partial"), ("--root CASIA1", "--root CASIA1 --partial"),
     ("--size 1024x768", "--size 256x192"),
 )  # fmt: skip
 
@@ -105,6 +107,13 @@ def world(tmp_path_factory):
     with Image.open(path) as small:
         enlarged = small.resize((320, 256), Image.Resampling.NEAREST)
     enlarged.save(path, quality=95)
+    for name in ("Sp/Sp_D_CND_A_pla0005_pla0023_0281.jpg", "Au/Au_ani_0001.jpg"):
+        (folder / "CASIA1" / name).parent.mkdir(parents=True)
+        Image.fromarray(large).save(folder / "CASIA1" / name)
+    truth = np.zeros((256, 320), np.uint8)
+    truth[64:192, 80:240] = 255
+    (folder / "CASIA1/gt").mkdir()
+    Image.fromarray(truth).save(folder / "CASIA1/gt/Sp_D_CND_A_pla0005_pla0023_0281_gt.png")
     return folder
 
 
