@@ -84,8 +84,8 @@ def benchmark_parts(rehearse: bool) -> list[Part]:
 
     def train(name: str, config: str, sizes: str, batch: int, seconds: float, *more: str) -> Part:
         if rehearse:  # a CPU compiles and computes this in place of any
-            config, sizes, batch, seconds = "vit_ti_cpu", "32", max(4, batch // 64), 900
-            more = (*more, "--repeats", "2")
+            config, sizes, batch, seconds = "vit_ti_cpu", "32", 8, 900
+            more = (*more, "--repeats", "2")  # one size for all, which compiles once
         words = ["benchmarks.train", "--configs", f"configs/{config}.py", "--image-sizes", sizes]
         words += ["--batches", str(batch), "--output", "{output}", *more]
         words += ["--no-input", "--torch-features", "spectrum"]
