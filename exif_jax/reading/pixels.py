@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 BLOCK = 8  # pixels: side of a block of JPEG, whose grid and DCT the traces keep to
+SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")  # of JPEG's chroma, by Pillow's numbers
 _BAND = 32  # rows of blocks
 
 
@@ -17,14 +18,14 @@ class Jpeg(NamedTuple):
 
     Attributes:
         quality: 1 to 100.
-        subsampling: Pillow's number: 0 is 4:4:4, 2 is 4:2:0.
+        subsampling: Pillow's number, the place of the chroma's name in SUBSAMPLINGS.
     """
 
     quality: int
     subsampling: int
 
     def __str__(self) -> str:
-        return f"{self.quality} {'4:4:4' if self.subsampling == 0 else '4:2:0'}"
+        return f"{self.quality} {SUBSAMPLINGS[self.subsampling]}"
 
 
 def gradient_energy(region: np.ndarray) -> np.ndarray:
