@@ -2,9 +2,11 @@
 
 Each output pixel is a weighted mean of the input pixels under a filter that is stretched where the
 picture shrinks. The width comes first and is rounded to bytes, then the height, as in Pillow for
-squares (of other pictures recent Pillows begin with the side that leaves them less work). Pillow rounds weights to
-multiples of 2**-22 and so do we, on the host, in `resize_weights`. The device multiplies with them
-exactly: each is split into two numbers of 11 bits, whose products and sums float32 holds.
+squares (of other pictures recent Pillows begin with the side that leaves them less work).
+
+Pillow rounds weights to multiples of 2**-22 and so do we, on the host, in `resize_weights`. The
+device multiplies with them exactly: each is split into two numbers of 11 bits, whose products and
+sums float32 holds.
 """
 
 from __future__ import annotations
