@@ -26,6 +26,7 @@ SAVED_QUALITY_TAG = "Saved Quality"
 SAVED_FACTOR_TAG = "Saved Factor"
 SAVED_NOISE_TAG = "Saved Noise"
 FILTER_TAG = "Filtering"
+MIN_FACTOR = 0.5  # of a rescaling, and of a shrinking
 RESAMPLINGS = ("bilinear", "bicubic", "lanczos")
 FILTERS = {
     "median 3": ImageFilter.MedianFilter(3),
@@ -131,11 +132,11 @@ def sample_augmentation(
         rng: makes the decisions.
         rescale_prob, recompress_prob, shift_prob, filter_prob: probability of each step, in [0, 1].
         min_factor: the smallest factor that the region allows (`min_rescale_factor`); factors lie
-            between it, or 0.5 where that is more, and 1.5, at one decimal.
+            between it, or MIN_FACTOR where that is more, and 1.5, at one decimal.
         post_processing: the last steps, which were drawn for the whole batch.
     """
     factor, resampling, jpeg, shift, filter_name = 1.0, RESAMPLINGS[0], None, (0, 0), ""
-    lowest = math.ceil(10 * max(min_factor, 0.5) - 1e-9)
+    lowest = math.ceil(10 * max(min_factor, MIN_FACTOR) - 1e-9)
     if rng.random() < rescale_prob and lowest <= 15:
         factor = int(rng.integers(lowest, 16)) / 10
         resampling = RESAMPLINGS[rng.integers(len(RESAMPLINGS))] if factor != 1.0 else resampling

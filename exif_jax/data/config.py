@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+AUGMENT_ON = ("host", "device")
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
@@ -29,6 +31,7 @@ class DataConfig:
     save_prob: float = 0.0
     shrink_prob: float = 0.0
     noise_prob: float = 0.0
+    augment_on: str = "host"
     keep_tag_prob: float = 1.0
     shuffle_tags: bool = False
     tag_names: bool = True
@@ -41,6 +44,7 @@ class DataConfig:
         names = [field.name for field in dataclasses.fields(self)]
         check_positive(self, "texts_per_photo", "patches_per_text", "cache_regions")
         check_fraction(self, *(name for name in names if name.endswith(("_prob", "_fraction"))))
+        check_choice(self, "augment_on", AUGMENT_ON)
 
     @property
     def patches_per_photo(self) -> int:

@@ -26,6 +26,7 @@ from exif_jax.data.augment import (
     size_before_post_processing,
 )
 from exif_jax.data.config import DataConfig
+from exif_jax.data.device_augment import make_shapes, pack
 from exif_jax.data.photo_reader import PhotoReader, Region
 from exif_jax.data.records_folder import DataError, chosen_tags
 from exif_jax.data.sampler import photo_indices
@@ -42,12 +43,12 @@ class TextSample(NamedTuple):
     """One text of a photo, and its patches.
 
     Attributes:
-        patches: uint8 [S, S, 3] each.
+        patches: of each its arrays: image uint8 [S, S, 3], or what makes it on the device.
         text: what the model reads: some of the tags, perhaps shuffled.
         whole_text: all tags in order: texts are the same where their whole texts are.
     """
 
-    patches: list[np.ndarray]
+    patches: list[dict[str, np.ndarray]]
     text: str
     whole_text: str
 
@@ -75,7 +76,7 @@ class PatchDataset:
         patch_size: int,
         length: int,
     ):
-        """Opens a split; no record is read yet.
+        """Opens a split; no image is read yet.
 
         Args:
             config: how patches and texts are drawn.
@@ -86,6 +87,7 @@ class PatchDataset:
 
         Raises:
             DataError, RecordError: the records are missing, damaged or do not have the tags.
+            AugmentError: patches of that size cannot be augmented on the device.
         """
         self.config = config
         self.tokenizer = tokenizer
@@ -93,6 +95,11 @@ class PatchDataset:
         self.tags = chosen_tags(config)
         self._size = patch_size
         self._length = length
+        # Regions that are larger than nearly all are used as if they were as large as those.
+        self._max_side, self._shapes = None, None
+        if config.augment_on == "device":
+            self._max_side = self.photos.region_side()
+            self._shapes = make_shapes(config, patch_size, self._max_side)
 
     @property
     def num_photos(self) -> int:
@@ -113,7 +120,9 @@ class PatchDataset:
 
         Returns:
             image uint8 [T x P, S, S, 3], tokens int32 [T, L], token_mask bool [T, L], text_id and
-            photo_id uint32 [T] of T texts with P patches each.
+            photo_id uint32 [T] of T texts with P patches each. With config.augment_on "device" in
+            the place of image region uint8 [T x P, R, R, 3], row uint32 [T x P] and the other
+            arrays of `device_augment.pack`.
 
         Raises:
             DataError: more records are damaged than the config allows.
@@ -131,7 +140,11 @@ class PatchDataset:
             rng = np.random.default_rng([c.seed, step * per_batch + slot, 1])
             samples = self._sample_texts(photo, post_processing, rng)
             if samples is not None:
-                return self._collate(samples, [photo] * c.texts_per_photo)
+                batch = self._collate(samples, [photo] * c.texts_per_photo)
+                if self._shapes is not None:
+                    first = slot * c.patches_per_photo
+                    batch["row"] = np.arange(first, first + c.patches_per_photo, dtype=np.uint32)
+                return batch
             others = photo_indices(self.num_photos, per_batch, c.seed, later)
             photo = int(others[slot]) if others[slot] not in photos else photo
         first_message = next(iter(self.photos.corrupt.values()), "")
@@ -139,15 +152,13 @@ class PatchDataset:
 
     def blank_sample(self) -> dict[str, np.ndarray]:
         """Returns zeros in the shapes of a sample."""
-        texts = self.config.texts_per_photo
-        patches = texts * self.config.patches_per_text
-        return {
-            "image": np.zeros((patches, self._size, self._size, 3), np.uint8),
-            "tokens": np.zeros((texts, self._length), np.int32),
-            "token_mask": np.zeros((texts, self._length), bool),
-            "text_id": np.zeros(texts, np.uint32),
-            "photo_id": np.zeros(texts, np.uint32),
-        }
+        T, P = self.config.texts_per_photo, self.config.patches_per_text
+        side = self._max_side or self._size
+        patch = self._make_patch(np.zeros((side, side, 3), np.uint8), Augmentation(), (0, 0))
+        batch = self._collate([TextSample([patch] * P, "", "")] * T, [0] * T)
+        if self._shapes is not None:
+            batch["row"] = np.zeros(T * P, np.uint32)
+        return {name: np.zeros_like(x) for name, x in batch.items()}
 
     def batch(
         self, step: int, batch_size: int, process: int = 0, processes: int = 1
@@ -160,9 +171,10 @@ class PatchDataset:
             process, processes: this process and their number, which divides the batch's photos.
 
         Returns:
-            image uint8 [b, S, S, 3], tokens int32 [g, L], token_mask bool [g, L], text_id uint32
-            [g], equal where the whole texts are, and photo_id uint32 [g]; b/g patches to a text,
-            in order. All processes' rows, one after the other, are the rows of a single process.
+            image uint8 [b, S, S, 3] (or what makes it on the device), tokens int32 [g, L],
+            token_mask bool [g, L], text_id uint32 [g], equal where the whole texts are, and
+            photo_id uint32 [g]; b/g patches to a text, in order. All processes' rows, one after
+            the other, are the rows of a single process.
 
         Raises:
             DataError: more records are damaged than the config allows, or the processes do not
@@ -189,7 +201,7 @@ class PatchDataset:
             else:
                 patch = centre_crop(region.pixels, self._size)
                 text = self._text(select_tags(region.record.exif, self.tags))
-            samples.append(TextSample([patch], text, text))
+            samples.append(TextSample([{"image": patch}], text, text))
         return self._collate(samples, photos)
 
     def exif_of(self, photo: int) -> dict[str, str]:
@@ -205,8 +217,9 @@ class PatchDataset:
     ) -> dict[str, np.ndarray]:
         tokens, token_mask = self.tokenizer.encode([s.text for s in samples], self._length)
         text_ids = [zlib.crc32(s.whole_text.encode()) for s in samples]
+        patches = [patch for s in samples for patch in s.patches]
         return {
-            "image": np.stack([patch for s in samples for patch in s.patches]),
+            **{name: np.stack([patch[name] for patch in patches]) for name in patches[0]},
             "tokens": tokens,
             "token_mask": token_mask,
             "text_id": np.array(text_ids, np.uint32),
@@ -238,7 +251,7 @@ class PatchDataset:
     ) -> Augmentation:
         """Draws an augmentation that the smallest of these regions allows."""
         c = self.config
-        side = min(min(region.pixels.shape[:2]) for region in regions)
+        side = min(min(self._pixels(region).shape[:2]) for region in regions)
         if side * post_processing.factor < self._size:  # too small to be shrunk
             post_processing = post_processing._replace(factor=1.0)
         size = size_before_post_processing(self._size, post_processing)
@@ -254,21 +267,33 @@ class PatchDataset:
 
     def _sample_patches(
         self, regions: Sequence[Region], augmentation: Augmentation, rng: np.random.Generator
-    ) -> list[np.ndarray]:
+    ) -> list[dict[str, np.ndarray]]:
         """Cuts a patch out of each region, somewhere or, to contrast, unlike the first one."""
         c = self.config
         contrast = c.contrast_prob > 0 and rng.random() < c.contrast_prob
         patches, first_energy = [], 0.0
         for k, region in enumerate(regions):
-            side = crop_size(region.pixels.shape, self._size, augmentation)
+            pixels = self._pixels(region)
+            side = crop_size(pixels.shape, self._size, augmentation)
             num_candidates = CONTRAST_CANDIDATES if contrast and k else 1
-            corners = [sample_corner(region.pixels.shape, side, rng) for _ in range(num_candidates)]
+            corners = [sample_corner(pixels.shape, side, rng) for _ in range(num_candidates)]
             energies = np.array([region.log_gradient_energy(corner, side) for corner in corners])
             if k == 0:
                 first_energy = energies[0]
             corner = corners[int(np.abs(energies - first_energy).argmax())]
-            patches.append(augment(region.pixels, self._size, augmentation, corner))
+            patches.append(self._make_patch(pixels, augmentation, corner))
         return patches
+
+    def _make_patch(
+        self, pixels: np.ndarray, augmentation: Augmentation, corner: tuple[int, int]
+    ) -> dict[str, np.ndarray]:
+        """The arrays of a patch: itself, or what the device makes it of."""
+        if self._shapes is None:
+            return {"image": augment(pixels, self._size, augmentation, corner)}
+        return pack(pixels, augmentation, corner, self._shapes)
+
+    def _pixels(self, region: Region) -> np.ndarray:
+        return region.pixels[: self._max_side, : self._max_side]
 
     def _sample_tags(self, tags: dict[str, str], rng: np.random.Generator) -> dict[str, str]:
         """Draws the tags that stay in a text, and their order."""

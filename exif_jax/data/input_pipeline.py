@@ -22,7 +22,6 @@ from exif_jax.data.dataset import PatchDataset, concatenate, process_slots
 from exif_jax.data.records_folder import DataError
 
 READERS = ("auto", "tf.data", "threads")
-FIELDS = ("image", "tokens", "token_mask", "text_id", "photo_id")
 
 
 def choose_reader(reader: str) -> str:
@@ -113,6 +112,7 @@ def _tf_batches(
     tf.config.set_visible_devices([], "GPU")  # JAX needs its memory
     slots = process_slots(data.photos_per_batch(batch_size), process, processes)
     failure: list[Exception] = []
+    blank = data.blank_sample()
 
     def load(number: Any) -> tuple[np.ndarray, ...]:
         step, k = divmod(int(number), len(slots))
@@ -121,10 +121,10 @@ def _tf_batches(
         except Exception as error:
             # TensorFlow would print its own account and pass on no more than the text.
             failure.append(error)
-            sample = data.blank_sample()
-        return tuple(sample[name] for name in FIELDS)
+            sample = blank
+        return tuple(sample[name] for name in blank)
 
-    dtypes = (tf.uint8, tf.int32, tf.bool, tf.uint32, tf.uint32)
+    dtypes = [tf.as_dtype(x.dtype) for x in blank.values()]
     dataset = (
         tf.data.Dataset.range(steps.start * len(slots), steps.stop * len(slots))
         .map(
@@ -140,7 +140,7 @@ def _tf_batches(
             raise failure[0]
         # [photos, rows of each, ...] -> [rows, ...]
         merged = (value.reshape(-1, *value.shape[2:]) for value in values)
-        yield dict(zip(FIELDS, merged, strict=True))
+        yield dict(zip(blank, merged, strict=True))
 
 
 def prefetch(items: Iterable[Any], depth: int = 2) -> Iterator[Any]:

@@ -21,6 +21,7 @@ from exif_jax.data.records import (
 from exif_jax.data.records_folder import DataError, open_split
 from exif_jax.reading.pixels import BLOCK, gradient_energy
 
+SIDE_SAMPLES = 16  # records whose crops tell how large the regions are
 MAX_NAMED = 20  # damaged records that are named one by one; the others are only counted
 
 
@@ -102,6 +103,23 @@ class PhotoReader:
                     self._pass_over(number, str(error))
         self.unreadable.add(photo)
         return None
+
+    def region_side(self) -> int:
+        """Returns the shorter side of the largest of SIDE_SAMPLES regions, in pixels.
+
+        Raises:
+            DataError: none of them is readable.
+        """
+        numbers = np.linspace(0, len(self._reader) - 1, SIDE_SAMPLES).astype(int)
+        sides, damage = [], ""
+        for number in dict.fromkeys(numbers.tolist()):
+            try:
+                sides.append(min(decode_record(self._reader[number]).region[2:]))
+            except RecordError as error:
+                damage = str(error)
+        if not sides:
+            raise DataError(f"{self._records}: no record is readable; the last one: {damage}")
+        return max(sides)
 
     def fingerprint(self) -> dict[str, int | str]:
         """Returns what distinguishes these records from others, wherever and however they lie.

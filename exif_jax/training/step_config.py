@@ -31,6 +31,7 @@ class StepConfig(NamedTuple):
         micro_batch: patches that are encoded at a time, over all devices; 0: the whole batch.
         ema: fraction of the old average that stays at each step; 0: no average.
         frozen: paths in the tree of parameters ("text", "image/embed") that do not move.
+        noise_seed: decides the noise of patches that are augmented in the step.
     """
 
     model: DualEncoderConfig
@@ -44,6 +45,7 @@ class StepConfig(NamedTuple):
     micro_batch: int = 0
     ema: float = 0.0
     frozen: tuple[str, ...] = ()
+    noise_seed: int = 0
 
 
 def make_step_config(config: Config, model: DualEncoderConfig, mesh: Mesh) -> StepConfig:
@@ -80,4 +82,5 @@ def make_step_config(config: Config, model: DualEncoderConfig, mesh: Mesh) -> St
         micro_batch=train.micro_batch,
         ema=train.ema,
         frozen=config.optim.frozen,
+        noise_seed=config.data.seed,
     )

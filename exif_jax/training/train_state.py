@@ -12,6 +12,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from exif_jax.data.device_augment import PACKED, augment, sharded_augment
 from exif_jax.models import dual_encoder
 from exif_jax.models.parameters import Params, update_batch_stats
 from exif_jax.training import losses
@@ -64,12 +65,14 @@ def train_step(
     Args:
         config: static; bind it with `functools.partial` before `jax.jit`.
         state: the state at step k.
-        batch: image uint8 [B, S, S, 3], tokens int32 [G, L], token_mask bool [G, L], text_id and
-            photo_id uint32 [G]; B/G patches to a text, in order.
+        batch: image uint8 [B, S, S, 3] or the arrays of `device_augment.pack` that make it, tokens
+            int32 [G, L], token_mask bool [G, L], text_id and photo_id uint32 [G]; B/G patches to a
+            text, in order.
 
     Returns:
         The state at step k + 1 and float32 scalars measured on the state at step k.
     """
+    batch = augmented(config, state.step, batch)
     gradient = grad_cache_gradient if config.micro_batch else full_batch_gradient
     loss, metrics, grads, batch_stats = gradient(config, state.params, batch)
     updates, opt_state = config.tx.update(grads, state.opt_state, state.params)
@@ -90,6 +93,22 @@ def train_step(
     metrics |= {"loss": loss, "grad_norm": grad_norm, "param_norm": optax.tree.norm(state.params)}
     metrics |= {"skipped": skipped, "skipped_in_row": in_row}
     return TrainState(state.step + 1, params, opt_state, ema, skipped, in_row), metrics
+
+
+def augmented(
+    config: StepConfig, step: jax.Array, batch: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
+    """A batch with its image, which is made here where the host sent regions in its place."""
+    if "image" in batch:
+        return batch
+    key = jax.random.fold_in(jax.random.key(config.noise_seed), step)
+    packed = {name: x for name, x in batch.items() if name in PACKED and name != "region"}
+    size = config.model.image.image_size
+    if config.mesh is None:
+        image = augment(batch["region"], packed, key, size)
+    else:
+        image = sharded_augment(config.mesh, batch["region"], packed, key, size)
+    return {name: x for name, x in batch.items() if name not in PACKED} | {"image": image}
 
 
 def jit_step(config: StepConfig, mesh: Mesh, shardings: TrainState):

@@ -3,12 +3,16 @@
 import hashlib
 import json
 
+import jax
 import numpy as np
 import pytest
 
 from data_prep.train_tokenizer import text_parts, train_tokenizer
+from exif_jax.data import device_augment
 from exif_jax.data.config import DataConfig
 from exif_jax.data.dataset import PatchDataset, centre_crop, concatenate
+from exif_jax.data.device_augment import AugmentError
+from exif_jax.data.photo_reader import PhotoReader
 from exif_jax.data.records import (
     Record,
     encode_image,
@@ -331,3 +335,73 @@ def test_contrast_pairs_rough_patches_with_smooth_ones(tmp_path):
         return float(np.abs(deviations[:, 0] - deviations[:, 1]).mean())
 
     assert unlike(1.0) > 1.5 * unlike(0.0)
+
+
+# --- augmentation on the device -------------------------------------------------------------------
+
+ON_DEVICE = {"texts_per_photo": 2, "patches_per_text": 2, "augment_on": "device"}
+TEXTS = ("tokens", "token_mask", "text_id", "photo_id")
+
+augment_on_device = jax.jit(device_augment.augment, static_argnames="size")
+
+
+def images_of(batch) -> np.ndarray:
+    """The patches that a training step makes of a batch."""
+    packed = {name: x for name, x in batch.items() if name not in (*TEXTS, "region")}
+    return np.asarray(augment_on_device(batch["region"], packed, jax.random.key(0), size=SIZE))
+
+
+def test_the_device_gets_regions_for_the_hosts_patches_and_texts(records):
+    host = make(records, noise_prob=0.0, **ON_DEVICE | {"augment_on": "host"})
+    device = make(records, noise_prob=0.0, **ON_DEVICE)
+    for step in range(4):
+        on_host, on_device = host.batch(step, 16), device.batch(step, 16)
+        assert_same({k: on_host[k] for k in TEXTS}, {k: on_device[k] for k in TEXTS})
+        np.testing.assert_array_equal(images_of(on_device), on_host["image"])
+
+
+def test_a_batch_for_the_device_is_a_function_of_the_step_for_any_processes(records):
+    whole = [make(records, **ON_DEVICE).batch(step, 16) for step in range(3)]
+    again = make(records, cache_regions=1, **ON_DEVICE)
+    for step in (2, 0, 1):
+        assert_same(again.batch(step, 16), whole[step])
+        parts = [again.batch(step, 16, process, 4) for process in range(4)]
+        assert_same(concatenate(parts), whole[step])
+    np.testing.assert_array_equal(whole[0]["row"], np.arange(16))
+    assert whole[0].keys() == {*TEXTS, *device_augment.PACKED}
+
+
+def test_a_blank_sample_has_the_shapes_of_a_sample(records):
+    for augment_on in ("host", "device"):
+        dataset = make(records, **ON_DEVICE | {"augment_on": augment_on})
+        sample, blank = dataset.sample(0, 0, 16), dataset.blank_sample()
+        assert {k: (x.shape, x.dtype) for k, x in sample.items()} == {
+            k: (x.shape, x.dtype) for k, x in blank.items()
+        }
+        assert not any(x.any() for x in blank.values())
+
+
+def test_regions_larger_than_those_looked_at_are_used_up_to_their_side(records, monkeypatch):
+    monkeypatch.setattr(PhotoReader, "region_side", lambda self: 48)
+    dataset = make(records, **ON_DEVICE | PLAIN | {"texts_per_photo": 1})
+    for step in range(5):
+        images = images_of(dataset.batch(step, 8))
+        for photo, region in {(int(i[0, 0, 0]), int(i[0, 0, 1])) for i in images}:
+            pixels = pixels_of(photo, region)[:48, :48]
+            windows = np.lib.stride_tricks.sliding_window_view(pixels, (SIZE, SIZE, 3))
+            assert any((windows == image).all(axis=(3, 4, 5)).any() for image in images)
+
+
+def test_what_the_device_cannot_augment_is_refused_before_a_record_is_trained_on(records):
+    with pytest.raises(AugmentError, match=r"patches of 36 px .* must be a multiple of 8"):
+        PatchDataset(
+            DataConfig(str(records), augment_on="device"),
+            *("train", load_tokenizer(str(records)), 36, LENGTH),
+        )
+    with pytest.raises(AugmentError, match="regions of 56 px are smaller than the patch of 64 px"):
+        PatchDataset(
+            DataConfig(str(records), augment_on="device"),
+            *("train", load_tokenizer(str(records)), 64, LENGTH),
+        )
+    with pytest.raises(ValueError, match="augment_on is 'tpu'; it must be host or device"):
+        DataConfig("", augment_on="tpu")

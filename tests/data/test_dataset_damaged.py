@@ -37,10 +37,12 @@ def test_damaged_records_are_passed_over_counted_and_named(tmp_path, capsys):
     assert len(every - shown) == 2 and shown < every
 
 
-def test_what_is_passed_over_does_not_depend_on_what_was_read_before(tmp_path):
+@pytest.mark.parametrize("augment_on", ["host", "device"])
+def test_what_is_passed_over_does_not_depend_on_what_was_read_before(tmp_path, augment_on):
     folder = write_folder(tmp_path / "records")
     damage(folder, {0, 1, 5, 9})  # record 0 is its photo's only one
-    a, b = (make(folder, max_corrupt_fraction=0.5, texts_per_photo=2) for _ in range(2))
+    changes = {"max_corrupt_fraction": 0.5, "texts_per_photo": 2, "augment_on": augment_on}
+    a, b = (make(folder, **changes) for _ in range(2))
     forwards = {step: a.batch(step, 6) for step in range(12)}
     for step in reversed(range(12)):
         assert_same(b.batch(step, 6), forwards[step])

@@ -29,12 +29,14 @@ def records(tmp_path_factory):
 
 
 @pytest.mark.filterwarnings("ignore")  # TensorFlow's own
-def test_every_reader_gives_the_batches_of_the_steps(records, reader):
-    dataset = make(records, **MANY)
+@pytest.mark.parametrize("augment_on", ["host", "device"])
+def test_every_reader_gives_the_batches_of_the_steps(records, reader, augment_on):
+    changes = MANY | {"augment_on": augment_on}
+    dataset = make(records, **changes)
     found = list(batches(dataset, 8, range(3, 11), reader))
     assert len(found) == 8
     for step, batch in zip(range(3, 11), found, strict=True):
-        assert_same(batch, make(records, **MANY).batch(step, 8))
+        assert_same(batch, make(records, **changes).batch(step, 8))
     assert list(batches(dataset, 8, range(5, 5), reader)) == []
 
 
