@@ -48,7 +48,7 @@ def noisy_config(records):  # noqa: F811
 
 
 def test_a_resumed_run_goes_on_bit_for_bit(records, noisy_run, tmp_path):  # noqa: F811
-    """As if it had been killed after its third step; noise depends on the step, not on the start."""
+    """As if it was killed after its third step; noise depends on the step, not on the start."""
     workdir = shutil.copytree(noisy_run, tmp_path / "run")
     (workdir / "model.safetensors").unlink()
     for step in (4, 5, 6):
