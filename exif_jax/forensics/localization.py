@@ -166,12 +166,19 @@ def localize(
     return dataclasses.replace(localization, p_value=p_value, band=score_band(p_value))
 
 
+def share_of_map(settings: LocalizationSettings, height: int, width: int) -> float:
+    """The learned map's share of the map of a photo of so many pixels, in [0, 1]."""
+    if settings.method not in LEARNED:
+        return 0.0
+    return 1.0 if settings.method == "map" else learned_map.share_of_map(height, width)
+
+
 def _with_learned_map(
     localization: Localization, image: np.ndarray, settings: LocalizationSettings
 ) -> Localization:
     """A localisation by the cut in which the learned map takes its share."""
     height, width = image.shape[:2]
-    share = 1.0 if settings.method == "map" else learned_map.share_of_map(height, width)
+    share = share_of_map(settings, height, width)
     if share == 0:
         return localization
     model = learned_map.loaded_map(settings.map_model)
