@@ -116,7 +116,7 @@ def _gather_all(files: Iterable[Counted], counted: Gallery) -> Iterator[tuple[Fa
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = command.parser(
-        "exif_jax.camera_files", __doc__, "exit codes: 0 done, 1 failed, 2 wrong usage"
+        "exif_jax.camera_files", __doc__ or "", "exit codes: 0 done, 1 failed, 2 wrong usage"
     )
     add = parser.add_argument
     add("gallery", metavar="GALLERY.json", help="file to write")

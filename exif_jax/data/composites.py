@@ -90,7 +90,7 @@ def _lived(
         if chance(rng, 0.4):
             picture = histories.compressed(picture, rng, 80, 98)
         picture = histories.resized(picture, size[1], size[0], rng)
-        mask = np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.BOX))
+        mask = np.asarray(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.BOX))
     if margin:
         picture = histories.compressed(picture, rng, 75, 98)
         y, x = rng.integers(margin, size=2)

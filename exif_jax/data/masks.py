@@ -51,7 +51,7 @@ def blob(height: int, width: int, rng: Rng) -> np.ndarray:
             draw.polygon(points.T.ravel().tolist(), fill=255)
             if kind < 0.85:
                 smooth = ImageFilter.GaussianBlur(rng.uniform(2, 6))
-                mask = mask.filter(smooth).point(lambda v: 255 * (v > 127))
+                mask = mask.filter(smooth).point([0] * 128 + [255] * 128)
         result = np.asarray(mask)
         if _SMALLEST <= result.mean() / 255 <= _LARGEST:
             return result
@@ -68,10 +68,11 @@ def object_region(picture: np.ndarray, rng: Rng) -> np.ndarray | None:
         y, x = int(rng.integers(size[1])), int(rng.integers(size[0]))
         distance = np.abs(colours - colours[y, x]).sum(-1)
         alike = ndimage.binary_closing(distance < pick(rng, (14, 22, 32, 45)), iterations=2)
-        labels, _ = ndimage.label(alike)
+        labels = np.empty(alike.shape, np.int32)
+        ndimage.label(alike, output=labels)
         if not labels[y, x]:
             continue
-        filled = ndimage.binary_fill_holes(labels == labels[y, x])
+        filled = np.asarray(ndimage.binary_fill_holes(labels == labels[y, x]))
         if _SMALLEST <= filled.mean() <= _LARGEST:
             mask = Image.fromarray(filled.astype(np.uint8) * 255)
             mask = mask.resize((width, height), Image.Resampling.BICUBIC)

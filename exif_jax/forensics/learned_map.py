@@ -174,7 +174,7 @@ def judged(photo: np.ndarray, model: MapModel) -> tuple[np.ndarray, float]:
     """The learned map alone: the heatmap, float32 [H, W] in [0, 1], and the photo's score."""
     logits = block_logits(photo, model)
     heatmap = probability(upsampled(logits, *photo.shape[:2]))
-    return heatmap, float(probability(np.float32(picture_score(logits))))
+    return heatmap, float(probability(np.array(picture_score(logits))))
 
 
 def parts(heatmap_HxW: np.ndarray, grid: Grid) -> np.ndarray:

@@ -191,7 +191,7 @@ def _with_learned_map(
     )
     if share < _SCORES:
         return localization
-    score = float(learned_map.probability(np.float32(learned_map.picture_score(logits))))
+    score = float(learned_map.probability(np.array(learned_map.picture_score(logits))))
     clusters = learned_map.parts(heatmap, localization.grid)
     return dataclasses.replace(localization, clusters=clusters, score=score)
 

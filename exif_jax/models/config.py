@@ -67,7 +67,9 @@ def map_config_from_dict(config: Mapping[str, Any]) -> TamperingMapConfig:
     hints = get_type_hints(TamperingMapConfig)
     for name, value in config.items():
         _check_value(name, value, hints[name])
-    fields = {name: tuple(x) if isinstance(x, list) else x for name, x in config.items()}
+    fields: dict[str, Any] = {
+        name: tuple(x) if isinstance(x, list) else x for name, x in config.items()
+    }
     try:
         return TamperingMapConfig(**fields)
     except ValueError as e:
