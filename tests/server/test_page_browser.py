@@ -52,7 +52,8 @@ def visit(browser):
     yield go
     for context in contexts:
         context.close()
-    assert trouble == []
+    # A page may ask once more while its server ends with the test.
+    assert [words for words in trouble if "ERR_CONNECTION_" not in words] == []
 
 
 def file(name, data=b"ok", p_value=None):
