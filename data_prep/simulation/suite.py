@@ -1,13 +1,11 @@
 """Our own benchmarking dataset, which anyone can make: the same bytes on every machine.
 
-Splices of simulated cameras, their pristine hosts and masks, in five parts:
+Splices of simulated cameras, their pristine hosts and masks, in four parts:
 
   native        1024 x 768 pixels, as an editor saves them (PNG or JPEG of quality 98, 95, 90)
   recompressed  the same files, saved again as JPEG of quality 75
   web           the same files, shrunk to 640 x 480 and saved as JPEG of quality 85
   small         384 x 288 pixels cut out of the same files at the splice's edge, saved as PNG
-  same_camera   the same hosts and outlines with a donor photo of the host's own camera: a control,
-                in which a detector of cameras has nothing to find
 
 Cameras, scenes and outlines come from `exact_random`, which nothing that makes training photos
 uses: no seed of `data_prep.simulate` gives one of these cameras or scenes.
@@ -35,11 +33,11 @@ from data_prep.simulation.writing import OutputError, explain_os_error, make_fol
 from exif_jax.io.atomic import write_bytes
 from exif_jax.io.errors import ExifJaxError
 
-PARTS = ("native", "recompressed", "web", "small", "same_camera")
+PARTS = ("native", "recompressed", "web", "small")
 FOLDERS = ("images", "masks", "pristine")
 PAIRS = 32
 """Splices of each part."""
-SHA256 = "0e354784c7f2462e8f670044ceb44a1dc6e297182009caefa29a897dba999dcb"
+SHA256 = "c23daa63cf522f1cf01a669d1d63e5cb4fbb2f5579f0bfbeb948d89014eab715"
 """Of all files of the suite, by `suite_digest`."""
 
 _WIDTH, _HEIGHT = 1024, 768
@@ -77,10 +75,8 @@ def make_pair(job: SuiteJob) -> None:
     host = _take(host_camera, _HEIGHT, _WIDTH, rng)
     mask = exact_blob(rng, _HEIGHT, _WIDTH, rng.uniform(*_SHARE))
     opacity = _soften(mask) if rng.random() < 0.5 else mask.astype(np.uint16) * 255
-    scale = float(rng.choice(_SCALES))
-    spliced, control = (
-        _paste(host, _donor(camera, scale, rng), opacity) for camera in (donor_camera, host_camera)
-    )
+    donor = _donor(donor_camera, float(rng.choice(_SCALES)), rng)
+    spliced = _paste(host, donor, opacity)
 
     def write(part: str, photos: tuple[np.ndarray, np.ndarray], mask, saved_as: str) -> None:
         folder, stem, ending = job.output / part, f"{job.index:03d}", saved_as[:3]
@@ -89,7 +85,6 @@ def make_pair(job: SuiteJob) -> None:
         write_bytes(folder / "masks" / f"{stem}.png", png_bytes(mask))
 
     write("native", (spliced, host), mask, saved_as)
-    write("same_camera", (control, host), mask, saved_as)
     # What comes after starts from the files, as it does in the world.
     first = [decode(encode(pixels, saved_as)) for pixels in (spliced, host)]
     write("recompressed", (first[0], first[1]), mask, "jpg75")

@@ -58,8 +58,7 @@ def read(path):
 
 def test_parts_have_their_sizes_and_what_is_outside_the_mask_is_the_host(tmp_path, small):
     make(tmp_path, 0)  # the first pair is saved as PNG, so nothing but the paste changes pixels
-    sizes = {"native": (192, 256), "same_camera": (192, 256), "recompressed": (192, 256)}
-    sizes |= {"web": (120, 160), "small": (80, 96)}
+    sizes = {"native": (192, 256), "recompressed": (192, 256), "web": (120, 160), "small": (80, 96)}
     for part, (height, width) in sizes.items():
         (image,) = (tmp_path / part / "images").iterdir()
         (host,) = (tmp_path / part / "pristine").iterdir()
@@ -72,9 +71,6 @@ def test_parts_have_their_sizes_and_what_is_outside_the_mask_is_the_host(tmp_pat
             assert not change[~mask].any() and host.suffix == ".png"
         with Image.open(image) as opened:
             assert not opened.getexif()
-    native, control = (read(tmp_path / part / "images" / "000.png") for part in
-                       ("native", "same_camera"))  # fmt: skip
-    assert (native != control).any()
 
 
 def test_the_same_bytes_without_vector_instructions(tmp_path):
@@ -93,7 +89,7 @@ def test_the_same_bytes_without_vector_instructions(tmp_path):
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         digests.add(done.stdout.strip())
-    assert digests == {"d180e800241fa7f8159deebe80a06940fc53585aeba5b1bb0b3142cef8ac67ec"}
+    assert digests == {"283458bdcfbcf828cc5b5b2b2a45f645256b7cc3e26d1c04370396b1480a0406"}
 
 
 def test_the_last_digit_of_a_power_decides_nothing(tmp_path, small, monkeypatch):
@@ -110,7 +106,7 @@ def test_the_last_digit_of_a_power_decides_nothing(tmp_path, small, monkeypatch)
         return tables[-1]
 
     monkeypatch.setattr(imaging, "tone_table", in_more_digits)
-    assert suite_digest(make(tmp_path / "after", 1)) == before and len(tables) == 3
+    assert suite_digest(make(tmp_path / "after", 1)) == before and len(tables) == 2
 
 
 def test_pngs_are_right_and_owe_nothing_to_a_compressor():
