@@ -12,6 +12,7 @@ from data_prep.sources.raw_photo import SourceError
 from exif_jax.cli import command
 from exif_jax.io.errors import ExifJaxError
 from exif_jax.io.files import FilesError
+from exif_jax.reading.photo import MAX_PIXELS
 from exif_jax.reading.walk import WalkReport
 
 INPUT_HELP = (
@@ -69,6 +70,13 @@ def add_prep_options(parser: argparse.ArgumentParser) -> None:
         default=0,
         help="most photos of one photographer, where the source names them (default: all)",
     )
+    add(
+        "--max-pixels",
+        type=int,
+        default=MAX_PIXELS,
+        metavar="N",
+        help=f"reject photos of more pixels, undecoded (default {MAX_PIXELS:,})",
+    )
     add("--shards", type=int, default=0, help="shards of a split (default: about 256 MiB each)")
     add("--overwrite", action="store_true", help="replace records of another run in --output")
 
@@ -85,6 +93,8 @@ def check_prep_options(parser: argparse.ArgumentParser, args: argparse.Namespace
         parser.error("--max-hamming-distance must be between -1 and 31")
     if args.max_per_camera < 0 or args.max_per_photographer < 0:
         parser.error("--max-per-camera and --max-per-photographer must not be negative")
+    if args.max_pixels < 1:
+        parser.error("--max-pixels must be at least 1")
     if not 0 <= args.shards <= 99_999:
         parser.error("--shards must be between 1 and 99999")
 
@@ -102,6 +112,7 @@ def settings_from_args(args: argparse.Namespace) -> PrepSettings:
         max_hamming_distance=args.max_hamming_distance,
         max_per_camera=args.max_per_camera,
         max_per_photographer=args.max_per_photographer,
+        max_pixels=args.max_pixels,
     )
 
 

@@ -68,7 +68,7 @@ def process_photo(raw: RawPhoto, settings: PrepSettings) -> tuple[PhotoResult, l
         reason, message = raw.problem
         return PhotoResult(source, reason, message), []
     try:
-        photo = read_photo(raw.data, name=source)
+        photo = read_photo(raw.data, name=source, max_pixels=settings.max_pixels)
     except PhotoError as error:
         reason = "damaged" if error.cure == CURE_COPY else "unreadable"
         return PhotoResult(source, reason, str(error)), []

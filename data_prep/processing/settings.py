@@ -7,6 +7,8 @@ every choice is a SHA-256 of the seed and of what is chosen.
 import hashlib
 from dataclasses import dataclass
 
+from exif_jax.reading.photo import MAX_PIXELS
+
 MIN_SIDE = 128  # pixels: smaller photos hold no patch of the usual size
 
 
@@ -27,6 +29,7 @@ class PrepSettings:
       max_per_camera: Most photos of one camera model; 0 = all.
       max_per_photographer: Most photos of one photographer, where the source tells them apart;
         0 = all.
+      max_pixels: Photos of more pixels are rejected, undecoded; at least 1.
     """
 
     seed: int = 0
@@ -39,6 +42,7 @@ class PrepSettings:
     max_hamming_distance: int = 6
     max_per_camera: int = 0
     max_per_photographer: int = 0
+    max_pixels: int = MAX_PIXELS
 
 
 def seeded_hash(seed: int, *parts: object) -> int:

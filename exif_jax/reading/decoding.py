@@ -41,7 +41,8 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
     """Raises Refusal for a photo of more pixels than are allowed."""
     if width * height > max_pixels:
         raise Refusal(
-            f"{width} x {height} pixels, more than {max_pixels:,}", "Raise max_pixels or crop it"
+            f"{width} x {height} pixels, more than {max_pixels:,}",
+            "Raise --max-pixels (in Python max_pixels) or crop it",
         )
 
 

@@ -107,3 +107,12 @@ def test_the_thumbnail_of_a_raw_file_is_no_training_photo(tag, value, cause):
     Image.fromarray(pixels).save(stream, "TIFF", exif=exif.tobytes())
     result, records = process_photo(RawPhoto("raw.tif", stream.getvalue()), SETTINGS)
     assert result.reason == "unreadable" and cause in result.message and not records
+
+
+@pytest.mark.parametrize(("room", "wanted"), [(0, ""), (-1, "unreadable")])
+def test_photos_of_more_pixels_than_asked_for_are_rejected(photo, room, wanted):
+    height, width = read_photo(photo).pixels.shape[:2]
+    settings = PrepSettings(region_size=128, max_pixels=height * width + room)
+    result, records = process_photo(RawPhoto("photo.jpg", photo), settings)
+    assert result.reason == wanted and bool(records) == (wanted == "")
+    assert wanted == "" or "Raise --max-pixels" in result.message
