@@ -17,7 +17,10 @@ PAGES = [
 ]
 # Those of these packages are not installed for the tests.
 ELSEWHERE = {"exif_jax.beam", "data_prep.build", "data_prep.array_records"}
-SUBCOMMANDS = {"exif_jax.linear_probe": ("splices", "radial")}
+SUBCOMMANDS = {
+    "benchmarks.one_gpu": ("pack", "train"),
+    "exif_jax.linear_probe": ("splices", "radial"),
+}
 
 
 def commands() -> set[tuple[str, str]]:

@@ -169,6 +169,10 @@ def test_gelu_and_its_gradient_equal_scipy():
     value, slope = jax.vmap(jax.value_and_grad(gelu))(jnp.asarray(x, jnp.float32))
     np.testing.assert_allclose(value, x * cumulative, atol=2e-6)
     np.testing.assert_allclose(slope, cumulative + x * density, atol=2e-6)
+    half = jnp.asarray(x, jnp.bfloat16)
+    exact = np.asarray(half, np.float64) * scipy.special.ndtr(np.asarray(half, np.float64))
+    assert gelu(half).dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.asarray(gelu(half), np.float64), exact, rtol=2**-8, atol=1e-6)
 
 
 @pytest.mark.parametrize("features", ["texture", "spectrum"])
