@@ -12,7 +12,7 @@ from stand_in import tiny_release
 from exif_jax import localize as command
 from exif_jax.forensics import learned_map
 from exif_jax.forensics.learned_map import (
-    EVEN_ODDS,
+    LIFT,
     block_logits,
     mixed,
     parts,
@@ -49,7 +49,7 @@ def test_any_size_gives_the_networks_own_logits(model, height, width):
     image = photo(height, width)
     cut = image[: height // 16 * 16, : width // 16 * 16]
     expected = np.asarray(map_logits(TINY, model.params, cut[None]))[0]
-    np.testing.assert_allclose(block_logits(image, model) - EVEN_ODDS, expected, atol=1e-4)
+    np.testing.assert_allclose(block_logits(image, model) - LIFT, expected, atol=1e-4)
 
 
 def test_tiles_cover_a_large_photo_without_a_gap(model, monkeypatch):
