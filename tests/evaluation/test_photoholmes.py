@@ -16,7 +16,7 @@ import pytest
 from stand_in import FakeModel, spliced
 
 from exif_jax.evaluation import photoholmes
-from exif_jax.forensics.localization import localize
+from exif_jax.forensics.localization import LocalizationSettings, localize
 from exif_jax.forensics.methods import LocalizeError
 
 torch = pytest.importorskip("torch", reason="PhotoHolmes' interface is PyTorch's tensors")
@@ -136,7 +136,7 @@ def test_our_model_is_a_method_there():
     # As Benchmark.run hands over an item: tensors as float32, and compares with mask [H, W].
     tensor = torch.from_numpy(np.moveaxis(image, 2, 0).copy()).to(torch.float32)
     output = method.benchmark(**{"image": tensor})
-    expected = localize(image, FakeModel)
+    expected = localize(image, FakeModel, LocalizationSettings(method="cut"))
     assert set(output) == {"heatmap", "mask", "detection"}
     assert output["heatmap"].shape == output["mask"].shape == image.shape[:2]
     np.testing.assert_array_equal(output["heatmap"].numpy(), expected.heatmap)

@@ -47,7 +47,9 @@ def test_finds_the_pasted_part(method):
 
 
 def test_an_unknown_method_is_refused():
-    with pytest.raises(ValueError, match="'median', not one of cut, mean_shift, official"):
+    with pytest.raises(
+        ValueError, match="'median', not one of auto, map, cut, mean_shift, official"
+    ):
         LocalizationSettings(method="median")
 
 
@@ -120,7 +122,7 @@ def noise(height, width):
 
 
 def test_a_photo_of_the_calibrated_grid_is_judged(shipped):
-    result = localize(noise(256, 256), shipped)
+    result = localize(noise(256, 256), shipped, LocalizationSettings(method="cut"))
     assert 0 < result.p_value <= 1
     assert result.verdict == result.band == "no evidence" and result.note == ""
 
@@ -136,14 +138,14 @@ def test_a_photo_of_the_calibrated_grid_is_judged(shipped):
     ],
 )
 def test_other_settings_than_the_calibrated_ones_give_no_p_value_and_say_why(shipped, changes):
-    result = localize(noise(384, 512), shipped, LocalizationSettings(**changes))
+    result = localize(noise(384, 512), shipped, LocalizationSettings(**{"method": "cut"} | changes))
     assert result.p_value is None and result.band is None and result.verdict == "not judged"
     assert result.note.startswith("there is no p-value: the model is calibrated for ")
 
 
 @pytest.mark.parametrize("size", [(128, 128), (136, 128), (255, 256)])
 def test_too_few_patches_give_no_p_value_and_say_why(shipped, size):
-    result = localize(noise(*size), shipped)
+    result = localize(noise(*size), shipped, LocalizationSettings(method="cut"))
     assert result.p_value is None and result.verdict == "not judged"
     assert "too few patches to compare" in result.note
 
@@ -161,7 +163,7 @@ def test_a_photo_that_may_be_damaged_gives_no_p_value_and_says_why(shipped):
 
 
 def test_an_uncalibrated_model_gives_no_p_value_and_says_so():
-    result = localize(spliced()[0], FakeModel)
+    result = localize(spliced()[0], FakeModel, LocalizationSettings(method="cut"))
     assert result.p_value is None and "the model is not calibrated" in result.note
 
 
