@@ -90,7 +90,9 @@ def test_a_run_that_stops_goes_on_bit_for_bit(pool, tmp_path, monkeypatch):
     for other in ("parts", "stopped"):
         for name, x in released(tmp_path / other).items():
             assert np.array_equal(x, whole[name]), name
-    rows = [json.loads(line) for line in (tmp_path / "stopped/metrics.jsonl").open()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "stopped/metrics.jsonl").read_text().splitlines()
+    ]
     assert [row["step"] for row in rows if "loss" in row] == [2, 4]
 
 
@@ -115,7 +117,7 @@ def test_a_longer_run_begins_as_the_shorter_one(pool, tmp_path):
 
 def test_training_lowers_the_loss(pool, tmp_path):
     train_map(config(pool, 30, log_every=10, eval_every=30, save_every=30), tmp_path / "run")
-    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").open()]
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     losses = [row["loss"] for row in rows if "loss" in row]
     assert losses[-1] < 0.8 * losses[0]
     last = rows[-1]
