@@ -114,7 +114,7 @@ METHODS = {
     "official": Method(released_code, encoder_input=_negative, align=1),
 }
 LEARNED = ("auto", "map")  # methods that the learned map takes part in
-DEFAULT_METHOD = "auto"
+DEFAULT_METHOD = "cut"
 METHOD_HELP = (
     "how the map is made: map, a network that learned from composites; cut, from the patches' "
     "embeddings alone, by a cut that knows where they lie; auto, the first for small pictures, "

@@ -14,12 +14,13 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.server.jobs import UPLOAD, Job, JobList
 
 SECONDS_PER_PHOTO = 900.0
 
 
-class WorkerDied(Exception):
+class WorkerDied(ExifJaxError):
     """The process ended in the middle of a photo."""
 
 
