@@ -180,22 +180,32 @@
     say(`${visible(last.name)}: ${visible(words)}. ${news.length > 1 ? `${news.length - 1} more done. ` : ""}${left ? `${left} to go.` : "All done."}`);
   };
 
-  let timer = 0;
+  let timer = 0, asking = false, again = false;
   const ask = async () => {
     clearTimeout(timer);
+    if (asking) { again = true; return; }  // one at a time: no older list comes after a newer one
+    asking = true;
+    // What was taken before this question is in its answer.
+    const taken = sending.filter((upload) => upload.taken);
     try {
       const answer = await fetch(`/api/photos?version=${version}`);
       if (answer.status === 401) location.reload();
       if (answer.status === 200) {
         ({ version, photos } = await answer.json());
-        announce();
+      }
+      if (answer.ok) {  // 204: as before
+        const listed = new Set(photos.map((photo) => photo.id));
+        sending = sending.filter((upload) => !taken.includes(upload) && !listed.has(upload.taken));
+        if (answer.status === 200) announce();
         first = false;
-        show();
+        if (answer.status === 200 || taken.length) show();
       }
       warn("");
     } catch {
       warn("The program behind this page does not answer: it may have been ended. Start exif-serve again.");
     }
+    asking = false;
+    if (again) { again = false; ask(); return; }
     const busy = sending.some((upload) => !upload.error) || photos.some((photo) => ["uploading", "waiting", "working"].includes(photo.state));
     timer = setTimeout(ask, busy ? BUSY_MS : IDLE_MS);
   };
@@ -209,10 +219,10 @@
     next();
     show();
   };
-  const finishUpload = (upload, error) => {
+  const finishUpload = (upload, error, id) => {
     upload.request = null;
     if (error) Object.assign(upload, { error, sent: null });
-    else sending = sending.filter((other) => other !== upload);
+    else Object.assign(upload, { taken: id, sent: null, words: "Waits for its turn" });
     next();
     if (error) show();
     else ask();
@@ -227,7 +237,7 @@
     request.addEventListener("load", () => {
       let answer = {};
       try { answer = JSON.parse(request.responseText); } catch { /* said by its status */ }
-      if (request.status === 201) finishUpload(upload);
+      if (request.status === 201) finishUpload(upload, "", answer.id);
       else if (request.status === 503) {  // the queue is full: it goes on when there is room
         Object.assign(upload, { request: null, sent: null, words: "Waits to be sent", pause: true });
         setTimeout(() => { upload.pause = false; next(); }, 1500);
@@ -244,7 +254,7 @@
   const next = () => {
     for (const upload of sending) {
       if (sending.filter((other) => other.request).length >= AT_A_TIME) return;
-      if (!upload.request && !upload.error && !upload.pause) send(upload);
+      if (!upload.request && !upload.error && !upload.pause && !upload.taken) send(upload);
     }
   };
   const take = (files) => {
