@@ -126,7 +126,7 @@ def encoders(tmp_path_factory):
 
 def test_the_learned_map_judges_a_small_picture(encoders, map_path):
     image = photo(96, 128)
-    found = localize(image, encoders, LocalizationSettings(map_model=map_path))
+    found = localize(image, encoders, LocalizationSettings(method="auto", map_model=map_path))
     logits = block_logits(image, load_map(map_path))
     assert np.array_equal(found.heatmap, probability(upsampled(logits, 96, 128)))
     assert found.share_of_map == 1 and found.map_id == load_map(map_path).id
@@ -158,7 +158,9 @@ def test_both_have_a_share_between(encoders, map_path):
 
 def test_a_plain_picture_stays_empty(encoders, map_path):
     found = localize(
-        np.full((96, 128, 3), 90, np.uint8), encoders, LocalizationSettings(map_model=map_path)
+        np.full((96, 128, 3), 90, np.uint8),
+        encoders,
+        LocalizationSettings(method="auto", map_model=map_path),
     )
     assert found.flat and found.heatmap.max() == 0
 
@@ -167,7 +169,8 @@ def test_the_command_says_whose_map_it_is(map_path, tmp_path):
     Image.fromarray(photo(96, 128)).save(tmp_path / "small.png")
     tiny_release(tmp_path / "tiny.safetensors")
     words = [str(tmp_path / "small.png"), "--output", str(tmp_path / "out")]
-    words += ["--model", str(tmp_path / "tiny.safetensors"), "--map-model", map_path, "--report"]
+    words += ["--model", str(tmp_path / "tiny.safetensors"), "--method", "auto"]
+    words += ["--map-model", map_path, "--report"]
     assert command.main(words) == 0
     report = json.loads((tmp_path / "out" / "small.json").read_text())
     assert report["share_of_map"] == 1
@@ -178,7 +181,7 @@ def test_the_command_says_whose_map_it_is(map_path, tmp_path):
 def test_a_missing_map_is_one_error(tmp_path, capsys):
     Image.fromarray(photo(96, 128)).save(tmp_path / "small.png")
     words = [str(tmp_path / "small.png"), "--output", str(tmp_path / "out")]
-    assert command.main([*words, "--map-model", str(tmp_path / "none")]) == 1
+    assert command.main([*words, "--method", "map", "--map-model", str(tmp_path / "none")]) == 1
     assert "none: cannot read" in capsys.readouterr().err
     with pytest.raises(ReleaseError):
         learned_map.loaded_map(str(tmp_path / "none"))
