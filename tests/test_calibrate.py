@@ -8,8 +8,9 @@ import pytest
 from small_disk import read_only
 
 from data_prep import photos, simulate, train_tokenizer
-from exif_jax.calibrate import main, measure_skill
+from exif_jax.calibrate import main
 from exif_jax.data.tokenizer import Tokenizer
+from exif_jax.evaluation.exif_calibration import measure_skill
 from exif_jax.forensics import reference_set
 from exif_jax.forensics.embed import embed_exif
 from exif_jax.weights.release_file import Model, load_model, save_model

@@ -131,13 +131,14 @@ def _process(
     except ReleaseError as e:
         return command.fail(printable(e))
     keep_compiled()
+    results = f"{kind}, mask" if getattr(args, "mask", False) else kind
     print(f"model {printable(args.model or PRETRAINED.stem)} ({model.id})", file=sys.stderr)
     try:
         num_failed = batch.process_photos(
             photos,
             output,
             functools.partial(_analyze_with, analyze, model, output),
-            {"results": kind, "model": model.id, **dataclasses.asdict(settings)},
+            {"results": results, "model": model.id, **dataclasses.asdict(settings)},
             command=name,
             last_file=kind,
             resume=args.resume,

@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from exif_jax.forensics import affinity, patches
-from exif_jax.forensics.calibration import objection_to_score, score_band, score_p_value
+from exif_jax.forensics import affinity, patches, regions
+from exif_jax.forensics.calibration import objection_to_score
 from exif_jax.forensics.methods import (
     DEFAULT_METHOD,
     METHODS,
@@ -23,12 +24,25 @@ from exif_jax.forensics.methods import (
     finite_embeddings,
 )
 from exif_jax.forensics.patches import Encoder, Grid, PhotoFeatures
+from exif_jax.forensics.score_calibration import Conditions
+from exif_jax.forensics.verdict import (
+    CANNOT_TELL,
+    NOT_JUDGED,
+    Judgement,
+    Picture,
+    cannot_tell,
+    judge,
+)
 from exif_jax.reading.pixels import BLOCK
+from exif_jax.reading.quantization import quantization_step
 
 if TYPE_CHECKING:
     from exif_jax.weights.release_file import Model
 
-FLAT_NOTE = "the photo is flat: it shows no texture, so there is nothing to compare"
+FLAT = "the photo is flat: it shows no texture, so there is nothing to compare"
+
+# The share of a map's maximum above which a pixel is in the mask, where no calibration says it.
+_MASK_SHARE = 0.5
 
 # Times that the patches must cover the photo for shared features to pay: they need memory.
 _MIN_OVERLAP = 2
@@ -82,10 +96,12 @@ class Localization:
         flat: the photo shows no texture; map, clusters and score are zeros.
         gradient_energy_gap: how unlike the cut's parts are in texture
             (`methods.gradient_energy_gap`); 0 by other methods.
-        p_value: how often a pristine photo scores this high; None where the model's calibration
-            does not hold for this photo, and then the note says why.
-        band: the p-value in words: "no evidence", "weak" or "strong".
-        note: what to know about this photo, in words; "" where there is nothing.
+        texture: how rough the photo is (`methods.mean_texture`); 0 by other methods.
+        quantization_step: how strongly it was last compressed, as far as its pixels show it
+            (`exif_jax.reading.quantization`); 0 where they do not.
+        threshold: what the heatmap exceeds in the mask: a share of its maximum that was chosen
+            by calibration.
+        judgement: what the score means.
     """
 
     embeddings: np.ndarray
@@ -96,14 +112,50 @@ class Localization:
     grid: Grid
     flat: bool = False
     gradient_energy_gap: float = 0.0
-    p_value: float | None = None
-    band: str | None = None
-    note: str = ""
+    texture: float = 0.0
+    quantization_step: float = 0.0
+    threshold: float = 1.0
+    judgement: Judgement = NOT_JUDGED
+
+    @property
+    def p_value(self) -> float | None:
+        """How often a pristine photo scores so; None where the photo cannot be judged."""
+        return self.judgement.p_value
+
+    @property
+    def likelihood_ratio(self) -> float | None:
+        """How much more often splices than pristine photos score so; None where unknown."""
+        return self.judgement.likelihood_ratio
+
+    @property
+    def band(self) -> str | None:
+        """One of `verdict.BANDS`; None where the photo cannot be judged."""
+        return self.judgement.band
 
     @property
     def verdict(self) -> str:
-        """The band; "flat" of a flat photo; "not judged" where there is no p-value."""
-        return self.band or ("flat" if self.flat else "not judged")
+        """The band, or "cannot tell"."""
+        return self.judgement.band or CANNOT_TELL
+
+    @property
+    def reason(self) -> str:
+        """Why, in a sentence."""
+        return self.judgement.reason
+
+    @property
+    def mask(self) -> np.ndarray:
+        """bool [H, W]: what the map singles out, whatever the verdict."""
+        return regions.mask_of(self.heatmap, self.threshold)
+
+    @property
+    def conditions(self) -> Conditions:
+        """What the meaning of the score depends on."""
+        return Conditions(
+            math.log(self.grid.area),
+            self.gradient_energy_gap,
+            self.texture,
+            self.quantization_step,
+        )
 
 
 def localize(
@@ -119,7 +171,7 @@ def localize(
         model: a loaded model.
         settings: the defaults where None.
         objection: why this photo must not be judged, in words (`Photo.objection`); it then gets
-            no p-value. "" where nothing speaks against it.
+            no p-value and no band. "" where nothing speaks against it.
 
     Raises:
         LocalizeError: the array is no RGB image, or smaller than the model's patch.
@@ -133,20 +185,27 @@ def localize(
         settings,
         _photo_features(model.config),
     )
-    if localization.flat:
-        return localization
+    calibration = model.calibration.get("scores", {}).get(settings.method, {})
+    share = calibration.get("mask_share", _MASK_SHARE)
+    threshold = share * float(localization.heatmap.max())
+    localization = dataclasses.replace(localization, threshold=threshold)
     objection = objection or objection_to_score(
         model.calibration, localization.grid, settings.method
     )
-    if objection:
-        return dataclasses.replace(localization, note=f"there is no p-value: {objection}")
-    p_value = score_p_value(
-        model.calibration["score_null"],
-        localization.score,
-        localization.grid.area,
-        localization.gradient_energy_gap,
+    return dataclasses.replace(
+        localization, judgement=_judgement(localization, calibration, objection)
     )
-    return dataclasses.replace(localization, p_value=p_value, band=score_band(p_value))
+
+
+def _judgement(
+    localization: Localization, calibration: Mapping[str, Any], objection: str
+) -> Judgement:
+    if localization.flat:
+        return cannot_tell(FLAT)
+    if objection:
+        return cannot_tell(objection)
+    picture = Picture(regions.compactness(localization.clusters), float(localization.mask.mean()))
+    return judge(calibration, localization.score, localization.conditions, picture)
 
 
 # Flax is imported with the first photo: it takes a quarter of a second, which `--help` spares.
@@ -214,6 +273,7 @@ def localize_with_encoder(
     )
     # Nothing is waited for here: while the device encodes, the next steps are traced and loaded.
     flat = bool(is_flat(image))
+    step = 0.0 if flat else float(quantization_step(image))
     result = _flat_result(grid) if flat else method.analyze(z_PxD, image, grid)
     affinities = affinity.affinity_matrix(z_PxD)
     return Localization(
@@ -225,7 +285,10 @@ def localize_with_encoder(
         grid=grid,
         flat=flat,
         gradient_energy_gap=float(result.gradient_energy_gap),
-        note=FLAT_NOTE if flat else "",
+        texture=float(result.texture),
+        quantization_step=step,
+        threshold=_MASK_SHARE * float(result.heatmap.max()),
+        judgement=cannot_tell(FLAT) if flat else NOT_JUDGED,
     )
 
 

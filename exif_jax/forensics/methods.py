@@ -32,12 +32,14 @@ class MethodResult(NamedTuple):
         clusters: int32, P in all, row by row over the grid: 1 in the smaller part, 0 elsewhere.
         score: of the whole photo; higher is less consistent.
         gradient_energy_gap: how unlike the parts are in texture; 0 of methods that do not use it.
+        texture: how rough the photo is, `mean_texture`; 0 of methods that do not use it.
     """
 
     heatmap: Any
     clusters: Any
     score: Any
     gradient_energy_gap: Any = 0.0
+    texture: Any = 0.0
 
 
 class Method(NamedTuple):
@@ -63,7 +65,7 @@ def spatial_cut(z_PxD: jax.Array, photo: Any, grid: Grid) -> MethodResult:
     heatmap = affinity.upsample(cells, grid)
     gap = gradient_energy_gap(energy, clusters_P, grid)
     score = content_adjusted_score(xp.asarray(distance, gap.dtype), gap)
-    return MethodResult(heatmap, clusters_P, score, gradient_energy_gap=gap)
+    return MethodResult(heatmap, clusters_P, score, gap, mean_texture(energy))
 
 
 def mean_shift(z_PxD: jax.Array, photo: Any, grid: Grid) -> MethodResult:
@@ -139,6 +141,12 @@ def gradient_energy_gap(energy: Any, clusters: Any, grid: Grid) -> Any:
     mean_inside = xp.where(inside_P, log_P, 0.0).sum() / xp.maximum(inside, 1)
     mean_outside = xp.where(inside_P, 0.0, log_P).sum() / xp.maximum(outside, 1)
     return xp.where((inside > 0) & (outside > 0), abs(mean_inside - mean_outside), 0.0)
+
+
+def mean_texture(energy: Any) -> Any:
+    """The mean over the blocks of a photo of log(gradient energy + half a level), a scalar."""
+    xp = energy.__array_namespace__()
+    return xp.log(0.5 + energy).mean()
 
 
 def _blocks_of_patches(patches: int, blocks: int, grid: Grid) -> np.ndarray:

@@ -1,0 +1,269 @@
+"""What a score means: how often pristine photos score so, and how much more often splices do.
+
+Normalised conformal prediction with cameras as folds. logit(score) of a pristine photo is expected
+to be a linear function of what is known of the file (its *conditions*: size, content, compression),
+and what exceeds that, the *excess*, to be alike whatever they are. A photo's excess is compared
+with those of pristine photos, each by the fit to all other cameras' photos (as in CV+, Barber et
+al. 2021), so that the comparison is with cameras that the fit does not know. Linear is smooth and
+monotone, and has few enough numbers for a few dozen cameras; quantile regression of the 2 % that
+the bands need would rest on a handful of photos.
+
+Splices made of the same photos say how far the excess of splices lies above, `reach`, in the same
+conditions; from that the likelihood ratio, and where the method is blind.
+
+A method's calibration is a dict of plain types: "slopes" and "null" (`fit_null`), "splices"
+(`fit_splices`; missing where none were measured), and what `exif_jax.calibrate` adds. NumPy only.
+"""
+
+from __future__ import annotations
+
+import collections
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from exif_jax.forensics.likelihood import fit_ratio, likelihood_ratio
+
+CONDITIONS = ("log_area", "gap", "texture", "step")
+# The direction that a slope may have: more room and more unlike content make for more
+# differences in pristine photos too; what compression does is left to the data.
+_NULL_SIGNS = (1, 1, 0, 0)
+# Splices stand out more in large photos and less after strong compression.
+_REACH_SIGNS = (1, 0, 0, -1)
+_RIDGE = 0.1  # towards no slope, in units of one photo of a camera of its own
+_TAIL = 0.1  # the share of the excesses, from the top, that the tail is fitted to
+_LEAST_TAIL = 0.05
+_TABLE = 128  # places
+_FINEST = 0.1  # no p-value is lower than this share of one in the number of cameras
+
+
+class Conditions(NamedTuple):
+    """What is known of a file beside its score; numbers, or scalars of JAX.
+
+    Attributes:
+        log_area: log of `Grid.area`.
+        gap: `Localization.gradient_energy_gap`.
+        texture: `Localization.texture`.
+        step: `Localization.quantization_step`.
+    """
+
+    log_area: Any
+    gap: Any
+    texture: Any
+    step: Any
+
+
+class PValue(NamedTuple):
+    """How often a pristine photo of such conditions scores as high.
+
+    Attributes:
+        value: in (0, 1].
+        extrapolated: whether it is rarer than one in the number of cameras, which no data show.
+    """
+
+    value: float
+    extrapolated: bool
+
+
+def logit(score: Any) -> Any:
+    """log(score / (1 - score)) of a score cut to [0.001, 0.999]: there its spread is even."""
+    score = np.clip(score, 1e-3, 1 - 1e-3)
+    return np.log(score) - np.log1p(-score)
+
+
+def contrast(score: float, conditions: Conditions) -> float:
+    """How far the parts lie apart, what their content explains included, in [0, 1].
+
+    The inverse of `methods.content_adjusted_score`; the score itself where there is no gap.
+    """
+    return float(1 / (1 + np.exp(-logit(score) - conditions.gap)))
+
+
+def camera_weights(cameras: Sequence[str]) -> np.ndarray:
+    """float64 [N], so that n samples of a camera weigh sqrt(n) together; their sum is 1."""
+    counts = collections.Counter(cameras)
+    weights = np.array([counts[camera] ** -0.5 for camera in cameras])
+    return weights / weights.sum()
+
+
+def fit_null(
+    scores: Sequence[float], conditions: Sequence[Conditions], cameras: Sequence[str]
+) -> dict[str, Any]:
+    """Fits what pristine photos score.
+
+    Args:
+        scores: N, in [0, 1].
+        conditions, cameras: of each.
+
+    Returns:
+        "slopes": "intercept" and one of each of CONDITIONS; "null": how often what excess is
+        exceeded, as a table, and the number of "cameras".
+
+    Raises:
+        ValueError: there are fewer than two cameras.
+    """
+    if len(set(cameras)) < 2:
+        raise ValueError("photos of at least two cameras are needed")
+    y, x = logit(np.asarray(scores, np.float64)), np.array(conditions, np.float64)
+    named = np.asarray(cameras)
+    excess = np.empty(len(y))
+    for camera in sorted(set(cameras)):
+        own = named == camera
+        fit = _line(x[~own], y[~own], named[~own].tolist(), _NULL_SIGNS)
+        excess[own] = y[own] - _on_line(fit, x[own])
+    return {
+        "slopes": _named(_line(x, y, list(cameras), _NULL_SIGNS)),
+        "null": _survival_table(excess, camera_weights(cameras)) | {"cameras": len(set(cameras))},
+    }
+
+
+def _survival_table(excess: np.ndarray, weights: np.ndarray) -> dict[str, Any]:
+    """How often pristine photos exceed what: "excess", rising, "p" at each, and "tail".
+
+    The excesses are smoothed (a normal kernel, Silverman's rule for its width), as few photos
+    make a coarse staircase. The table ends where the highest tenth begins, which is taken for
+    exponential with the mean "tail".
+    """
+    order = np.argsort(excess)
+    values, weights = excess[order], weights[order]
+    deviation = math.sqrt(max(float((values - values @ weights) ** 2 @ weights), 1e-12))
+    width = 0.9 * deviation * (1 / float(np.square(weights).sum())) ** -0.2
+    start = float(values[np.searchsorted(np.cumsum(weights), 1 - _TAIL)])
+    grid = np.linspace(values[0] - 3 * width, start, _TABLE)
+    tails = [[0.5 * math.erfc((x - v) / width / math.sqrt(2)) for v in values] for x in grid]
+    above = values > start
+    tail = float((values[above] - start) @ weights[above] / max(weights[above].sum(), 1e-12))
+    return {
+        "excess": [round(float(x), 4) for x in grid],
+        "p": [round(float(p), 6) for p in np.minimum(np.array(tails) @ weights, 1)],
+        "tail": round(max(tail, _LEAST_TAIL), 4),
+    }
+
+
+def _line(x, y, cameras: list[str], signs: Sequence[int]) -> np.ndarray:
+    """[1 + C]: weighted least squares, a little towards no slope, with slopes of given signs."""
+    root = np.sqrt(camera_weights(cameras) * len(set(cameras)))
+    columns = np.concatenate([np.ones((len(x), 1)), x], axis=1)
+    kept, fit = list(range(columns.shape[1])), np.zeros(columns.shape[1])
+    while True:  # without the columns whose slope would have the wrong sign
+        ridge = _RIDGE * np.eye(columns.shape[1])[1:, kept]
+        rows = np.concatenate([columns[:, kept] * root[:, None], ridge])
+        target = np.concatenate([y * root, np.zeros(len(ridge))])
+        fit[:] = 0
+        fit[kept] = np.linalg.lstsq(rows, target, rcond=None)[0]
+        wrong = [k for k in kept if k and fit[k] * signs[k - 1] < 0]
+        if not wrong:
+            return fit
+        kept = [k for k in kept if k not in wrong]
+
+
+def _on_line(fit: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return fit[0] + x @ fit[1:]
+
+
+def _named(fit: np.ndarray) -> dict[str, float]:
+    return {
+        name: round(float(v), 5) for name, v in zip(("intercept", *CONDITIONS), fit, strict=True)
+    }
+
+
+def value_at(slopes: Mapping[str, float], conditions: Conditions) -> Any:
+    """The line with these slopes: of numbers a number, of scalars of JAX such a scalar."""
+    terms = (slopes[name] * value for name, value in zip(CONDITIONS, conditions, strict=True))
+    return sum(terms, slopes["intercept"])
+
+
+def survival(null: Mapping[str, Any], excess: float) -> PValue:
+    """How often a pristine photo's excess is this high; `null` is of `fit_null`."""
+    p = float(np.interp(excess, null["excess"], null["p"], left=1.0))
+    if excess > null["excess"][-1]:
+        p *= math.exp((null["excess"][-1] - excess) / null["tail"])
+    rarest_seen = 1 / (null["cameras"] + 1)
+    return PValue(max(p, _FINEST * rarest_seen), p < rarest_seen)
+
+
+def p_value(calibration: Mapping[str, Any], score: float, conditions: Conditions) -> PValue:
+    """How often a pristine photo of such conditions scores as high.
+
+    Args:
+        calibration: of the method that made the score.
+        score: in [0, 1].
+        conditions: of the photo.
+    """
+    excess = float(logit(score)) - value_at(calibration["slopes"], conditions)
+    return survival(calibration["null"], excess)
+
+
+def critical_excess(null: Mapping[str, Any], level: float) -> float:
+    """The excess whose p-value is `level`."""
+    if level >= null["p"][-1]:
+        return float(np.interp(-level, np.negative(null["p"]), null["excess"]))
+    return null["excess"][-1] + null["tail"] * math.log(null["p"][-1] / level)
+
+
+def fit_splices(
+    calibration: Mapping[str, Any],
+    splices: tuple[Sequence[float], Sequence[Conditions], Sequence[str]],
+    pristine: tuple[Sequence[float], Sequence[Conditions], Sequence[str]],
+) -> dict[str, Any]:
+    """Fits what splices score beside pristine photos.
+
+    Args:
+        calibration: with what `fit_null` returns.
+        splices, pristine: scores, conditions and cameras (of splices, the hosts').
+
+    Returns:
+        "reach": "intercept" and slopes, by how much splices exceed pristine photos; "residuals" of
+        the splices around it, rising, and their "weights"; "ratio", of `likelihood.fit_ratio`,
+        with "lowest" and "highest", beyond which so few samples show nothing.
+    """
+    excess, x, weights = {}, {}, {}
+    for name, (scores, conditions, cameras) in (("s", splices), ("p", pristine)):
+        expected = [value_at(calibration["slopes"], c) for c in conditions]
+        excess[name] = logit(np.asarray(scores, np.float64)) - np.array(expected)
+        x[name], weights[name] = np.array(conditions, np.float64), camera_weights(cameras)
+    line = _line(x["s"], excess["s"], list(splices[2]), _REACH_SIGNS)
+    residuals = excess["s"] - _on_line(line, x["s"])
+    order = np.argsort(residuals)
+    both = [np.concatenate([table["s"], table["p"]]) for table in (excess, weights)]
+    reach = _on_line(line, np.concatenate([x["s"], x["p"]]))
+    spliced = np.arange(len(reach)) < len(residuals)
+    ratio: dict[str, float] = fit_ratio(both[0], reach, spliced, both[1])
+    ratio["lowest"] = round(1 / (len(set(splices[2])) + 1), 5)
+    ratio["highest"] = float(len(set(pristine[2])) + 1)
+    return {
+        "reach": _named(line),
+        "residuals": [round(float(value), 4) for value in residuals[order]],
+        "weights": [round(float(weight), 6) for weight in weights["s"][order]],
+        "ratio": ratio,
+    }
+
+
+def power(calibration: Mapping[str, Any], level: float, conditions: Conditions) -> float:
+    """The share of splices, of those that were measured, with a p-value of `level` or less."""
+    splices = calibration["splices"]
+    residuals, weights = (np.asarray(splices[key]) for key in ("residuals", "weights"))
+    needed = critical_excess(calibration["null"], level) - value_at(splices["reach"], conditions)
+    return float(weights[residuals >= needed].sum() / weights.sum())
+
+
+def least_reach(calibration: Mapping[str, Any], level: float, share: float) -> float:
+    """The reach from which on `power` is at least a share."""
+    splices = calibration["splices"]
+    residuals, weights = (np.asarray(splices[key])[::-1] for key in ("residuals", "weights"))
+    enough = np.cumsum(weights) >= share * weights.sum()
+    return critical_excess(calibration["null"], level) - float(residuals[enough.argmax()])
+
+
+def ratio(calibration: Mapping[str, Any], score: float, conditions: Conditions) -> float | None:
+    """How much more often splices than pristine photos of such conditions score so.
+
+    None where no splices were measured.
+    """
+    splices = calibration.get("splices")
+    if not splices:
+        return None
+    excess = float(logit(score)) - value_at(calibration["slopes"], conditions)
+    return likelihood_ratio(splices["ratio"], excess, value_at(splices["reach"], conditions))
