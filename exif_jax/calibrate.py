@@ -24,7 +24,7 @@ from exif_jax.cli import command
 with command.imports(__name__, "data,eval"):
     from exif_jax.cli.photo_command import keep_compiled, positive
     from exif_jax.evaluation import score_fitting
-    from exif_jax.evaluation.exif_calibration import exif_calibration, grid_of
+    from exif_jax.evaluation.exif_calibration import exif_calibration, grid_of, without_old_keys
     from exif_jax.evaluation.folder_dataset import read_folder
     from exif_jax.evaluation.masks import DatasetError
     from exif_jax.evaluation.score_measuring import Row, measure, photos_by_camera
@@ -39,7 +39,7 @@ with command.imports(__name__, "data,eval"):
 
 def calibrated_scores(
     model: Model, rows: Sequence[Row], settings: LocalizationSettings, date: datetime.date
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], list[score_fitting.Judged]]:
     """The model's calibration with what a method's scores mean; other methods' parts stay.
 
     Args:
@@ -48,15 +48,19 @@ def calibrated_scores(
         settings: what they were localised with.
         date: of the calibration.
 
+    Returns:
+        The calibration, and the samples, each judged without its camera.
+
     Raises:
         DatasetError: the rows are of too few cameras.
     """
     try:
-        fitted = score_fitting.fit(rows, grid_of(settings), date)
+        judged = score_fitting.leave_one_out(rows)
+        fitted = score_fitting.fit(judged, grid_of(settings), date)
     except ValueError as e:
         raise DatasetError(f"the scores cannot be calibrated: {e}") from e
     scores = model.calibration.get("scores", {}) | {settings.method: fitted}
-    return model.calibration | {"scores": scores}
+    return model.calibration | {"scores": scores}, judged
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = LocalizationSettings(method=args.method)
     keep_compiled()
     try:
-        model = load_model(args.model)
+        model = without_old_keys(load_model(args.model))
         rows: list[Row] = []
         if args.records:
             of_exif, known = exif_calibration(model, args.records)
@@ -76,13 +80,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows = [row for photo in known for row in photo.samples]
         if args.pristine:
             rows = _measure(args, model, settings)
-        calibration = calibrated_scores(model, rows, settings, datetime.date.today())
+        calibration, judged = calibrated_scores(model, rows, settings, datetime.date.today())
         save_model(dataclasses.replace(model, calibration=calibration, id=""), args.out)
     except ExifJaxError as e:
         return command.fail(printable(e))
     except OSError as e:
         return command.fail(f"{e.filename or args.out}: {e.strerror or e}; choose another OUT")
-    _show(calibration, rows, settings.method, bool(args.records))
+    _show(calibration, judged, settings.method, bool(args.records))
     return 0
 
 
@@ -101,14 +105,15 @@ def _measure(args: argparse.Namespace, model: Model, settings: LocalizationSetti
     )
 
 
-def _show(calibration: dict[str, Any], rows: Sequence[Row], method: str, exif: bool) -> None:
+def _show(
+    calibration: dict[str, Any], judged: Sequence[score_fitting.Judged], method: str, exif: bool
+) -> None:
     about = calibration["scores"][method]["measured_on"]
     print(
         f"scores of {method}: {about['num_samples']} samples of {about['num_photos']} pristine "
         f"photos by {about['num_cameras']} cameras, {about['num_splices']} of splices; each "
         "judged without its camera:"
     )
-    judged = score_fitting.leave_one_out(rows)
     print(text_table(score_fitting.table(judged)))
     share, low, high = about["accused"]
     print(f"accused at 5 %: {share:.1%}, 95 % interval over cameras {low:.1%} to {high:.1%}")

@@ -20,7 +20,13 @@ from exif_jax.evaluation.detectors import Detector
 from exif_jax.evaluation.masks import read_mask
 from exif_jax.evaluation.public_datasets import read_dataset
 from exif_jax.evaluation.runner import ROWS, Row
-from exif_jax.evaluation.splice_metrics import METRICS, OF_ANY_MAP, OF_PROBABILITIES
+from exif_jax.evaluation.splice_metrics import (
+    COLUMNS,
+    METRICS,
+    OF_ANY_MAP,
+    OF_MASK,
+    OF_PROBABILITIES,
+)
 from exif_jax.forensics.localization import LocalizationSettings
 from exif_jax.forensics.methods import DEFAULT_METHOD, METHOD_HELP, METHODS
 from exif_jax.io.atomic import write_bytes
@@ -65,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         summaries = _summarize(rows, list(datasets), compared)
         report = _make_report(about, datasets, summaries, rows)
         write_bytes(output / RESULTS, json_bytes(report))
-        metrics = args.metric or METRICS
+        metrics = args.metric or COLUMNS
         _write_tables(output, rows, summaries, metrics, datasets, argv)
         _write_sheets(output, rows, datasets, compared[0], args.max_pixels)
     except OSError as e:
@@ -295,8 +301,9 @@ def _parser() -> argparse.ArgumentParser:
         "other; again for more")  # fmt: skip
     add("--photoholmes", action="append", metavar="METHOD[=CONFIG]",
         help="a method of PhotoHolmes, where that is installed; CONFIG: its YAML file")  # fmt: skip
-    add("--metric", action="append", choices=(*OF_ANY_MAP, *OF_PROBABILITIES), metavar="NAME",
-        help=f"column of the tables instead of {', '.join(METRICS)}; again for more; all are in "
+    add("--metric", action="append", metavar="NAME",
+        choices=(*OF_ANY_MAP, *OF_PROBABILITIES, *OF_MASK),
+        help=f"column of the tables instead of {', '.join(COLUMNS)}; again for more; all are in "
         "evaluation.json")  # fmt: skip
     add("--output", default="evaluation", metavar="DIR",
         help="folder for figures, rows, tables and pictures (default evaluation)")  # fmt: skip

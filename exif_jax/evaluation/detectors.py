@@ -24,11 +24,13 @@ class Prediction(NamedTuple):
         heatmap: float [H, W], higher where it suspects that the photo was tampered with.
         score: of the whole photo, higher where it suspects tampering; None where it gives none.
         p_value: how often a pristine photo scores as high; None where it does not know.
+        mask: bool [H, W], what it takes for tampered; None where it does not decide.
     """
 
     heatmap: np.ndarray
     score: float | None = None
     p_value: float | None = None
+    mask: np.ndarray | None = None
 
 
 class Detector(NamedTuple):
@@ -51,7 +53,9 @@ def model_detector(model: Model, settings: LocalizationSettings, name: str) -> D
 
     def predict(pixels: np.ndarray, file: pathlib.Path | None) -> Prediction:
         localization = localize(pixels, model, settings)
-        return Prediction(localization.heatmap, localization.score, localization.p_value)
+        return Prediction(
+            localization.heatmap, localization.score, localization.p_value, localization.mask
+        )
 
     return Detector(name, f"{model.id} {settings} {__version__}", predict)
 

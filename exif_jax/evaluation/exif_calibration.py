@@ -206,3 +206,9 @@ def grid_of(settings: LocalizationSettings) -> dict[str, int]:
     """What of the settings decides where the patches lie."""
     names = ("num_per_dim", "max_patches", "align")
     return {name: getattr(settings, name) for name in names}
+
+
+def without_old_keys(model: Model) -> Model:
+    """The model without what earlier versions kept of its scores' null distribution."""
+    calibration = {key: value for key, value in model.calibration.items() if key != "score_null"}
+    return dataclasses.replace(model, calibration=calibration)

@@ -20,7 +20,9 @@ from exif_jax.evaluation.detectors import Detector
 from exif_jax.evaluation.masks import DatasetError, read_mask
 from exif_jax.evaluation.splice_metrics import (
     OF_ANY_MAP,
+    OF_MASK,
     OF_PROBABILITIES,
+    mask_metrics,
     pixel_metrics,
     soft_counts,
 )
@@ -49,7 +51,7 @@ def score_photo(
 
     Returns:
         score, p_value, seconds; with a mask also tampered_fraction, its `pixel_metrics` and, of a
-        heat map of probabilities, its soft_counts.
+        heat map of probabilities, its soft_counts, and `mask_metrics` of a detector's own mask.
 
     Raises:
         LocalizeError: the detector cannot use the photo, or its heat map does not fit.
@@ -71,6 +73,8 @@ def score_photo(
         row |= {"tampered_fraction": float(mask.mean())} | pixel_metrics(heatmap, mask)
         if "f1_weighted" in row:
             row["soft_counts"] = soft_counts(heatmap, mask)
+        if prediction.mask is not None:
+            row |= mask_metrics(prediction.mask, mask)
     return row
 
 
@@ -200,7 +204,7 @@ def summarize(rows: Sequence[Row], dataset: str, detector: str) -> Row:
     localized = [row for row in tampered if "ap" in row]
     names = [
         name
-        for name in (*OF_ANY_MAP, *OF_PROBABILITIES)
+        for name in (*OF_ANY_MAP, *OF_PROBABILITIES, *OF_MASK)
         if localized and all(name in row for row in localized)
     ]
     values = {name: [row[name] for row in localized] for name in names}

@@ -47,19 +47,19 @@ class Judged(NamedTuple):
         return self.power is None or self.power >= MIN_POWER
 
 
-def fit(rows: Sequence[Row], grid: Mapping[str, int], date: datetime.date) -> dict[str, Any]:
-    """The calibration of the method that the rows were measured with.
+def fit(judged: Sequence[Judged], grid: Mapping[str, int], date: datetime.date) -> dict[str, Any]:
+    """The calibration of the method that the samples were measured with.
 
     Args:
-        rows: of `score_measuring.measure`.
+        judged: the samples, of `leave_one_out`.
         grid: num_per_dim, max_patches and align of the patches.
         date: of the calibration.
 
     Raises:
         ValueError: the pristine photos are of fewer than two cameras.
     """
+    rows = [j.row for j in judged]
     calibration = _fit(rows)
-    judged = leave_one_out(rows)
     pristine = [j for j in judged if j.row["kind"] == PRISTINE]
     spliced = [j for j in judged if j.row["kind"] in (SIMULATED, SPLICE)]
     photos = {(row["camera"], row["photo"]) for row in rows if row["kind"] == PRISTINE}
@@ -77,9 +77,10 @@ def fit(rows: Sequence[Row], grid: Mapping[str, int], date: datetime.date) -> di
     return calibration | {"grid": dict(grid), "measured_on": about}
 
 
-def _fit(rows: Sequence[Row]) -> dict[str, Any]:
+def _fit(rows: Sequence[Row], null: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The calibration without what is said of it; with a null that is known already."""
     pristine = _table(rows, (PRISTINE,))
-    calibration = score_calibration.fit_null(*pristine)
+    calibration = dict(null or score_calibration.fit_null(*pristine))
     splices = _table(rows, (SIMULATED, SPLICE))
     if len(splices[0]) >= _MIN_SPLICES:
         calibration["splices"] = score_calibration.fit_splices(calibration, splices, pristine)
@@ -111,13 +112,18 @@ def _table(rows: Iterable[Row], kinds: Sequence[str]):
 def leave_one_out(rows: Sequence[Row]) -> list[Judged]:
     """All rows, each judged by a calibration of the rows of other cameras.
 
+    Raises ValueError where the pristine ones are of fewer than three cameras.
+
     A dataset's splice and its host are one camera here, and what is fitted to a dataset's splices
     is fitted without those with the host's name.
     """
     judged = []
+    whole_null = score_calibration.fit_null(*_table(rows, (PRISTINE,)))
     for camera in sorted({row["camera"] for row in rows}):
         own = [row for row in rows if row["camera"] == camera]
-        calibration = _fit([row for row in rows if row["camera"] != camera])
+        is_in_null = any(row["kind"] == PRISTINE for row in own)
+        others = [row for row in rows if row["camera"] != camera]
+        calibration = _fit(others, None if is_in_null else whole_null)
         for row in own:
             at = conditions(row)
             p = score_calibration.p_value(calibration, row["score"], at).value

@@ -76,7 +76,8 @@ def plan(photos: Mapping[str, Sequence[pathlib.Path]]) -> list[Task]:
                 donor = _donor(photos, cameras, i, nth) if k == _SPLICE_AT else None
                 if k == _SPLICE_AT and donor is None:
                     continue
-                tasks.append(((nth + k, nth), Task(photo, camera, _treatment(i, nth, k), donor)))
+                task = Task(photo, camera, _treatment(i, nth, k), donor)
+                tasks.append(((nth + k, i, nth), task))
     return [task for _, task in sorted(tasks, key=lambda pair: pair[0])]
 
 

@@ -1,15 +1,17 @@
 """What a score means: how often pristine photos score so, and how much more often splices do.
 
-Normalised conformal prediction with cameras as folds. logit(score) of a pristine photo is expected
-to be a linear function of what is known of the file (its *conditions*: size, content, compression),
-and what exceeds that, the *excess*, to be alike whatever they are. A photo's excess is compared
-with those of pristine photos, each by the fit to all other cameras' photos (as in CV+, Barber et
-al. 2021), so that the comparison is with cameras that the fit does not know. Linear is smooth and
-monotone, and has few enough numbers for a few dozen cameras; quantile regression of the 2 % that
-the bands need would rest on a handful of photos.
+Conformal prediction with cameras as folds, around a quantile regression. The upper quantiles of
+logit(score) of pristine photos are expected to be linear functions, of the same slopes, of what is
+known of the file (its *conditions*: size, content, compression), and what exceeds that, the
+*excess*, to be alike whatever they are. A photo's excess is compared with those of pristine photos,
+each by a fit to other cameras' photos (as in CV+, Barber et al. 2021), so that the comparison
+is with cameras that the fit does not know. Linear is smooth and monotone, and has few enough
+numbers for a few dozen cameras. Upper quantiles and not the mean, as alarms are made of them: in
+photos of one texture the mean score is far lower, and the highest ones are not (composite quantile
+regression, Zou and Yuan 2008).
 
-Splices made of the same photos say how far the excess of splices lies above, `reach`, in the same
-conditions; from that the likelihood ratio, and where the method is blind.
+Splices made of the same photos say how far the excess of splices lies above, `reach`, at the same
+size and compression; from that the likelihood ratio, and where the method is blind.
 
 A method's calibration is a dict of plain types: "slopes" and "null" (`fit_null`), "splices"
 (`fit_splices`; missing where none were measured), and what `exif_jax.calibrate` adds. NumPy only.
@@ -19,7 +21,7 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,14 +30,18 @@ from exif_jax.forensics.likelihood import fit_ratio, likelihood_ratio
 
 CONDITIONS = ("log_area", "gap", "texture", "step")
 # The direction that a slope may have: more room and more unlike content make for more
-# differences in pristine photos too; what compression does is left to the data.
+# differences in pristine photos too; what else does is left to the data (0).
 _NULL_SIGNS = (1, 1, 0, 0)
-# Splices stand out more in large photos and less after strong compression.
-_REACH_SIGNS = (1, 0, 0, -1)
-_RIDGE = 0.1  # towards no slope, in units of one photo of a camera of its own
+# Splices stand out more in large photos and less after strong compression; None: not looked at.
+_REACH_SIGNS = (1, None, None, -1)
+_SCALES = np.array([1.0, 0.5, 0.5, 0.4])  # about the conditions' standard deviations
+_RIDGE = 0.5  # towards no slope, in units of one camera
+_QUANTILES = (0.8, 0.9, 0.95)
 _TAIL = 0.1  # the share of the excesses, from the top, that the tail is fitted to
 _LEAST_TAIL = 0.05
 _TABLE = 128  # places
+_ITERATIONS = 30
+_FOLDS = 10  # of whole cameras
 _FINEST = 0.1  # no p-value is lower than this share of one in the number of cameras
 
 
@@ -109,12 +115,13 @@ def fit_null(
     y, x = logit(np.asarray(scores, np.float64)), np.array(conditions, np.float64)
     named = np.asarray(cameras)
     excess = np.empty(len(y))
-    for camera in sorted(set(cameras)):
-        own = named == camera
-        fit = _line(x[~own], y[~own], named[~own].tolist(), _NULL_SIGNS)
+    names = sorted(set(cameras))
+    for fold in range(min(_FOLDS, len(names))):
+        own = np.isin(named, names[fold::_FOLDS])
+        fit = _quantile_line(x[~own], y[~own], named[~own].tolist())
         excess[own] = y[own] - _on_line(fit, x[own])
     return {
-        "slopes": _named(_line(x, y, list(cameras), _NULL_SIGNS)),
+        "slopes": _named(_quantile_line(x, y, cameras)),
         "null": _survival_table(excess, camera_weights(cameras)) | {"cameras": len(set(cameras))},
     }
 
@@ -142,18 +149,55 @@ def _survival_table(excess: np.ndarray, weights: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _line(x, y, cameras: list[str], signs: Sequence[int]) -> np.ndarray:
-    """[1 + C]: weighted least squares, a little towards no slope, with slopes of given signs."""
-    root = np.sqrt(camera_weights(cameras) * len(set(cameras)))
-    columns = np.concatenate([np.ones((len(x), 1)), x], axis=1)
-    kept, fit = list(range(columns.shape[1])), np.zeros(columns.shape[1])
-    while True:  # without the columns whose slope would have the wrong sign
-        ridge = _RIDGE * np.eye(columns.shape[1])[1:, kept]
-        rows = np.concatenate([columns[:, kept] * root[:, None], ridge])
-        target = np.concatenate([y * root, np.zeros(len(ridge))])
-        fit[:] = 0
-        fit[kept] = np.linalg.lstsq(rows, target, rcond=None)[0]
-        wrong = [k for k in kept if k and fit[k] * signs[k - 1] < 0]
+def _quantile_line(x: np.ndarray, y: np.ndarray, cameras: Sequence[str]) -> np.ndarray:
+    """[1 + C]: composite quantile regression, by least squares that are weighted again and again.
+
+    The intercept is that of the middle one of _QUANTILES.
+    """
+    count, levels = len(x), len(_QUANTILES)
+    weights = np.tile(camera_weights(cameras) * len(set(cameras)), levels)
+    level = np.repeat(_QUANTILES, count)
+    columns = np.concatenate(
+        [np.repeat(np.eye(levels), count, axis=0), np.tile(x / _SCALES, (levels, 1))], axis=1
+    )
+    target = np.tile(y, levels)
+    signs = [0] * levels + list(_NULL_SIGNS)
+
+    def solve(kept: list[int]) -> np.ndarray:
+        a = columns[:, kept]
+        ridge = np.diag([_RIDGE if k >= levels else 1e-6 for k in kept])
+        fit = np.linalg.lstsq(a, target, rcond=None)[0]
+        for _ in range(_ITERATIONS):
+            off = target - a @ fit
+            w = weights * np.where(off > 0, level, 1 - level) / np.maximum(abs(off), 0.02)
+            fit = np.linalg.solve((a * w[:, None]).T @ a + ridge, a.T @ (w * target))
+        return fit
+
+    fit = _with_signs(signs, solve)
+    return np.concatenate([[fit[levels // 2]], fit[levels:] / _SCALES])
+
+
+def _mean_line(x: np.ndarray, y: np.ndarray, cameras: Sequence[str]) -> np.ndarray:
+    """[1 + C]: weighted least squares of a splice's excess."""
+    weights = camera_weights(cameras) * len(set(cameras))
+    columns = np.concatenate([np.ones((len(x), 1)), x / _SCALES], axis=1)
+
+    def solve(kept: list[int]) -> np.ndarray:
+        a = columns[:, kept]
+        ridge = np.diag([_RIDGE if k else 1e-6 for k in kept])
+        return np.linalg.solve((a * weights[:, None]).T @ a + ridge, a.T @ (weights * y))
+
+    fit = _with_signs([0, *_REACH_SIGNS], solve)
+    return np.concatenate([fit[:1], fit[1:] / _SCALES])
+
+
+def _with_signs(signs: Sequence[int | None], solve: Callable[[list[int]], np.ndarray]):
+    """Solves without the columns whose coefficient would have the wrong sign; theirs is 0."""
+    kept = [k for k, sign in enumerate(signs) if sign is not None]
+    while True:
+        fit = np.zeros(len(signs))
+        fit[kept] = solve(kept)
+        wrong = [k for k in kept if fit[k] * (signs[k] or 0) < 0]
         if not wrong:
             return fit
         kept = [k for k in kept if k not in wrong]
@@ -224,7 +268,7 @@ def fit_splices(
         expected = [value_at(calibration["slopes"], c) for c in conditions]
         excess[name] = logit(np.asarray(scores, np.float64)) - np.array(expected)
         x[name], weights[name] = np.array(conditions, np.float64), camera_weights(cameras)
-    line = _line(x["s"], excess["s"], list(splices[2]), _REACH_SIGNS)
+    line = _mean_line(x["s"], excess["s"], splices[2])
     residuals = excess["s"] - _on_line(line, x["s"])
     order = np.argsort(residuals)
     both = [np.concatenate([table["s"], table["p"]]) for table in (excess, weights)]
