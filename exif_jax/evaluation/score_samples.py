@@ -85,7 +85,9 @@ def _treatment(camera: int, nth: int, k: int) -> Treatment:
     if k == 0 and nth % 2 == 0:
         return Treatment("whole", None)
     size = SIZES[(camera + k + nth) % len(SIZES)]
-    return Treatment(size, QUALITIES[(camera // 4 + 3 * k + 2 * nth) % len(QUALITIES)])
+    quality = QUALITIES[(camera // 4 + 3 * k + 2 * nth) % len(QUALITIES)]
+    # The photo as it is comes once, above.
+    return Treatment(size, quality or 80 if size == "whole" and nth % 2 == 0 else quality)
 
 
 def _donor(

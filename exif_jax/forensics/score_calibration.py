@@ -40,6 +40,7 @@ _QUANTILES = (0.8, 0.9, 0.95)
 _TAIL = 0.1  # the share of the excesses, from the top, that the tail is fitted to
 _LEAST_TAIL = 0.05
 _TABLE = 128  # places
+_CAMERAS_AT_LEAST = 5  # with photos as small as the smallest size that counts as measured
 _ITERATIONS = 30
 _FOLDS = 10  # of whole cameras
 _FINEST = 0.1  # no p-value is lower than this share of one in the number of cameras
@@ -104,8 +105,9 @@ def fit_null(
         conditions, cameras: of each.
 
     Returns:
-        "slopes": "intercept" and one of each of CONDITIONS; "null": how often what excess is
-        exceeded, as a table, and the number of "cameras".
+        "slopes": "intercept" and one of each of CONDITIONS, and "least_log_area": smaller photos
+        were hardly measured, and are expected to score as photos of that size; "null": how often
+        what excess is exceeded, as a table, and the number of "cameras".
 
     Raises:
         ValueError: there are fewer than two cameras.
@@ -120,8 +122,9 @@ def fit_null(
         own = np.isin(named, names[fold::_FOLDS])
         fit = _quantile_line(x[~own], y[~own], named[~own].tolist())
         excess[own] = y[own] - _on_line(fit, x[own])
+    least = sorted(x[named == camera, 0].min() for camera in names)[:_CAMERAS_AT_LEAST][-1]
     return {
-        "slopes": _named(_quantile_line(x, y, cameras)),
+        "slopes": _named(_quantile_line(x, y, cameras)) | {"least_log_area": round(least, 4)},
         "null": _survival_table(excess, camera_weights(cameras)) | {"cameras": len(set(cameras))},
     }
 
@@ -215,6 +218,8 @@ def _named(fit: np.ndarray) -> dict[str, float]:
 
 def value_at(slopes: Mapping[str, float], conditions: Conditions) -> Any:
     """The line with these slopes: of numbers a number, of scalars of JAX such a scalar."""
+    least = slopes.get("least_log_area", -math.inf)
+    conditions = conditions._replace(log_area=max(conditions.log_area, least))
     terms = (slopes[name] * value for name, value in zip(CONDITIONS, conditions, strict=True))
     return sum(terms, slopes["intercept"])
 

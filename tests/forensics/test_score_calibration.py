@@ -72,6 +72,15 @@ def test_slopes_that_may_not_be_negative_are_not():
     assert slopes["log_area"] == slopes["gap"] == 0
 
 
+def test_photos_smaller_than_those_measured_are_not_flattered(null):
+    least = null["slopes"]["least_log_area"]
+    assert 2 < least < 2.2
+    at = Conditions(least, 0.2, 1.0, 0.0)
+    smaller = at._replace(log_area=least - 2)
+    assert c.p_value(null, 0.2, smaller) == c.p_value(null, 0.2, at)
+    assert c.p_value(null, 0.2, at).value < c.p_value(null, 0.2, at._replace(log_area=5)).value
+
+
 def test_survival_falls_evenly_and_its_tail_is_marked(null):
     at = np.linspace(-4, 6, 400)
     found = [c.survival(null["null"], x) for x in at]
