@@ -75,6 +75,8 @@ def likelihood_ratio(fit: Mapping[str, float], excess: float, reach: float) -> f
         fit: of `fit_ratio`, with "lowest" and "highest".
         excess, reach: of the photo.
     """
+    if reach <= _MIN_REACH:
+        return 1.0  # where splices do not stand out, no score says anything
     log_ratio = fit["constant"] + fit["slope"] * float(_line(excess, reach))
     ratio = math.exp(min(max(log_ratio, -50.0), 50.0))
     return float(min(max(ratio, fit["lowest"]), fit["highest"]))
