@@ -72,7 +72,9 @@ def test_bad_files_are_reported_and_the_rest_go_on(tmp_path, model_file, capsys,
         raise ValueError(text)
 
     report = json.loads((out / "é.json").read_text("utf-8"), parse_constant=no_constants)
-    assert report["version"] == 1 and report["model"] == FakeModel.id
+    assert report["version"] == 2 and report["model"] == FakeModel.id
+    assert report["verdict"] == "cannot tell" and "not calibrated" in report["reason"]
+    assert report["likelihood_ratio"] is None and report["region"]["type"] == "MultiPolygon"
     assert report["size"] == {"width": 224, "height": 160}
     assert report["p_value"] is None and report["band"] is None and len(report["sha256"]) == 64
     values = np.load(out / "é.map.npy", allow_pickle=False)
