@@ -6,8 +6,9 @@ Splices of simulated cameras, their pristine hosts and masks, in five parts:
   recompressed  the same files, saved again as JPEG of quality 75
   web           the same files, shrunk to 640 x 480 and saved as JPEG of quality 85
   small         384 x 288 pixels cut out of the same files at the splice's edge, saved as PNG
-  same_camera   the same hosts and outlines with a donor photo of the host's own camera: a control,
-                in which a detector of cameras has nothing to find
+  same_camera   the same hosts and outlines with another photo by the host's own camera, in the same
+                settings and in its place, so that the JPEG grids agree: a control, in which a
+                detector of cameras and of processing has nothing to find
 
 Cameras, scenes and outlines come from `exact_random`, which nothing that makes training photos
 uses: no seed of `data_prep.simulate` gives one of these cameras or scenes.
@@ -28,7 +29,7 @@ from PIL import Image, features
 from data_prep.simulation.camera import Camera, quantisation_tables
 from data_prep.simulation.exact_random import ExactRandom
 from data_prep.simulation.exact_scenes import exact_blob, exact_scene
-from data_prep.simulation.exposure import choose_shot_settings
+from data_prep.simulation.exposure import ShotSettings, choose_shot_settings
 from data_prep.simulation.random_cameras import draw_camera, draw_make
 from data_prep.simulation.shooting import COARSE_SETTING, shoot
 from data_prep.simulation.writing import OutputError, explain_os_error, make_folders, run_jobs
@@ -74,13 +75,12 @@ def make_pair(job: SuiteJob) -> None:
     rng = ExactRandom(_KEY, _PAIRS, job.index)
     host_camera, donor_camera = (_camera(2 * job.index + k) for k in (0, 1))
     saved_as = _SAVED_AS[job.index % len(_SAVED_AS)]
-    host = _take(host_camera, _HEIGHT, _WIDTH, rng)
+    host, settings = _take(host_camera, _HEIGHT, _WIDTH, rng)
     mask = exact_blob(rng, _HEIGHT, _WIDTH, rng.uniform(*_SHARE))
     opacity = _soften(mask) if rng.random() < 0.5 else mask.astype(np.uint16) * 255
-    scale = float(rng.choice(_SCALES))
-    spliced, control = (
-        _paste(host, _donor(camera, scale, rng), opacity) for camera in (donor_camera, host_camera)
-    )
+    spliced = _paste(host, _donor(donor_camera, float(rng.choice(_SCALES)), rng), opacity)
+    other, _ = _take(host_camera, _HEIGHT, _WIDTH, rng, settings)
+    control = _paste(host, other, opacity)
 
     def write(part: str, photos: tuple[np.ndarray, np.ndarray], mask, saved_as: str) -> None:
         folder, stem, ending = job.output / part, f"{job.index:03d}", saved_as[:3]
@@ -160,22 +160,27 @@ def _camera(number: int) -> Camera:
     )
 
 
-def _take(camera: Camera, height: int, width: int, rng: ExactRandom) -> np.ndarray:
-    """A photo of a scene of its own as its JPEG file holds it, uint8 [height, width, 3]."""
+def _take(
+    camera: Camera, height: int, width: int, rng: ExactRandom, settings: ShotSettings | None = None
+) -> tuple[np.ndarray, ShotSettings]:
+    """A photo of a scene of its own as its JPEG file holds it, uint8 [height, width, 3].
+
+    The settings are drawn where none are given, and returned.
+    """
     view = exact_scene(rng, height, width)
-    settings = choose_shot_settings(camera, rng)
+    settings = settings or choose_shot_settings(camera, rng)
     pixels, _ = shoot(camera, view, settings, rng)
     stream = io.BytesIO()
     # Without EXIF and with the standard's Huffman codes: how libraries write those may change.
     tables = quantisation_tables(camera, 1.0 if settings.fine else COARSE_SETTING)
     Image.fromarray(pixels).save(stream, "JPEG", qtables=tables, subsampling=camera.subsampling)
-    return decode(stream.getvalue())
+    return decode(stream.getvalue()), settings
 
 
 def _donor(camera: Camera, scale: float, rng: ExactRandom) -> np.ndarray:
     """A part of another photo, of the host's size, at `scale` times its own: uint8 [H, W, 3]."""
     height, width = (int(np.ceil((side + _MARGIN) / scale / 2)) * 2 for side in (_HEIGHT, _WIDTH))
-    photo = _take(camera, height, width, rng)
+    photo, _ = _take(camera, height, width, rng)
     if scale != 1.0:
         photo = _resize(photo, (round(width * scale), round(height * scale)))
     y, x = (rng.integers(photo.shape[k] - side + 1) for k, side in enumerate((_HEIGHT, _WIDTH)))
