@@ -15,11 +15,11 @@ import hashlib
 import os
 import pathlib
 import shutil
-import sys
 
 import numpy as np
 from PIL import Image
 
+from exif_jax.cli import command
 from exif_jax.evaluation.datasets import SPLICE
 from exif_jax.evaluation.folder_dataset import read_folder
 from exif_jax.evaluation.masks import read_mask
@@ -30,7 +30,11 @@ _WIDTH, _HEIGHT = 384, 256
 
 
 def main() -> None:
-    out = pathlib.Path(sys.argv[1])
+    parser = command.parser("benchmarks.map_sets", __doc__ or "")
+    parser.add_argument("out", type=pathlib.Path, metavar="OUT", help="folder for the sets")
+    out = parser.parse_args().out
+    if not os.environ.get("EXIF_JAX_PHOTOS"):
+        parser.error("EXIF_JAX_PHOTOS is not set: it names the folder of photos")
     splices = pathlib.Path(os.environ["EXIF_JAX_PHOTOS"]) / "splices"
     for sample in read_folder(splices).samples:
         image = Image.open(sample.image).convert("RGB")
