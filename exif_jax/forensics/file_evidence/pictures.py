@@ -20,6 +20,8 @@ def thumbnail_shape(facts: Facts, known: Known) -> Answer:
     seen = facts.thumbnail
     if seen is None:
         return _NONE
+    if _is_turned(seen):
+        return SILENT, "the thumbnail shows the photo turned"
     if seen.aspect < 0 or max(seen.aspect, 1 / seen.aspect) > _MAX_ASPECT:
         return SILENT, "the thumbnail has another shape than the photo, as some cameras write it"
     return FITS, "the thumbnail has the photo's shape"

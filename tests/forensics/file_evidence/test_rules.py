@@ -136,6 +136,7 @@ def test_a_photo_turned_after_the_thumbnail_was_made():
     turned = image.transpose(2)
     data = acme(image=turned, thumbnail=thumbnail_of(image))
     assert contradicted(data) == {"thumbnail turned"}
+    assert verdicts(data)["thumbnail's shape"] == "silent"
 
 
 def test_a_place_changed_after_the_thumbnail_was_made():
