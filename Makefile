@@ -19,7 +19,7 @@ test-beam: $(VENV)-beam/.installed
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 $(VENV)/.installed-demo: setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -25,7 +25,7 @@ with command.imports(__name__):  # JAX takes a second to import
         VerifyError,
         as_json,
         verify,
-        verify_embeddings,
+        verify_localization,
     )
     from exif_jax.io.text import printable
     from exif_jax.reading.photo import Photo
@@ -110,14 +110,7 @@ def _verification(
         if METHODS[settings.method].encoder_input is not None:
             # The method's embeddings are not those of the photo's own pixels.
             return verify(photo.pixels, photo.exif, model, photo.objection)
-        return verify_embeddings(
-            localization.embeddings,
-            localization.grid,
-            photo.exif,
-            model,
-            localization.flat,
-            photo.objection,
-        )
+        return verify_localization(localization, photo.exif, model, photo.objection)
     except VerifyError:  # no reference set: the page says so
         return None
 

@@ -26,7 +26,7 @@ with command.imports(__name__):  # JAX takes a second to import
         VerifyError,
         as_json,
         reference_set_of,
-        verify_embeddings,
+        verify_localization,
     )
     from exif_jax.io import jsonl
     from exif_jax.io.atomic import write_bytes
@@ -104,14 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             reference_set_of(model)  # refuses a model without one before the long part
             localization = localize(photo.pixels, model, settings, photo.objection)
-            verification = verify_embeddings(
-                localization.embeddings,
-                localization.grid,
-                photo.exif,
-                model,
-                localization.flat,
-                photo.objection,
-            )
+            verification = verify_localization(localization, photo.exif, model, photo.objection)
             evidence = examine(photo)
         except (LocalizeError, VerifyError, GalleryError) as e:
             raise batch.PhotoFailed(str(e)) from e

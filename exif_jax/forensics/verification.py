@@ -21,7 +21,7 @@ from exif_jax.forensics.calibration import (
     agreement_p_value,
     objection_to_grid,
 )
-from exif_jax.forensics.localization import LocalizationSettings, localize
+from exif_jax.forensics.localization import Localization, LocalizationSettings, localize
 from exif_jax.forensics.patches import Grid
 from exif_jax.forensics.reference_set import ReferenceSet, ReferenceSetError
 from exif_jax.io.errors import ExifJaxError
@@ -111,6 +111,13 @@ def verify(
     """
     reference_set_of(model)  # refuses a model without one before the long part
     localization = localize(pixels, model, LocalizationSettings(method="cut"))
+    return verify_localization(localization, exif, model, objection)
+
+
+def verify_localization(
+    localization: Localization, exif: Mapping[str, str], model: Model, objection: str = ""
+) -> Verification:
+    """`verify` of a photo that was localised from its own pixels; arguments and errors likewise."""
     return verify_embeddings(
         localization.embeddings, localization.grid, exif, model, localization.flat, objection
     )

@@ -24,7 +24,7 @@ from exif_jax.models.tampering_map import (
 from exif_jax.training.map_config import MapConfig
 from exif_jax.training.optimizer import make_optimizer
 from exif_jax.training.sharding import batch_sharding, replicated
-from exif_jax.training.train_state import TrainState, update_ema
+from exif_jax.training.train_state import TrainState, fresh_state, next_state, update_ema
 
 PRISTINE = "pristine"
 
@@ -37,9 +37,7 @@ def init_map_state(config: MapConfig, key: jax.Array) -> TrainState:
 def map_state_from_params(config: MapConfig, params: Params) -> TrainState:
     """The state of step 0 with these parameters."""
     tx = make_optimizer(config.optim, config.train.num_steps)
-    step, skipped, in_row = (jnp.zeros((), jnp.int32) for _ in range(3))
-    ema = jax.tree.map(jnp.copy, params) if config.train.ema else {}
-    return TrainState(step, params, tx.init(params), ema, skipped, in_row)
+    return fresh_state(tx, params, config.train.ema)
 
 
 def map_loss(config: TamperingMapConfig, params: Params, batch: dict[str, jax.Array]) -> jax.Array:
@@ -74,15 +72,9 @@ def map_step(
     ema = update_ema(config.train.ema, state.step, state.ema, params)
     grad_norm = optax.tree.norm(grads)
     usable = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-    params, opt_state, ema = jax.tree.map(
-        lambda new, old: jnp.where(usable, new, old),
-        (params, opt_state, ema),
-        (state.params, state.opt_state, state.ema),
-    )
-    skipped = state.skipped + ~usable
-    in_row = jnp.where(usable, 0, state.skipped_in_row + 1)
-    metrics = {"loss": loss, "grad_norm": grad_norm, "skipped_in_row": in_row}
-    return TrainState(state.step + 1, params, opt_state, ema, skipped, in_row), metrics
+    after = next_state(state, usable, params, opt_state, ema)
+    metrics = {"loss": loss, "grad_norm": grad_norm, "skipped_in_row": after.skipped_in_row}
+    return after, metrics
 
 
 def jit_map_step(config: MapConfig, mesh: Mesh, shardings: TrainState) -> Any:

@@ -51,10 +51,34 @@ def init_state(config: StepConfig, key: jax.Array) -> TrainState:
 
 def state_from_params(config: StepConfig, params: Params) -> TrainState:
     """The state of step 0 with these parameters."""
+    return fresh_state(config.tx, params, config.ema)
+
+
+def fresh_state(tx: optax.GradientTransformation, params: Params, ema: float) -> TrainState:
+    """The state of step 0 with these parameters; `ema` is the average's decay, 0 for none."""
     # Numbers of their own: a step donates each buffer.
     step, skipped, in_row = (jnp.zeros((), jnp.int32) for _ in range(3))
-    ema = jax.tree.map(jnp.copy, params) if config.ema else {}
-    return TrainState(step, params, config.tx.init(params), ema, skipped, in_row)
+    average = jax.tree.map(jnp.copy, params) if ema else {}
+    return TrainState(step, params, tx.init(params), average, skipped, in_row)
+
+
+def next_state(
+    state: TrainState, usable: jax.Array, params: Params, opt_state: optax.OptState, ema: Params
+) -> TrainState:
+    """The state after a step; where the step is not usable, it changes nothing but the counts.
+
+    Args:
+        state: the state before it.
+        usable: bool scalar, whether loss and gradient were finite.
+        params, opt_state, ema: what the step would make of the state's.
+    """
+    params, opt_state, ema = jax.tree.map(
+        lambda new, old: jnp.where(usable, new, old),
+        (params, opt_state, ema),
+        (state.params, state.opt_state, state.ema),
+    )
+    in_row = jnp.where(usable, 0, state.skipped_in_row + 1)
+    return TrainState(state.step + 1, params, opt_state, ema, state.skipped + ~usable, in_row)
 
 
 def train_step(
@@ -83,16 +107,10 @@ def train_step(
     grad_norm = optax.tree.norm(grads)
     usable = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
     ema = update_ema(config.ema, state.step, state.ema, params)
-    params, opt_state, ema = jax.tree.map(
-        lambda new, old: jnp.where(usable, new, old),
-        (params, opt_state, ema),
-        (state.params, state.opt_state, state.ema),
-    )
-    skipped = state.skipped + ~usable
-    in_row = jnp.where(usable, 0, state.skipped_in_row + 1)
+    after = next_state(state, usable, params, opt_state, ema)
     metrics |= {"loss": loss, "grad_norm": grad_norm, "param_norm": optax.tree.norm(state.params)}
-    metrics |= {"skipped": skipped, "skipped_in_row": in_row}
-    return TrainState(state.step + 1, params, opt_state, ema, skipped, in_row), metrics
+    metrics |= {"skipped": after.skipped, "skipped_in_row": after.skipped_in_row}
+    return after, metrics
 
 
 def augmented(
