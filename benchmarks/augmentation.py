@@ -3,9 +3,10 @@
     python -m benchmarks.augmentation --records records
 
 Both ways of config.data.augment_on: Pillow on the host, or the host sending squares and the device
-doing the rest. Times of the host are those of its processor, not of the clock, so that other work
-on the machine does not count; "cores" is how many of them 1,000 patches/s take. Regions are
-decoded anew for each batch (data.cache_regions 1), as in a large data set.
+doing the rest; and the latter with all regions on the device (config.data.device_cache). Times of
+the host are those of its processor, not of the clock, so that other work on the machine does not
+count; "cores" is how many of them 1,000 patches/s take. Regions are decoded anew for each batch
+(data.cache_regions 1), as in a large data set; those that lie on the device are decoded once.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import numpy as np
 from benchmarks.machine import load_config
 from exif_jax.cli import command
 from exif_jax.data.dataset import PatchDataset
-from exif_jax.data.device_augment import PACKED, augment
+from exif_jax.data.device_augment import augment
+from exif_jax.data.packing import PACKED
 from exif_jax.data.records_folder import load_tokenizer
 from exif_jax.io.atomic import write_bytes
 from exif_jax.training.config import Config, parse_config
@@ -36,13 +38,17 @@ def main() -> None:
     parser.add_argument("--output", type=pathlib.Path, help="file for the figures")
     args = parser.parse_args()
     report: dict = {"device_kind": jax.devices()[0].device_kind}
-    for augment_on in ("host", "device"):
+    rows = {"host": 0, "device": 0, "device, all regions there": 2**40}
+    batches = []
+    for name, device_cache in rows.items():
         config = load_config(args.config)
-        config.data.update(records=args.records, cache_regions=1, augment_on=augment_on)
+        config.data.update(records=args.records, cache_regions=1, device_cache=device_cache)
+        config.data.augment_on = name.partition(",")[0]
         config.data.patches_per_text = args.patches_per_text or config.data.patches_per_text
         config.train.batch_size = args.batch
-        report[augment_on], batches = host_row(parse_config(config), args.batches)
-        print(f"augment_on {augment_on!r}:", _format(report[augment_on]), flush=True)
+        report[name], made = host_row(parse_config(config), args.batches)
+        batches = made if "region" in made[0] else batches
+        print(f"augment_on {name}:", _format(report[name]), flush=True)
     report["augment"] = device_row(batches, config.model.image.image_size)
     print(f"on {report['device_kind']}:", _format(report["augment"]))
     if args.output:
@@ -54,12 +60,14 @@ def host_row(config: Config, number: int) -> tuple[dict[str, float], list[dict]]
     tokenizer = load_tokenizer(config.data.records)
     size, length = config.model["image"]["image_size"], config.model["text"]["max_length"]
     data = PatchDataset(config.data, "train", tokenizer, size, length)
+    if config.data.device_cache:
+        data.load_regions()
     data.batch(0, config.train.batch_size)
-    decoded = data.photos._cached_region.cache_info().misses
+    decoded_before = regions_decoded(data)
     started = time.thread_time()
     batches = [data.batch(step, config.train.batch_size) for step in range(1, number + 1)]
     seconds = time.thread_time() - started
-    decoded = data.photos._cached_region.cache_info().misses - decoded
+    decoded = regions_decoded(data) - decoded_before
     started = time.thread_time()
     for number_of_record in range(16):
         data.photos._read_region(number_of_record)
@@ -74,6 +82,11 @@ def host_row(config: Config, number: int) -> tuple[dict[str, float], list[dict]]
         "kilobytes_sent_per_patch": sent / patches / 1e3,
     }
     return row, batches
+
+
+def regions_decoded(data: PatchDataset) -> int:
+    """How many so far; once all are on the device, batches need no more."""
+    return 0 if data.config.device_cache else data.photos._cached_region.cache_info().misses
 
 
 def device_row(batches: list[dict[str, np.ndarray]], size: int) -> dict[str, float]:

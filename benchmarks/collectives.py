@@ -174,7 +174,7 @@ def compile_step(step_config, mesh, batch_size: int, patches_per_text: int):
     init = functools.partial(train_state.init_state, step_config)
     state = jax.eval_shape(init, jax.random.key(0))
     step = train_state.jit_step(step_config, mesh, sharding.state_shardings(mesh, state))
-    return step.lower(state, batch).compile(), state
+    return step.lower(state, batch, None).compile(), state
 
 
 def least_bytes(

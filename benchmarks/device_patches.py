@@ -31,6 +31,7 @@ from exif_jax.data.augment import (
     size_before_post_processing,
 )
 from exif_jax.data.config import DataConfig
+from exif_jax.data.packing import make_shapes, pack
 from exif_jax.io.atomic import write_bytes
 from exif_jax.training.config import parse_config
 
@@ -118,8 +119,8 @@ def draw(
 
 def packed(config: DataConfig, size: int, drawn) -> dict[str, np.ndarray]:
     """The arrays of a batch whose patches are made on the device, of what `draw` gave."""
-    shapes = device_augment.make_shapes(config, size, REGION_SIDE)
-    rows = [device_augment.pack(*of_one, shapes) for of_one in drawn]
+    shapes = make_shapes(config, size, REGION_SIDE)
+    rows = [pack(*of_one, shapes) for of_one in drawn]
     batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     return batch | {"row": np.arange(len(rows), dtype=np.uint32)}
 

@@ -28,6 +28,7 @@ from exif_jax.data import device_augment
 from exif_jax.data.config import DataConfig
 from exif_jax.data.filtering import FilterNumbers, apply_filter, filter_numbers
 from exif_jax.data.jpeg import compress_batch, quality_tables
+from exif_jax.data.packing import make_shapes, pack
 from exif_jax.data.resample import Weights, padded_weights, resample, resize_weights
 from exif_jax.io.atomic import write_bytes
 from exif_jax.reading.pixels import SUBSAMPLINGS
@@ -195,7 +196,7 @@ def augmentation_row(patches: int, photos: list[pathlib.Path]) -> Agreement:
     """All steps but noise, as training draws them."""
     config = DataConfig("", rescale_prob=0.5, filter_prob=0.5, shrink_prob=0.5)
     side = 4 * (SIZE + 8)
-    shapes = device_augment.make_shapes(config, SIZE, side)
+    shapes = make_shapes(config, SIZE, side)
     augment, row = jax.jit(device_augment.augment, static_argnames="size"), Agreement()
     for numbers in batches(patches):
         regions, drawn, packed = [], [], []
@@ -210,7 +211,7 @@ def augmentation_row(patches: int, photos: list[pathlib.Path]) -> Agreement:
                 (side, side), host.crop_size((side, side), SIZE, augmentation), rng
             )
             drawn.append((augmentation, corner))
-            packed.append(device_augment.pack(regions[-1], augmentation, corner, shapes))
+            packed.append(pack(regions[-1], augmentation, corner, shapes))
         arrays = {name: np.stack([p[name] for p in packed]) for name in packed[0]}
         ours = augment(arrays.pop("region"), arrays, jax.random.key(0), size=SIZE)
         for region, (augmentation, corner), out in zip(

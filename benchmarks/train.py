@@ -162,7 +162,7 @@ def measure(
     batch = sharding.to_device(mesh, host)
     step = train_state.jit_step(step_config, mesh, shardings)
     started = time.perf_counter()
-    compiled = step.lower(state, batch).compile()
+    compiled = step.lower(state, batch, None).compile()
     compile_seconds = time.perf_counter() - started
 
     B, size = config.train.batch_size, model.image.image_size
@@ -170,12 +170,12 @@ def measure(
     packed = {name: x for name, x in host.items() if name != "image"}
     packed |= device_patches.packed(config.data, size, drawn)
     augmented_batch = sharding.to_device(mesh, packed)
-    augmented = step.lower(state, augmented_batch).compile()
+    augmented = step.lower(state, augmented_batch, None).compile()
 
     def run(step, batch):
         nonlocal state
         started, cpu_started = time.perf_counter(), time.process_time()
-        state, metrics = step(state, batch)
+        state, metrics = step(state, batch, None)
         jax.block_until_ready((state, metrics))
         return time.perf_counter() - started, time.process_time() - cpu_started
 
@@ -287,7 +287,7 @@ def with_input(
         wait_start = time.perf_counter()
         batch = next(placed)
         waited += time.perf_counter() - wait_start
-        state, metrics = step(state, batch)
+        state, metrics = step(state, batch, None)
     jax.block_until_ready(metrics)
     seconds = time.perf_counter() - started
     return steps * config.train.batch_size / seconds, waited / seconds, state

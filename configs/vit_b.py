@@ -23,6 +23,9 @@ def get_config() -> ConfigDict:
     c.data.noise_prob = 0.0  # then white noise of 1..5 levels
     c.data.save_prob = 0.6  # then saved as JPEG of quality 70..98
     c.data.augment_on = "host"  # Pillow on its cores; or "device": the same inside the step
+    c.data.device_cache = (
+        0  # bytes on each device where all regions stay, so that none is sent twice
+    )
     c.data.keep_tag_prob = 0.8  # probability that a tag stays in a text
     c.data.shuffle_tags = True  # tags in random order; otherwise in the vocabulary's order
     c.data.tag_names = True  # "Make: Canon"; otherwise "Canon"

@@ -50,7 +50,13 @@ with command.imports(__name__, "train"):
     from exif_jax.training.host_memory import keep_freed_memory
     from exif_jax.training.metrics_writer import MetricsWriter
     from exif_jax.training.optimizer import learning_rate
-    from exif_jax.training.setup import Run, current_model, initial_state, setup
+    from exif_jax.training.setup import (
+        Run,
+        current_model,
+        device_regions,
+        initial_state,
+        setup,
+    )
     from exif_jax.training.train_state import TrainState
     from exif_jax.training.workdir import open_workdir, publishable_settings
 
@@ -117,6 +123,7 @@ def train_loop(run: Run) -> tuple[TrainState, dict[str, float]]:
             best = keep_best(run, state, results, best)
 
         step_fn = train_state.jit_step(run.step_config, run.mesh, run.state_shardings)
+        regions = device_regions(run)
         loader = device_batches(run, first_step)
         traced = range(first_step, num_steps)[PROFILE_AFTER : PROFILE_AFTER + config.profile_steps]
         last_log, log_time, waited = first_step, time.monotonic(), 0.0
@@ -126,7 +133,7 @@ def train_loop(run: Run) -> tuple[TrainState, dict[str, float]]:
             waited += time.monotonic() - wait_start
             if traced and step == traced.start:
                 jax.profiler.start_trace(str(run.workdir / "profile"))
-            state, metrics = step_fn(state, batch)
+            state, metrics = step_fn(state, batch, regions)
             done = step + 1
             if traced and done == traced.stop:
                 jax.block_until_ready(state)

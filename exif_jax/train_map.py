@@ -39,8 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     shows_help = flags.DEFINE_bool("help", False, "Show this.", flag_values=values)
     try:
         rest = values(["train_map", *(sys.argv[1:] if argv is None else argv)])
+        _ = config.value and config.value.data  # a file that does not load fails here
     except (flags.Error, OSError, AttributeError, KeyError) as e:
-        return command.fail(f"{str(e).strip().splitlines()[-1]}\n--help lists the flags", 2)
+        return command.fail(f"{str(e).splitlines()[-1].strip()}\n--help lists the flags", 2)
     if shows_help.value:
         print(f"{__doc__}\n{values.get_help()}")
         sys.exit(0)

@@ -32,6 +32,7 @@ class DataConfig:
     shrink_prob: float = 0.0
     noise_prob: float = 0.0
     augment_on: str = "host"
+    device_cache: int = 0
     keep_tag_prob: float = 1.0
     shuffle_tags: bool = False
     tag_names: bool = True
@@ -45,6 +46,13 @@ class DataConfig:
         check_positive(self, "texts_per_photo", "patches_per_text", "cache_regions")
         check_fraction(self, *(name for name in names if name.endswith(("_prob", "_fraction"))))
         check_choice(self, "augment_on", AUGMENT_ON)
+        check_not_negative(self, "device_cache")
+        if self.device_cache and self.augment_on != "device":
+            raise ValueError(
+                f"device_cache is {self.device_cache} bytes of regions of which the device cuts "
+                f"patches, and augment_on is {self.augment_on!r}; set augment_on to 'device' or "
+                "device_cache to 0"
+            )
 
     @property
     def patches_per_photo(self) -> int:

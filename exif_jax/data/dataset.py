@@ -26,14 +26,14 @@ from exif_jax.data.augment import (
     size_before_post_processing,
 )
 from exif_jax.data.config import DataConfig
-from exif_jax.data.device_augment import make_shapes, pack
+from exif_jax.data.packing import make_shapes, pack
 from exif_jax.data.photo_reader import PhotoReader, Region
 from exif_jax.data.records_folder import DataError, chosen_tags
 from exif_jax.data.sampler import photo_indices
 from exif_jax.data.tokenizer import Tokenizer
 from exif_jax.data.wordpiece import WordPiece
 from exif_jax.reading.exif import select_tags, to_text
-from exif_jax.reading.pixels import BLOCK
+from exif_jax.reading.pixels import centre_crop
 
 # Places of which a contrasting patch takes the one least like the text's first patch.
 CONTRAST_CANDIDATES = 8
@@ -102,6 +102,25 @@ class PatchDataset:
             self._shapes = make_shapes(config, patch_size, self._max_side)
 
     @property
+    def square(self) -> int:
+        """Side of the squares of which the device makes patches; 0 where the host makes them."""
+        return self._shapes.square if self._shapes else 0
+
+    def check_device_cache(self) -> None:
+        """Raises DataError where regions are to lie on the device and take more than they may."""
+        if self._max_side and self.config.device_cache:
+            self.photos.check_room(self._max_side, self.config.device_cache)
+
+    def load_regions(self) -> np.ndarray:
+        """Decodes all regions for the device: uint8 [N, H, H, 3], by the records' numbers.
+
+        Raises:
+            DataError: a region is smaller than a patch, or too many are damaged.
+        """
+        assert self._max_side
+        return self.photos.load(self._max_side)
+
+    @property
     def num_photos(self) -> int:
         """The number of photos of the split."""
         return len(self.photos)
@@ -122,7 +141,8 @@ class PatchDataset:
             image uint8 [T x P, S, S, 3], tokens int32 [T, L], token_mask bool [T, L], text_id and
             photo_id uint32 [T] of T texts with P patches each. With config.augment_on "device" in
             the place of image region uint8 [T x P, R, R, 3], row uint32 [T x P] and the other
-            arrays of `device_augment.pack`.
+            arrays of `packing.pack`; with config.device_cache record and corner in the
+            place of region.
 
         Raises:
             DataError: more records are damaged than the config allows.
@@ -154,7 +174,7 @@ class PatchDataset:
         """Returns zeros in the shapes of a sample."""
         T, P = self.config.texts_per_photo, self.config.patches_per_text
         side = self._max_side or self._size
-        patch = self._make_patch(np.zeros((side, side, 3), np.uint8), Augmentation(), (0, 0))
+        patch = self._make_patch(np.zeros((side, side, 3), np.uint8), Augmentation(), (0, 0), 0)
         batch = self._collate([TextSample([patch] * P, "", "")] * T, [0] * T)
         if self._shapes is not None:
             batch["row"] = np.zeros(T * P, np.uint32)
@@ -281,16 +301,17 @@ class PatchDataset:
             if k == 0:
                 first_energy = energies[0]
             corner = corners[int(np.abs(energies - first_energy).argmax())]
-            patches.append(self._make_patch(pixels, augmentation, corner))
+            patches.append(self._make_patch(pixels, augmentation, corner, region.number))
         return patches
 
     def _make_patch(
-        self, pixels: np.ndarray, augmentation: Augmentation, corner: tuple[int, int]
+        self, pixels: np.ndarray, augmentation: Augmentation, corner: tuple[int, int], number: int
     ) -> dict[str, np.ndarray]:
         """The arrays of a patch: itself, or what the device makes it of."""
         if self._shapes is None:
             return {"image": augment(pixels, self._size, augmentation, corner)}
-        return pack(pixels, augmentation, corner, self._shapes)
+        record = number if self.config.device_cache else None
+        return pack(pixels, augmentation, corner, self._shapes, record)
 
     def _pixels(self, region: Region) -> np.ndarray:
         return region.pixels[: self._max_side, : self._max_side]
@@ -321,17 +342,3 @@ def process_slots(per_batch: int, process: int, processes: int) -> range:
 def concatenate(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Joins the samples of photos to one batch."""
     return {name: np.concatenate([sample[name] for sample in samples]) for name in samples[0]}
-
-
-def centre_crop(image: np.ndarray, size: int) -> np.ndarray:
-    """Returns the square nearest the centre that begins on the JPEG grid.
-
-    Args:
-        image: [H, W, 3].
-        size: side of the square.
-
-    Returns:
-        [size, size, 3].
-    """
-    y, x = ((side - size) // 2 // BLOCK * BLOCK for side in image.shape[:2])
-    return image[y : y + size, x : x + size]

@@ -1,17 +1,14 @@
 """`augment.augment` for whole batches inside a jitted step: the host only cuts squares and counts.
 
-The host draws what is done to each patch as it always does, and texts say so. `pack` turns one
-patch's `Augmentation` into numbers of fixed shapes, and `augment` does to a batch what they say, in
-the order of `augment.augment` and with its results: equal to the byte, but for noise, which comes
-from a key and the patch's number in the batch.
-
-`Shapes` is what a compiled program depends on: one for each size of patch and kind of config.
+`augment` does to a batch what `packing.pack` says, in the order of `augment.augment` and with its
+results: equal to the byte, but for noise, which comes from a key and the patch's number in the
+batch. The regions of a small set may lie on the device for good (config.data.device_cache); then it
+cuts the squares as well.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,189 +16,14 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from exif_jax.data.augment import (
-    FILTERS,
-    MIN_FACTOR,
-    Augmentation,
-    crop_size,
-    size_before_post_processing,
-)
-from exif_jax.data.config import DataConfig
+from exif_jax.data.augment import FILTERS
 from exif_jax.data.filtering import FilterNumbers, add_noise, apply_filter, filter_numbers
-from exif_jax.data.jpeg import check_jpeg, compress_planes, quality_tables
-from exif_jax.data.resample import Weights, padded_weights, resample, resize_weights
-from exif_jax.io.errors import ExifJaxError
-from exif_jax.reading.pixels import BLOCK, Jpeg
+from exif_jax.data.jpeg import compress_planes
+from exif_jax.data.packing import MARGIN, NO_JPEG
+from exif_jax.data.resample import Weights, resample
 
-# Room for a shift and for the rounding of a rescaled side.
-_MARGIN = 2 * BLOCK
-_NO_JPEG = -1
 # Patches at a time: on a CPU as many as its caches hold.
 _CHUNK, _CHUNK_CPU = 256, 8
-# What `pack` gives, and the patches' numbers in the batch.
-PACKED = (
-    *("region", "row", "side", "offset", "large", "resize_start", "resize_weight"),
-    *("jpeg_tables", "jpeg_subsampling", "filter", "shrink_start", "shrink_weight", "noise"),
-)
-_NO_TABLES = np.ones((2, BLOCK**2), np.uint8)
-
-
-class AugmentError(ExifJaxError):
-    """Patches cannot be augmented so on the device; the message says what is possible."""
-
-
-class Shapes(NamedTuple):
-    """The sides of arrays, and which steps a config takes at all.
-
-    Attributes:
-        size: S, side of a finished patch.
-        square: R, side of the array that holds the square cut out of a region.
-        large: side of the largest patch before post-processing shrinks it.
-        filters, shrinks, noises: whether any patch may be filtered, shrunk, made noisy.
-    """
-
-    size: int
-    square: int
-    large: int
-    filters: bool
-    shrinks: bool
-    noises: bool
-
-
-def make_shapes(config: DataConfig, size: int, region_side: int) -> Shapes:
-    """Returns the shapes of a run.
-
-    Args:
-        config: which steps are taken.
-        size: side of a patch in pixels.
-        region_side: shorter side of the regions; of larger ones, squares of that side are used.
-
-    Raises:
-        AugmentError: the size is no multiple of 8, or the regions are smaller.
-    """
-    if size < BLOCK or size % BLOCK:
-        raise AugmentError(
-            f"patches of {size} px cannot be augmented on the device: the side must be a multiple "
-            f"of {BLOCK}; choose another config.model.image.image_size, or config.data.augment_on "
-            "'host'"
-        )
-    if region_side < size:
-        raise AugmentError(
-            f"regions of {region_side} px are smaller than the patch of {size} px; write the "
-            "records with a larger --region-size or train on smaller patches"
-        )
-    shrinks = config.shrink_prob > 0
-    large = min(round(size / MIN_FACTOR) if shrinks else size, region_side)
-    least = MIN_FACTOR if config.rescale_prob else 1.0
-    square = min(round((large + BLOCK) / least), region_side)
-    return Shapes(size, square, large, config.filter_prob > 0, shrinks, config.noise_prob > 0)
-
-
-# --- on the host ----------------------------------------------------------------------------------
-
-
-def pack(
-    region: np.ndarray, augmentation: Augmentation, corner: tuple[int, int], shapes: Shapes
-) -> dict[str, np.ndarray]:
-    """Returns what `augment` needs for one patch; stacked, it is what `augment` takes.
-
-    Args:
-        region: uint8 [H, W, 3], as `augment.augment` wants it.
-        augmentation: what to do.
-        corner: row and column where the square of `augment.crop_size` begins.
-        shapes: of the run.
-
-    Returns:
-        region uint8 [R, R, 3], the square in its upper left corner; side, offset [2] and large
-        int32: of the rescaled picture, of the patch in it and before post-processing; resize_start
-        and resize_weight (`resample.Weights`); jpeg_tables uint8 [2, 2, 64] and jpeg_subsampling
-        int32 [2] of both compressions, -1 for none; and where the config takes such steps filter
-        int32, shrink_start, shrink_weight and noise int32.
-
-    Raises:
-        AugmentError: the region is too small for that, or the config said that there would be no
-            such step.
-        JpegError, ResampleError: no JPEG has such settings, or nothing would be left.
-    """
-    size, post = shapes.size, augmentation.post_processing
-    large = size_before_post_processing(size, post)
-    crop_side = crop_size(region.shape, size, augmentation)
-    side = crop_side
-    if augmentation.factor != 1.0:
-        side = max(large, round(crop_side * augmentation.factor))
-    _check_patch(region, augmentation, corner, crop_side, large, shapes)
-    y, x = corner
-    square = np.zeros((shapes.square, shapes.square, 3), np.uint8)
-    square[:crop_side, :crop_side] = region[y : y + crop_side, x : x + crop_side]
-    resize = _padded_weights(crop_side, side, augmentation.resampling, shapes.large + _MARGIN)
-    tables, subsampling = zip(*map(_jpeg_numbers, (augmentation.jpeg, post.jpeg)), strict=True)
-    arrays = {
-        "region": square,
-        "side": np.int32(side),
-        "offset": np.minimum(augmentation.shift, side - large).astype(np.int32),
-        "large": np.int32(large),
-        "resize_start": resize.start,
-        "resize_weight": resize.weight,
-        "jpeg_tables": np.stack(tables),
-        "jpeg_subsampling": np.array(subsampling, np.int32),
-    }
-    if shapes.filters:
-        names = ["", *FILTERS]
-        arrays["filter"] = np.int32(names.index(augmentation.filter))
-    if shapes.shrinks:
-        shrink = _padded_weights(large, size, "lanczos", size)
-        arrays |= {"shrink_start": shrink.start, "shrink_weight": shrink.weight}
-    if shapes.noises:
-        arrays["noise"] = np.int32(post.noise)
-    return {name: np.asarray(value) for name, value in arrays.items()}
-
-
-def _check_patch(
-    region: np.ndarray,
-    augmentation: Augmentation,
-    corner: tuple[int, int],
-    crop_side: int,
-    large: int,
-    shapes: Shapes,
-) -> None:
-    """Raises AugmentError where a patch does not fit into its region or the shapes."""
-    post = augmentation.post_processing
-    whole = region.shape[0] >= corner[0] + crop_side and region.shape[1] >= corner[1] + crop_side
-    if min(corner) < 0 or not whole or round(crop_side * augmentation.factor) < large:
-        raise AugmentError(
-            f"a region of {region.shape[1]} x {region.shape[0]} px has no window of {crop_side} px "
-            f"at row {corner[0]}, column {corner[1]} that gives {large} px at factor "
-            f"{augmentation.factor:g}"
-        )
-    if crop_side > shapes.square or large > shapes.large:
-        raise AugmentError(
-            f"a square of {crop_side} px, for {large} px, is larger than the {shapes.square} and "
-            f"{shapes.large} px that this run has room for"
-        )
-    for taken, name in (
-        (augmentation.filter and not shapes.filters, "filter"),
-        (post.factor != 1.0 and not shapes.shrinks, "shrink"),
-        (post.noise and not shapes.noises, "noise"),
-    ):
-        if taken:
-            raise AugmentError(f"config.data.{name}_prob is 0, and a patch takes that step")
-
-
-@functools.lru_cache(4096)
-def _padded_weights(before: int, after: int, resampling: str, length: int) -> Weights:
-    return padded_weights(resize_weights(before, after, resampling), length)
-
-
-@functools.lru_cache(512)
-def _jpeg_numbers(jpeg: Jpeg | None) -> tuple[np.ndarray, int]:
-    if jpeg is None:
-        return _NO_TABLES, _NO_JPEG
-    tables = quality_tables(jpeg.quality)
-    check_jpeg(tables, np.array(jpeg.subsampling))
-    return tables.astype(np.uint8), jpeg.subsampling
-
-
-# --- on the device --------------------------------------------------------------------------------
 
 
 def augment(
@@ -209,16 +31,19 @@ def augment(
     packed: dict[str, jax.Array],
     key: jax.Array,
     size: int,
+    square: int = 0,
     chunk: int = 0,
 ) -> jax.Array:
     """Makes patches of regions; pure, to be called under `jax.jit`.
 
     Args:
-        regions: uint8 [n, R, R, 3].
+        regions: uint8 [n, R, R, 3], the squares that `pack` cut; or, where it was given records,
+            [N, H, W, 3], all regions of the set.
         packed: what else `pack` gives, stacked to [n, ...]; with noise also row uint32 [n], the
             patches' numbers in the whole batch.
         key: of the batch; noise alone comes from it.
         size: S, side of a patch.
+        square: R, side of the squares to cut here; of squares that `pack` cut, nothing.
         chunk: patches at a time, which changes no result; 0: what suits the device. It bounds
             memory, and a step that no patch of a chunk takes is not computed for it.
 
@@ -226,10 +51,43 @@ def augment(
         uint8 [n, S, S, 3].
     """
     chunk = chunk or (_CHUNK_CPU if jax.default_backend() == "cpu" else _CHUNK)
-    chunk = next(k for k in range(min(chunk, len(regions)), 0, -1) if len(regions) % k == 0)
-    chunks = jax.tree.map(lambda x: x.reshape(-1, chunk, *x.shape[1:]), (regions, packed))
-    patches = jax.lax.map(lambda x: _augment_chunk(x[0], x[1], key, size), chunks)
+    n = len(packed["side"])
+    chunk = next(k for k in range(min(chunk, n), 0, -1) if n % k == 0)
+
+    def make(x):
+        squares, packed = x
+        if "record" in packed:
+            squares = cut_squares(regions, packed["record"], packed["corner"], square)
+        return _augment_chunk(squares, packed, key, size)
+
+    sent = None if "record" in packed else regions
+    chunks = jax.tree.map(lambda x: x.reshape(-1, chunk, *x.shape[1:]), (sent, packed))
+    patches = jax.lax.map(make, chunks)
     return patches.reshape(-1, *patches.shape[2:])
+
+
+def cut_squares(regions: jax.Array, record: jax.Array, corner: jax.Array, square: int) -> jax.Array:
+    """Cuts squares out of regions; beyond a region's edge they are black.
+
+    Args:
+        regions: uint8 [N, H, W, 3], H and W at least `square`.
+        record: int32 [n], which region.
+        corner: int32 [n, 2], row and column where the square begins.
+        square: its side R.
+
+    Returns:
+        uint8 [n, R, R, 3].
+    """
+    room = ((0, square), (0, square), (0, 0))
+
+    def cut(record, corner):
+        # A slice that does not fit is moved until it does; moved back, it leaves black behind.
+        first = jnp.minimum(corner, jnp.array(regions.shape[1:3]) - square)
+        picture = jax.lax.dynamic_slice(regions, (record, *first, 0), (1, square, square, 3))[0]
+        moved = corner - first
+        return jax.lax.dynamic_slice(jnp.pad(picture, room), (*moved, 0), (square, square, 3))
+
+    return jax.vmap(cut)(record, corner)
 
 
 def sharded_augment(
@@ -238,14 +96,18 @@ def sharded_augment(
     packed: dict[str, jax.Array],
     key: jax.Array,
     size: int,
+    square: int = 0,
     chunk: int = 0,
 ) -> jax.Array:
-    """`augment` of a batch that is split over all devices of a mesh, each its own part."""
+    """`augment` of a batch that is split over all devices of a mesh, each its own part.
+
+    Where all regions of the set are given, every device has them all.
+    """
     split = P(mesh.axis_names)
     return jax.shard_map(
-        functools.partial(augment, size=size, chunk=chunk),
+        functools.partial(augment, size=size, square=square, chunk=chunk),
         mesh=mesh,
-        in_specs=(split, split, P()),
+        in_specs=(P() if "record" in packed else split, split, P()),
         out_specs=split,
         check_vma=False,  # the conditions of `augment` differ from device to device
     )(regions, packed, key)
@@ -257,7 +119,7 @@ def _augment_chunk(
     def finish(large: int, regions: jax.Array, packed: dict[str, jax.Array]) -> jax.Array:
         return _save(_make(regions, packed, large), packed, key, size)
 
-    largest = packed["resize_start"].shape[1] - _MARGIN
+    largest = packed["resize_start"].shape[1] - MARGIN
     if largest == size:
         return finish(size, regions, packed)
     # Seldom is a batch shrunk, and then its patches are up to four times as large before.
@@ -272,7 +134,7 @@ def _augment_chunk(
 
 def _make(regions: jax.Array, packed: dict[str, jax.Array], large: int) -> jax.Array:
     """Photos' patches before post-processing: int32 [n, 3, large, large]."""
-    canvas = large + _MARGIN
+    canvas = large + MARGIN
     resize = Weights(packed["resize_start"][:, :canvas], packed["resize_weight"][:, :canvas])
     planes = resample(jnp.moveaxis(regions, 3, 1), resize, resize)
     sides = jnp.stack([packed["side"]] * 2, axis=1)
@@ -313,7 +175,7 @@ def _compress(
 ) -> jax.Array:
     """The first or the second compression, of those that take it."""
     tables, subsampling = packed["jpeg_tables"][:, which], packed["jpeg_subsampling"][:, which]
-    taken = subsampling != _NO_JPEG
+    taken = subsampling != NO_JPEG
 
     def compress(planes):
         compressed = compress_planes(planes, tables, subsampling, sides)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import functools
 import hashlib
 import math
 import sys
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -29,11 +31,13 @@ class Region(NamedTuple):
     """A decoded record.
 
     Attributes:
+        number: the record's.
         pixels: uint8 [H, W, 3].
         record: the rest of the record, without its compressed image.
         gradient_energy: float32 [H // 8, W // 8], of each block (`reading.pixels`).
     """
 
+    number: int
     pixels: np.ndarray
     record: Record
     gradient_energy: np.ndarray
@@ -72,7 +76,8 @@ class PhotoReader:
         self._max_corrupt_fraction = config.max_corrupt_fraction
         self._reader = open_split(config.records, split, more)
         self._numbers, self._bounds = records_by_photo(self._reader.photo_ids)
-        self._cached_region = functools.lru_cache(config.cache_regions)(self._read_region)
+        read: Callable[[int], Region] = functools.lru_cache(config.cache_regions)(self._read_region)
+        self._cached_region = read
         self.corrupt: dict[int, str] = {}
         self.unreadable: set[int] = set()
 
@@ -121,6 +126,50 @@ class PhotoReader:
             raise DataError(f"{self._records}: no record is readable; the last one: {damage}")
         return max(sides)
 
+    def check_room(self, side: int, room: int) -> None:
+        """Raises DataError where all regions of `side` px take more than `room` bytes."""
+        number = len(self._reader)
+        size = number * side * side * 3
+        if size > room:
+            raise DataError(
+                f"{self._records}: {number} regions of {side} px take {size} bytes, more than the "
+                f"{room} of --config.data.device_cache: allow as much, if each device has it "
+                "beside the model's own, or 0 to send squares with every batch"
+            )
+
+    def load(self, side: int) -> np.ndarray:
+        """Decodes all regions now; from then on `region` reads none.
+
+        Args:
+            side: side S of the square of each region that is kept, in pixels.
+
+        Returns:
+            uint8 [N, S, S, 3], by the records' numbers: their upper left corners, black where a
+            region is smaller or its record damaged.
+
+        Raises:
+            DataError: a region is smaller than a patch, or too many are damaged.
+        """
+        pixels, kept = np.zeros((len(self._reader), side, side, 3), np.uint8), {}
+
+        def read(number: int) -> str:
+            try:
+                region = self._read_region(number)
+            except RecordError as error:
+                return str(error)
+            square = region.pixels[:side, :side]
+            pixels[number, : square.shape[0], : square.shape[1]] = square
+            view = pixels[number, : square.shape[0], : square.shape[1]]
+            kept[number] = region._replace(pixels=view)
+            return ""
+
+        with concurrent.futures.ThreadPoolExecutor(None, "exif-jax-data") as pool:
+            for number, damage in enumerate(pool.map(read, range(len(pixels)))):
+                if damage:
+                    self._pass_over(number, damage)
+        self._cached_region = kept.__getitem__
+        return pixels
+
     def fingerprint(self) -> dict[str, int | str]:
         """Returns what distinguishes these records from others, wherever and however they lie.
 
@@ -154,4 +203,4 @@ class PhotoReader:
                 f"{pixels.shape[0]} px, smaller than the model's patch of {self._min_side} px; "
                 "write the records with a larger --region-size or train on smaller patches"
             )
-        return Region(pixels, record._replace(image=b""), gradient_energy(pixels))
+        return Region(number, pixels, record._replace(image=b""), gradient_energy(pixels))

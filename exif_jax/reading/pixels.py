@@ -54,3 +54,17 @@ def compress(image: np.ndarray, jpeg: Jpeg) -> np.ndarray:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=jpeg.quality, subsampling=jpeg.subsampling)
     return np.asarray(Image.open(buffer))
+
+
+def centre_crop(image: np.ndarray, size: int) -> np.ndarray:
+    """Returns the square nearest the centre that begins on the JPEG grid.
+
+    Args:
+        image: [H, W, 3].
+        size: side of the square.
+
+    Returns:
+        [size, size, 3].
+    """
+    y, x = ((side - size) // 2 // BLOCK * BLOCK for side in image.shape[:2])
+    return image[y : y + size, x : x + size]

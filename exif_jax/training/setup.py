@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
+import sys
 from typing import Any
 
 import jax
@@ -79,6 +80,7 @@ def setup(config: Config, workdir: pathlib.Path) -> Run:
         length=model_config.text.max_length,
     )
     train_data, validation_data = make_data(split="train"), make_data(split="validation")
+    train_data.check_device_cache()
     choose_reader(config.data.reader)
     num_photos = train_data.photos_per_batch(train.batch_size)
     if num_photos > train_data.num_photos:
@@ -87,7 +89,7 @@ def setup(config: Config, workdir: pathlib.Path) -> Run:
             f"has {train_data.num_photos} to train on: a batch holds a photo once; choose a "
             "smaller one"
         )
-    step_config = make_step_config(config, model_config, mesh)
+    step_config = make_step_config(config, model_config, mesh, train_data.square)
     if pretrained:
         shapes = dual_encoder.param_shapes(model_config)
         load_pretrained(shapes, pretrained, train.init_parts, train.init_model)
@@ -131,6 +133,20 @@ def initial_state(run: Run) -> TrainState:
     params = jax.device_put(params, run.state_shardings.params)
     from_params = functools.partial(train_state.state_from_params, run.step_config)
     return jax.jit(from_params, out_shardings=run.state_shardings)(params)
+
+
+def device_regions(run: Run) -> jax.Array | None:
+    """All regions of the training photos on every device, where config.data.device_cache says so.
+
+    Raises:
+        DataError: too many are damaged.
+    """
+    if not run.config.data.device_cache:
+        return None
+    regions = run.train_data.load_regions()
+    if run.is_main:
+        print(f"{len(regions):,} regions stay on each device", file=sys.stderr)
+    return jax.make_array_from_process_local_data(sharding.replicated(run.mesh), regions)
 
 
 def current_model(run: Run, state: TrainState, metrics: dict[str, float]) -> Model:

@@ -12,7 +12,8 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from exif_jax.data.device_augment import PACKED, augment, sharded_augment
+from exif_jax.data.device_augment import augment, sharded_augment
+from exif_jax.data.packing import PACKED
 from exif_jax.models import dual_encoder
 from exif_jax.models.parameters import Params, update_batch_stats
 from exif_jax.training import losses
@@ -82,21 +83,25 @@ def next_state(
 
 
 def train_step(
-    config: StepConfig, state: TrainState, batch: dict[str, jax.Array]
+    config: StepConfig,
+    state: TrainState,
+    batch: dict[str, jax.Array],
+    regions: jax.Array | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One optimiser step.
 
     Args:
         config: static; bind it with `functools.partial` before `jax.jit`.
         state: the state at step k.
-        batch: image uint8 [B, S, S, 3] or the arrays of `device_augment.pack` that make it, tokens
+        batch: image uint8 [B, S, S, 3] or the arrays of `packing.pack` that make it, tokens
             int32 [G, L], token_mask bool [G, L], text_id and photo_id uint32 [G]; B/G patches to a
             text, in order.
+        regions: uint8 [N, H, W, 3], those of the whole set where the batch says which to cut.
 
     Returns:
         The state at step k + 1 and float32 scalars measured on the state at step k.
     """
-    batch = augmented(config, state.step, batch)
+    batch = augmented(config, state.step, batch, regions)
     gradient = grad_cache_gradient if config.micro_batch else full_batch_gradient
     loss, metrics, grads, batch_stats = gradient(config, state.params, batch)
     updates, opt_state = config.tx.update(grads, state.opt_state, state.params)
@@ -114,18 +119,22 @@ def train_step(
 
 
 def augmented(
-    config: StepConfig, step: jax.Array, batch: dict[str, jax.Array]
+    config: StepConfig,
+    step: jax.Array,
+    batch: dict[str, jax.Array],
+    regions: jax.Array | None = None,
 ) -> dict[str, jax.Array]:
     """A batch with its image, which is made here where the host sent regions in its place."""
     if "image" in batch:
         return batch
     key = jax.random.fold_in(jax.random.key(config.noise_seed), step)
     packed = {name: x for name, x in batch.items() if name in PACKED and name != "region"}
+    regions = batch["region"] if regions is None else regions
     size = config.model.image.image_size
     if config.mesh is None:
-        image = augment(batch["region"], packed, key, size)
+        image = augment(regions, packed, key, size, config.square)
     else:
-        image = sharded_augment(config.mesh, batch["region"], packed, key, size)
+        image = sharded_augment(config.mesh, regions, packed, key, size, config.square)
     return {name: x for name, x in batch.items() if name not in PACKED} | {"image": image}
 
 
@@ -139,7 +148,7 @@ def jit_step(config: StepConfig, mesh: Mesh, shardings: TrainState):
     """
     return jax.jit(
         functools.partial(train_step, config),
-        in_shardings=(shardings, batch_sharding(mesh)),
+        in_shardings=(shardings, batch_sharding(mesh), replicated(mesh)),
         out_shardings=(shardings, replicated(mesh)),
         donate_argnums=0,
     )

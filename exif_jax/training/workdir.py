@@ -32,6 +32,7 @@ from exif_jax.weights.release_file import Model, ReleaseError, load_model
 # Fields that do not decide the loss curve, or name an input, which inputs.json tells by content.
 _MAY_CHANGE = {
     *("data.records", "data.more_records", "data.reader", "data.cache_regions"),
+    "data.device_cache",
     *("data.max_corrupt_fraction", "train.init_model", "train.init_image", "train.log_every"),
     *("train.eval_every", "train.save_every", "train.keep_checkpoints", "train.profile_steps"),
     *("train.wandb_project",),

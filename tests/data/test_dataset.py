@@ -10,8 +10,8 @@ import pytest
 from data_prep.train_tokenizer import text_parts, train_tokenizer
 from exif_jax.data import device_augment
 from exif_jax.data.config import DataConfig
-from exif_jax.data.dataset import PatchDataset, centre_crop, concatenate
-from exif_jax.data.device_augment import AugmentError
+from exif_jax.data.dataset import PatchDataset, concatenate
+from exif_jax.data.packing import PACKED, AugmentError
 from exif_jax.data.photo_reader import PhotoReader
 from exif_jax.data.records import (
     Record,
@@ -293,15 +293,6 @@ def test_evaluation_takes_the_centre_and_the_whole_text(records):
     np.testing.assert_array_equal(batch["image"][2], batch["image"][3])
 
 
-@pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 40), (48, 90)])
-def test_centre_crop(height, width):
-    image = np.arange(height * width * 3, dtype=np.int32).reshape(height, width, 3)
-    crop = centre_crop(image, 32)
-    y, x = {32: 0, 33: 0, 40: 0, 48: 8, 90: 24}[height], {32: 0, 40: 0, 90: 24}[width]
-    np.testing.assert_array_equal(crop, image[y : y + 32, x : x + 32])
-    assert crop.shape == (32, 32, 3)
-
-
 # --- what is refused ----------------------------------------------------------------------------
 
 
@@ -368,7 +359,44 @@ def test_a_batch_for_the_device_is_a_function_of_the_step_for_any_processes(reco
         parts = [again.batch(step, 16, process, 4) for process in range(4)]
         assert_same(concatenate(parts), whole[step])
     np.testing.assert_array_equal(whole[0]["row"], np.arange(16))
-    assert whole[0].keys() == {*TEXTS, *device_augment.PACKED}
+    assert whole[0].keys() == {*TEXTS, *PACKED} - {"record", "corner"}
+
+
+CACHED = ON_DEVICE | {"device_cache": 10**6}
+
+
+def test_regions_that_lie_on_the_device_give_the_same_patches_and_texts(records):
+    sent, cached = make(records, **ON_DEVICE), make(records, **CACHED)
+    regions = cached.load_regions()
+    assert regions.shape[1:] == (56, 56, 3)
+    for step in range(3):
+        a, b = sent.batch(step, 16), cached.batch(step, 16)
+        assert b.keys() == a.keys() - {"region"} | {"record", "corner"}
+        where = b.pop("record"), b.pop("corner")
+        b["region"] = np.asarray(device_augment.cut_squares(regions, *where, cached.square))
+        np.testing.assert_array_equal(images_of(b), images_of(a))
+        assert_same({k: a[k] for k in TEXTS}, {k: b[k] for k in TEXTS})
+
+
+def test_after_loading_no_record_is_read(records, monkeypatch):
+    cached = make(records, **CACHED)
+    before = cached.batch(5, 16)
+    cached.load_regions()
+    monkeypatch.setattr(PhotoReader, "_read_region", None)
+    assert_same(cached.batch(5, 16), before)
+
+
+def test_regions_that_take_more_room_than_they_may_are_refused_before_any_is_read(records):
+    size = make(records, **CACHED).load_regions().nbytes
+    make(records, **ON_DEVICE, device_cache=size).check_device_cache()
+    with pytest.raises(
+        DataError, match=rf"take {size} bytes, more than the {size - 1} of --config"
+    ):
+        make(records, **ON_DEVICE, device_cache=size - 1).check_device_cache()
+    with pytest.raises(ValueError, match="and augment_on is 'host'; set augment_on to 'device'"):
+        DataConfig("", device_cache=1)
+    with pytest.raises(ValueError, match="device_cache is -1; it must be 0 or more"):
+        DataConfig("", device_cache=-1)
 
 
 def test_a_blank_sample_has_the_shapes_of_a_sample(records):

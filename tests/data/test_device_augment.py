@@ -11,8 +11,8 @@ from exif_jax.data import augment as host
 from exif_jax.data import device_augment
 from exif_jax.data.augment import Augmentation, PostProcessing
 from exif_jax.data.config import DataConfig
-from exif_jax.data.device_augment import AugmentError, Shapes, make_shapes, pack
 from exif_jax.data.jpeg import JpegError
+from exif_jax.data.packing import AugmentError, Shapes, make_shapes, pack
 from exif_jax.reading.pixels import Jpeg
 from exif_jax.training.sharding import make_mesh
 
@@ -162,6 +162,43 @@ def test_one_program_serves_every_batch_of_a_config():
     for batch in (a_batch(2, 0.5), (regions(N), [Augmentation()] * N, [(0, 0)] * N)):
         patches_of(*packed_batch(*batch))
     assert on_device._cache_size() == compiled
+
+
+def test_squares_cut_on_the_device_are_those_of_the_host():
+    """Also at a region's edge, beyond which a square is black."""
+    pictures = np.stack([x[:SIDE, :SIDE] for x in regions(3)])
+    rng = np.random.default_rng(0)
+    record, corner = rng.integers(0, 3, 40), rng.integers(0, SIDE - SIZE + 1, (40, 2))
+    corner[:2] = [[0, 0], [SIDE - SIZE] * 2]
+    side = SHAPES.square
+    cut = jax.jit(device_augment.cut_squares, static_argnames="square")
+    squares = cut(pictures, record.astype(np.int32), corner.astype(np.int32), square=side)
+    for k in range(40):
+        y, x = corner[k]
+        expected = np.zeros((side, side, 3), np.uint8)
+        inside = pictures[record[k], y : y + side, x : x + side]
+        expected[: inside.shape[0], : inside.shape[1]] = inside
+        np.testing.assert_array_equal(squares[k], expected)
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_patches_of_regions_that_lie_on_the_device_are_those_of_squares_that_are_sent(devices):
+    if jax.device_count() < devices:
+        pytest.skip(f"needs {devices} devices")
+    pictures, drawn, corners = a_batch(1, 0.5)
+    arrays, packed = packed_batch(pictures, drawn, corners)
+    rows = zip(pictures, drawn, corners, range(N), strict=True)
+    rows = [pack(x, a, c, SHAPES, record) for x, a, c, record in rows]
+    named = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    named["row"] = packed["row"]
+    assert "region" not in named and sum(x.nbytes for x in named.values()) < arrays.nbytes
+    stored = np.zeros((N, SIDE + 8, SIDE + 8, 3), np.uint8)
+    for whole, x in zip(stored, pictures, strict=True):
+        whole[: x.shape[0], : x.shape[1]] = x
+    mesh = make_mesh(devices, 1, jax.devices()[:devices])
+    sharded = functools.partial(device_augment.sharded_augment, mesh, size=SIZE)
+    made = jax.jit(sharded, static_argnames="square")(stored, named, KEY, square=SHAPES.square)
+    np.testing.assert_array_equal(made, patches_of(arrays, packed))
 
 
 # --- what is refused ------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ from test_distributed import assert_same_model, no_process_outlives_its_test, st
 from test_train import losses, records, tiny_config, tiny_flags  # noqa: F401
 
 from exif_jax import train
-from exif_jax.data.device_augment import AugmentError
+from exif_jax.data.packing import AugmentError
+from exif_jax.data.records_folder import DataError
 
 
 def test_the_losses_are_those_of_patches_made_on_the_host(records, tmp_path):  # noqa: F811
@@ -38,6 +39,18 @@ def noisy_run(records, tmp_path_factory):  # noqa: F811
     workdir = tmp_path_factory.mktemp("noisy")
     train.train(noisy_config(records), workdir)
     return workdir
+
+
+def test_regions_on_the_device_change_nothing(records, noisy_run, tmp_path):  # noqa: F811
+    config = noisy_config(records)
+    config.data.device_cache = 10**8
+    train.train(config, tmp_path)
+    assert losses(tmp_path) == pytest.approx(losses(noisy_run), rel=1e-4)
+    other = noisy_config(records)
+    other.data.device_cache = 1000
+    with pytest.raises(DataError, match=r"more than the 1000 of --config\.data\.device_cache"):
+        train.train(other, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def noisy_config(records):  # noqa: F811

@@ -144,7 +144,7 @@ def test_another_run_is_refused(pool, tmp_path):
     with pytest.raises(TrainError, match=r"other settings \(optim.lr\)"):
         train_map(other, tmp_path / "run")
     (tmp_path / "run" / "config.json").write_text("{}")
-    with pytest.raises(TrainError, match="no run of this command"):
+    with pytest.raises(TrainError, match="not the config of such a run"):
         train_map(config(pool, 2), tmp_path / "run")
 
 
@@ -197,6 +197,7 @@ def test_a_missing_pool_is_named(pool, tmp_path):
         train_map(c, tmp_path / "run")
 
 
+@pytest.mark.filterwarnings("ignore:the load_module")  # ml_collections' own
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [

@@ -136,12 +136,13 @@ def test_the_weights_that_ship_are_the_ones_that_were_measured():
     assert digest.hexdigest() == "94e600fbec4ac063e4dae098377d3390afca628d68c816c9cb0669780902a378"
 
 
-def test_the_config_of_the_weights_that_ship_has_the_fields_that_are_explained():
+def test_the_config_of_the_weights_that_ship_has_fields_that_are_explained():
+    """Fields that a later version adds have defaults that change nothing."""
     recorded = load_model().provenance["config"]
     explained = vit_b.get_config().to_dict()
-    assert {name: set(section) for name, section in recorded.items()} == {
-        name: set(section) for name, section in explained.items()
-    }
+    assert recorded.keys() == explained.keys()
+    for name, section in recorded.items():
+        assert section.keys() <= explained[name].keys()
 
 
 def test_what_is_no_file(tmp_path):
