@@ -10,9 +10,9 @@ backward, no recomputation. Where PyTorch is installed equal steps in it take tu
 that embeds log spectra too, and one that embeds pixels, which is less work; and so does our step on
 a prepared batch whose patches are augmented inside it. With --records, or by default with records
 made of some photos of $EXIF_JAX_PHOTOS, the training loop's own input pipeline feeds the steps,
-augmented on the device and by Pillow on the host, and the fraction of time that the loop waits for
-it is shown. Figures are medians; beside the time that passed stands what all cores spent in a step,
-which others on the machine change less.
+augmented on the device, where all regions lie or where squares of them are sent, and by Pillow on
+the host; and the fraction of time that the loop waits for it is shown. Figures are medians; beside
+the time that passed stands what all cores spent in a step, which others on the machine change less.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from exif_jax.models.config import config_to_dict
 from exif_jax.training import sharding, train_state
 from exif_jax.training.config import Config, make_model_config, parse_config
 from exif_jax.training.host_memory import keep_freed_memory
-from exif_jax.training.step_config import make_step_config
+from exif_jax.training.step_config import StepConfig, make_step_config
 
 PHOTOS = 160  # of $EXIF_JAX_PHOTOS, that records are made of where none are given
 
@@ -208,11 +208,15 @@ def measure(
                 steps[name] = stack.enter_context(process)
             seconds, failed = take_turns(steps, repeats)
             yield rates(seconds, B, flops, peak) | failed
-    ways = [("device", "augmented", step), ("host", "pillow", compiled)] if records else []
-    for where, name, step_of_batch in ways:
-        data = dataclasses.replace(config.data, augment_on=where)
+    ways = {
+        "augmented": {"augment_on": "device", "device_cache": 2**40},
+        "augmented_sent": {"augment_on": "device"},
+        "pillow": {"augment_on": "host"},
+    }
+    for name, changes in ways.items() if records else ():
+        data = dataclasses.replace(config.data, **changes)
         rate, wait, state = with_input(
-            config, data, model, tokenizer, mesh, state, step_of_batch, repeats
+            config, data, model, tokenizer, mesh, state, step_config, repeats
         )
         yield {f"{name}_pairs_per_second": rate, f"{name}_input_wait": wait}
 
@@ -266,7 +270,14 @@ def take_turns(
 
 
 def with_input(
-    config: Config, data_config: DataConfig, model, tokenizer, mesh, state, step, repeats: int
+    config: Config,
+    data_config: DataConfig,
+    model,
+    tokenizer,
+    mesh,
+    state,
+    step_config: StepConfig,
+    repeats: int,
 ) -> tuple[float, float, Any]:
     """Steps as the training loop takes them, fed from records.
 
@@ -276,6 +287,13 @@ def with_input(
     data = PatchDataset(
         data_config, "train", tokenizer, model.image.image_size, model.text.max_length
     )
+    regions = None
+    if data_config.device_cache:
+        replicated = sharding.replicated(mesh)
+        regions = jax.make_array_from_process_local_data(replicated, data.load_regions())
+    step_config = step_config._replace(square=data.square)
+    shardings = sharding.state_shardings(mesh, state)
+    step = train_state.jit_step(step_config, mesh, shardings)
     warm, steps = 3, max(10, repeats)
     loaded = batches(data, config.train.batch_size, range(warm + steps), config.data.reader)
     placed = prefetch(sharding.to_device(mesh, batch) for batch in loaded)
@@ -287,7 +305,7 @@ def with_input(
         wait_start = time.perf_counter()
         batch = next(placed)
         waited += time.perf_counter() - wait_start
-        state, metrics = step(state, batch, None)
+        state, metrics = step(state, batch, regions)
     jax.block_until_ready(metrics)
     seconds = time.perf_counter() - started
     return steps * config.train.batch_size / seconds, waited / seconds, state

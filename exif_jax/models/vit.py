@@ -7,6 +7,7 @@ square that is cut out of a photo, so the squares inside it are called *tokens*.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import ClassVar, Literal
 
 import jax
@@ -136,17 +137,14 @@ class ViT(nnx.Module):
         The rows of the kernel are brought into the order of `block_spectra`, and not the spectra
         into that of pixels: there are so many more of them.
         """
-        B, T, P, _ = tokens_BxTxPx3.shape
+        B, T, _, C = tokens_BxTxPx3.shape
         side, dtype = self.config.token_size, self.embed.dtype
         assert self.embed.bias is not None
-        spectra = block_spectra(tokens_BxTxPx3.reshape(B * T, side, side, 3))
+        spectra = block_spectra(tokens_BxTxPx3.reshape(B * T, side, side, C))
         n = side // BLOCK
-        kernel = self.embed.kernel[...].astype(dtype).reshape(n, BLOCK, n, BLOCK, 3, -1)
-        x_NxD = jnp.einsum(
-            "cnp,cpd->nd",
-            spectra.reshape(3, B * T, P).astype(dtype),
-            kernel.transpose(4, 0, 2, 1, 3, 5).reshape(3, P, -1),
-        )
+        kernel = self.embed.kernel[...].astype(dtype).reshape(n, BLOCK, n, BLOCK, C, -1)
+        kernel = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(side * side * C, -1)
+        x_NxD = spectra.reshape(B * T, -1).astype(dtype) @ kernel
         return (x_NxD + self.embed.bias[...].astype(dtype)[None]).reshape(B, T, -1)
 
 
@@ -206,31 +204,45 @@ def log_spectrum(x_BxHxWx3: jax.Array) -> jax.Array:
         float32 [B, H, W, 3]; the blocks' mean colours are dropped (0).
     """
     B, H, W, C = x_BxHxWx3.shape
-    spectra = block_spectra(x_BxHxWx3).reshape(C, B, H // BLOCK, W // BLOCK, BLOCK, BLOCK)
-    return spectra.transpose(1, 2, 4, 3, 5, 0).reshape(B, H, W, C)
+    spectra = block_spectra(x_BxHxWx3).reshape(B, H // BLOCK, W // BLOCK, BLOCK, BLOCK, C)
+    return spectra.transpose(0, 1, 3, 2, 4, 5).reshape(B, H, W, C)
 
 
 def block_spectra(x_BxHxWx3: jax.Array) -> jax.Array:
     """What `log_spectrum` computes, block by block.
 
-    A block's coefficients are one matrix product with all of its 64 pixels. That is eight times
-    the multiplications of two products along its sides, and a third of the time, as nothing is
-    turned over between them and rows of 64 suit the matrix units of every device.
+    Colours and coefficients are one matrix product with all 192 numbers of a block. That is many
+    times the multiplications of one product for the colours and two along the sides, and a
+    fraction of their time: nothing is turned over between them, and long rows suit the matrix
+    units of every device.
 
     Args:
         x_BxHxWx3: as for `log_spectrum`.
 
     Returns:
-        float32 [3, N, 64]: Y, Cb and Cr of all blocks, row by row, and of each its frequencies,
-        row by row.
+        float32 [N, 192]: all blocks, row by row, and of each its frequencies, row by row, each in
+        Y, Cb and Cr.
     """
     B, H, W, C = x_BxHxWx3.shape
-    blocks = x_BxHxWx3.reshape(B, H // BLOCK, BLOCK, W // BLOCK, BLOCK, C)
-    rgb_CxNx64 = blocks.transpose(5, 0, 1, 3, 2, 4).reshape(C, -1, BLOCK * BLOCK) * 127.5
-    # Written out: a matrix product with so few columns takes longer than all the rest.
-    red, green, blue = (weights.reshape(C, 1, 1) for weights in ycbcr_matrix().T)
-    ycbcr_CxNx64 = red * rgb_CxNx64[:1] + green * rgb_CxNx64[1:2] + blue * rgb_CxNx64[2:]
-    dct_CxNx64 = jnp.einsum("cnp,pf->cnf", ycbcr_CxNx64, dct_basis(), precision="highest")
-    mean, std = typical_spectrum()
-    features = (jnp.log1p(jnp.abs(dct_CxNx64)) - mean) / std
-    return jnp.where(np.arange(BLOCK * BLOCK)[None, None] == 0, 0.0, features)
+    blocks = x_BxHxWx3.reshape(B, H // BLOCK, BLOCK, W // BLOCK, BLOCK * C).transpose(0, 1, 3, 2, 4)
+    blocks = blocks.reshape(-1, BLOCK * BLOCK * C)
+    dct_Nx192 = jnp.dot(blocks, block_transform() * np.float32(127.5), precision="highest")
+    mean, std, kept = spectrum_scale()
+    return (jnp.log1p(jnp.abs(dct_Nx192)) - mean[None]) / std[None] * kept[None]
+
+
+@functools.lru_cache
+def block_transform() -> np.ndarray:
+    """RGB of a block, [row, column, colour] in one, to its DCT in YCbCr: float32 [192, 192]."""
+    dct, colours = dct_basis().astype(np.float64), ycbcr_matrix().astype(np.float64)
+    matrix = np.einsum("pf,dc->pcfd", dct, colours)
+    return matrix.reshape(3 * BLOCK**2, 3 * BLOCK**2).astype(np.float32)
+
+
+@functools.lru_cache
+def spectrum_scale() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and deviation of photos' log |DCT|, and 0 for the block's mean colour: float32 [192]."""
+    mean, std = (x.reshape(3, BLOCK**2).T.ravel() for x in typical_spectrum())
+    kept = np.ones((BLOCK, BLOCK, 3), np.float32)
+    kept[0, 0] = 0
+    return mean, std, kept.ravel()
