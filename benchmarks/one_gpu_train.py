@@ -11,6 +11,7 @@ import tarfile
 from typing import Any
 
 from benchmarks.parts import Clock, run_words, save
+from exif_jax.data.records_folder import open_split
 from exif_jax.io.atomic import replacing
 from exif_jax.io.errors import ExifJaxError
 
@@ -18,6 +19,8 @@ MOST_WEIGHTS = 16_000_000  # bytes that the weights may have, to be brought back
 # Of the minutes, what simulating photos may take, and what is kept for the end of the training.
 SIMULATION_SHARE, RESERVE_SHARE = 0.3, 0.08
 ROUND = 1000  # photos simulated at a time
+REGION_SIDE = 448  # px, the most that `data_prep.photos` cuts
+MOST_CACHED = 24 * 2**30  # bytes of regions on the device, a third of an H100's
 WARMUP = 100  # steps
 PILOT = 200  # steps that tell how fast the training is; it goes on from them
 _FORMAT = tarfile.GNU_FORMAT  # whose headers are of one block
@@ -228,6 +231,13 @@ def simulate(args: argparse.Namespace, clock: Clock, folder: pathlib.Path, recor
     return made
 
 
+def device_cache(records: str, more: str) -> int:
+    """Bytes that all regions take on the device; 0 where that is too much for it."""
+    regions = len(open_split(records, "train", more))
+    size = regions * REGION_SIDE**2 * 3
+    return size if size <= MOST_CACHED else 0
+
+
 def train(
     args: argparse.Namespace, clock: Clock, workdir: pathlib.Path, records: str, more: str, do
 ) -> dict[str, Any]:
@@ -240,6 +250,7 @@ def train(
         *(f"--config.train.log_every={log_every}", "--config.train.eval_every=2000"),
         *("--config.train.save_every=1000", f"--config.train.init_model={args.init_model}"),
         "--config.data.augment_on=device",
+        f"--config.data.device_cache={device_cache(records, more)}",
     ]
     if args.rehearse:
         words += ["--config.train.batch_size=8", "--config.model.image.image_size=64"]
