@@ -15,6 +15,7 @@ import io
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -106,7 +107,7 @@ class Process:
         )  # fmt: skip
 
     def kill(self) -> None:
-        self._process.kill()
+        os.kill(self._process.pid, signal.SIGKILL)  # Popen.kill would reap one that has ended
         self.wait()
 
     def wait(self) -> float:
