@@ -99,12 +99,15 @@ def camera_file(
     thumbnail: bytes | None = None,
     camera: Values | None = None,
     more: tuple[bytes, ...] = (),
+    software: str = "",
     **options,
 ) -> bytes:
     """A file as the camera "Acme One" writes it; other tags and options as given."""
     image = image or scene()
     small = thumbnail_of(image) if thumbnail is None else thumbnail
     sizes: Values = {0xA002: image.width, 0xA003: image.height}
-    tags = {0x010F: make, 0x0110: model, 0x0132: "2020:05:06 07:08:09"}
+    tags: Values = {0x010F: make, 0x0110: model, 0x0132: "2020:05:06 07:08:09"}
+    if software:
+        tags[0x0131] = software
     block = exif_block(tags, {**TIMES, **sizes, **(camera or {})}, small)
     return with_segments(jpeg(image, **options), segment(0xE1, b"Exif\0\0" + block), *more)

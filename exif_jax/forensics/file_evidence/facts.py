@@ -13,6 +13,7 @@ from exif_jax.forensics.file_evidence.gallery import (
     Record,
     make_key,
     model_key,
+    program_key,
     tables_id,
 )
 from exif_jax.forensics.file_evidence.recompression import Recompression
@@ -134,6 +135,8 @@ def record_of(parts: FileParts, tags: Mapping[str, str], sha256: str) -> Record:
             "maker note": "yes" if parts.exif.maker_note else "no",
             "size": "x".join(map(str, parts.size)),
         }
+        if program := program_key(tags.get("Software", "")):
+            values["program"] = program
     if factor := crop_factor(tags):
         values["crop factor"] = factor
     return Record(make_key(make), model_key(make, model), values, parts.tables, sha256[:16])

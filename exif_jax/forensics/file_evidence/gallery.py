@@ -91,6 +91,9 @@ class Known(NamedTuple):
       make: Counts of all models of the make.
       num_models: How many models of the make there are.
       others: Make -> photos that have the file's own tables, of other makes.
+      other_sources: From how many sources those photos came.
+      other_programs: Programs that the EXIF of cameras names which have the file's own tables, of
+        other makes.
       tables: Of the model, each with how many photos have it, the most frequent first.
     """
 
@@ -98,6 +101,8 @@ class Known(NamedTuple):
     make: Counts
     num_models: int
     others: Mapping[str, int]
+    other_sources: int
+    other_programs: frozenset[str]
     tables: tuple[tuple[tuple[tuple[int, ...], ...], int], ...]
 
 
@@ -125,12 +130,16 @@ class Gallery(NamedTuple):
         source = self.members.get(record.member, "")
         model = _without(self.cameras.get((record.make, record.model), {}), source)
         parts, others = [], {}
+        sources: set[str] = set()
+        programs: set[str] = set()
         own = record.values.get("tables", "")
         for (make, _), counts in self.cameras.items():
             if make == record.make:
                 parts.append(_without(counts, source))
-            elif n := counts.get("tables", NOTHING).without(source)[own]:
+            elif n := (theirs := counts.get("tables", NOTHING).without(source))[own]:
                 others[make] = others.get(make, 0) + n
+                sources |= theirs.counts[own].keys()
+                programs |= counts.get("program", NOTHING).without(source).counts.keys()
         counted = model.get("tables", NOTHING)
         order = sorted(counted, key=lambda name: -counted[name])
         return Known(
@@ -138,6 +147,8 @@ class Gallery(NamedTuple):
             _sum(parts),
             sum(1 for part in parts if part.get("tables", NOTHING).total()),
             others,
+            len(sources),
+            frozenset(programs),
             tuple((self.tables[name], counted[name]) for name in order),
         )
 
@@ -171,6 +182,16 @@ def model_key(make: str, model: str) -> str:
     """A model as models are compared: without its maker's name, in small letters."""
     words = re.findall(r"[a-z0-9+]+", model.lower())
     return " ".join(words[1:] if len(words) > 1 and words[0] == make_key(make) else words)
+
+
+def program_key(software: str) -> str:
+    """The program that EXIF's Software names, as programs are compared: "HDR+ 1.0.5" is "hdr+".
+
+    "" where it has no name but a version alone ("Ver.1.00"), as cameras' own programs have it.
+    """
+    name = " ".join(re.findall(r"[a-z+]+", re.split(r"[0-9]", software.lower())[0]))
+    named = len(name) >= 4 and not re.match(r"(ver|version|firmware)\b", name)
+    return name[:40] if named else ""
 
 
 def tables_id(tables: Iterable[Iterable[int]]) -> str:

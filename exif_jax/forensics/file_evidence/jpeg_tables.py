@@ -34,7 +34,7 @@ _PHOTOSHOP = {
 }
 # How much must be known of a model or make before what none of its photos has counts.
 _MIN_PHOTOS, _MIN_SOURCES = 5, 3
-_MIN_OTHERS = 8  # photos of other makers' cameras
+_MIN_OTHERS = 8  # photos of other makers' cameras, from as many sources as a model's
 _MIN_MAKE_PHOTOS, _MIN_MAKE_SOURCES, _MIN_MAKE_MODELS = 20, 6, 3
 
 
@@ -74,13 +74,19 @@ def tables_of_the_model(facts: Facts, known: Known) -> Answer:
 
 
 def tables_of_another_maker(facts: Facts, known: Known) -> Answer:
-    """Whether cameras of other makers write these tables, and none of the claimed one's."""
+    """Whether cameras of other makers write these tables, and none of the claimed one's.
+
+    A phone runs camera programs of other makers, too, and tables are the program's.
+    """
     own, others = facts.record.values.get("tables"), known.others
     if own is None or not facts.claims_camera or not others:
         return SILENT, "no other maker's camera is known to write these JPEG tables"
     if known.make.get("tables", NOTHING)[own]:
         return FITS, "other cameras of this maker write these JPEG tables"
-    many = sum(others.values()) >= _MIN_OTHERS
+    program = facts.record.values.get("program")
+    if program in known.other_programs:
+        return FITS, f"the program that EXIF names ({program}) writes these JPEG tables elsewhere"
+    many = sum(others.values()) >= _MIN_OTHERS and known.other_sources >= _MIN_SOURCES
     is_standard = facts.record.values.get("standard") != "no"
     if is_standard or not many or not never_in_make(known, "tables", own):
         return SILENT, "other makers' cameras write these JPEG tables, too"

@@ -32,7 +32,9 @@ def planted_gallery() -> Gallery:
     for k in range(8):
         for model in ("One", "Two", "Three"):
             records.append((acme(10 * k, model), f"{model}{k % 4}"))
-        other = camera_file(scene(seed=k), "Other Corp.", "Uno", qtables=OTHER_TABLES)
+        other = camera_file(
+            scene(seed=k), "Other Corp.", "Uno", software="OtherCam 1.2", qtables=OTHER_TABLES
+        )
         records.append((other, f"other{k % 4}"))
     empty = gallery.count([])
     counted = gallery.count(

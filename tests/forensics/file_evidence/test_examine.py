@@ -1,16 +1,19 @@
 """All rules together: strengths, order, rules that are not to be trusted, hostile files."""
 
+import io
 import math
 import struct
 
 import pytest
-from camera_file import camera_file, jpeg, scene, segment, thumbnail_of, with_segments
+from camera_file import camera_file, exif_block, jpeg, scene, segment, thumbnail_of, with_segments
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import acme, planted_gallery, verdicts
 
 from exif_jax.forensics.file_evidence import examine
+from exif_jax.forensics.file_evidence.facts import gather, record_of
 from exif_jax.forensics.file_evidence.findings import Finding, strongest_first, total_strength
+from exif_jax.reading.file_parts import jpeg_parts
 from exif_jax.reading.photo import PhotoError, read_photo
 
 EDITED = camera_file(scene(seed=99), "Acme", "One", b"", quality=80)
@@ -81,9 +84,49 @@ def lying(data: bytes, tag: int, kind: int, count: int) -> bytes:
     return data[: at + 2] + struct.pack("<HI", kind, count) + data[at + 8 :]
 
 
+def tables_at(data: bytes) -> int:
+    """Where the first table of the photo stands: behind EXIF, whose thumbnail has tables, too."""
+    return 4 + int.from_bytes(data[4:6], "big")
+
+
+def of_16_bits(data: bytes) -> bytes:
+    """The file with the first of its tables as 16-bit numbers, some of them above 255."""
+    at = tables_at(data)
+    length = int.from_bytes(data[at + 2 : at + 4], "big")
+    body = data[at + 4 : at + 2 + length]
+    wide = b"\x10" + b"".join(bytes((k > 60, n)) for k, n in enumerate(body[1:65]))
+    return data[:at] + segment(0xDB, wide + body[65:]) + data[at + 2 + length :]
+
+
+def without_tables(data: bytes) -> bytes:
+    at = tables_at(data)
+    while data[at : at + 2] == b"\xff\xdb":
+        data = data[:at] + data[at + 2 + int.from_bytes(data[at + 2 : at + 4], "big") :]
+    return data
+
+
+def in_a_circle(data: bytes) -> bytes:
+    """The file whose EXIF names its first directory as the next one, and as that of the camera."""
+    at = data.index(b"II*\0")
+    count = int.from_bytes(data[at + 8 : at + 10], "little")
+    link, camera = at + 10 + 12 * count, data.index(struct.pack("<HHI", 0x8769, 4, 1))
+    data = data[:link] + struct.pack("<I", 8) + data[link + 4 :]
+    return data[: camera + 8] + struct.pack("<I", 8) + data[camera + 12 :]
+
+
+HEAD = acme().index(b"\xff\xdb")
+ENTITIES = b'<!DOCTYPE x [<!ENTITY a "&b;&b;"><!ENTITY b "&a;">]><x xmp:CreatorTool="&a;"/>'
+BOXES = b"JP\0\1\0\0\0\1" + 40 * (struct.pack(">I", 2**31) + b"jumb")
+
+
 @pytest.mark.parametrize(
     "data",
     [
+        of_16_bits(acme()),
+        acme(more=tuple(segment(0xDB, bytes((k % 4,)) + bytes(64)) for k in range(9))),
+        in_a_circle(acme()),
+        acme(more=(segment(0xEB, BOXES),)),
+        acme(more=(segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + ENTITIES),)),
         acme(thumbnail=b"\xff\xd8\xff" + bytes(3000)),
         acme(thumbnail=b"<script>alert(1)</script>" * 20),
         acme(thumbnail=thumbnail_of(scene())[:700]),
@@ -105,13 +148,33 @@ def test_hostile_files_are_judged_within_bounds(data):
     assert set(seen.values()) <= {"fits", "contradicts", "silent"}
 
 
+def test_without_tables_nothing_is_said_of_them():
+    photo = read_photo(acme())
+    gutted = jpeg_parts(without_tables(acme()), photo.image.size)
+    assert gutted.tables == () and gutted.num_tables == 0
+    facts = gather(photo, planted_gallery())
+    record = record_of(gutted, facts.tags, photo.sha256)
+    facts = facts._replace(parts=gutted, record=record, recompression=None)
+    known = planted_gallery().known(record)
+    findings = examine.judge(facts, known, planted_gallery().false_alarms)
+    assert "contradicts" not in {f.verdict for f in findings}
+
+
+def test_a_maker_note_of_ten_megabytes_is_not_followed():
+    note = (b"\xff\xd8\xff\xdb" + bytes(60)) * (10 << 14)
+    block = exif_block({0x010F: "Acme", 0x0110: "One"}, {0x927C: note})
+    stream = io.BytesIO()
+    scene(64, 64).save(stream, "PNG", exif=b"Exif\0\0" + block)
+    assert len(stream.getvalue()) > 10 << 20
+    evidence = examine.examine(read_photo(stream.getvalue()), planted_gallery())
+    assert evidence.facts.tags == {} and evidence.facts.previews == ()
+    assert "contradicts" not in {f.verdict for f in evidence.findings}
+
+
 def test_hostile_names_stay_text():
     data = camera_file(make="<script>\u00e9", model="=cmd()")
     evidence = examine.examine(read_photo(data), planted_gallery())
     assert all(isinstance(f.sentence, str) for f in evidence.findings)
-
-
-HEAD = acme().index(b"\xff\xdb")
 
 
 @given(st.integers(2, HEAD - 1), st.binary(min_size=1, max_size=24))

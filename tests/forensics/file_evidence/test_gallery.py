@@ -19,7 +19,7 @@ def record(member, make="acme", model="one", **values):
 
 def planted():
     rows = [(record(f"m{k}", order="A" if k < 6 else "B"), f"s{k % 3}") for k in range(8)]
-    return g.count([*rows, (record("x", "other", "two"), "s9")])
+    return g.count([*rows, (record("x", "other", "two", program="othercam"), "s9")])
 
 
 def test_photos_and_sources_are_counted_once():
@@ -33,6 +33,7 @@ def test_a_stranger_is_judged_by_all():
     assert known.model["order"]["A"] == 6 and known.model["order"].total() == 8
     assert known.tables == ((TABLES, 8),) and known.others == {"other": 1}
     assert known.num_models == 1 and known.make["tables"].total() == 8
+    assert known.other_sources == 1 and known.other_programs == {"othercam"}
 
 
 def test_a_member_is_judged_without_its_source():
@@ -67,6 +68,23 @@ def test_makers_have_one_name(make, key):
 def test_models_lose_their_makers_name():
     assert g.model_key("NIKON CORPORATION", "NIKON D90") == g.model_key("Nikon", "D90") == "d90"
     assert g.model_key("Canon", "Canon") == "canon"
+
+
+@pytest.mark.parametrize(
+    ("software", "key"),
+    [
+        ("HDR+ 1.0.540104767zd", "hdr+"),
+        ("MediaTek Camera Application", "mediatek camera application"),
+        ("Ver.1.00 ", ""),
+        ("Version 2.1", ""),
+        ("13.5.1", ""),
+        ("G973FXXU3ASIG", ""),
+        ("", ""),
+        ("x" * 5000, "x" * 40),
+    ],
+)
+def test_programs_are_named_without_their_version(software, key):
+    assert g.program_key(software) == key
 
 
 def test_json_and_back():

@@ -7,10 +7,20 @@ import struct
 import pytest
 from camera_file import camera_file, jpeg, scene, segment, thumbnail_of, with_segments
 from PIL import Image
-from planted import ACME_TABLES, OTHER_TABLES, acme, contradicted, sentences, verdicts
+from planted import (
+    ACME_TABLES,
+    OTHER_TABLES,
+    acme,
+    contradicted,
+    planted_gallery,
+    sentences,
+    verdicts,
+)
 
 from exif_jax.forensics.file_evidence import jpeg_tables
+from exif_jax.forensics.file_evidence.facts import gather
 from exif_jax.reading.file_parts import ZIGZAG
+from exif_jax.reading.photo import read_photo
 
 XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
@@ -55,6 +65,24 @@ def test_tables_of_another_maker():
         "tables of the model",
     }
     assert "cameras by other" in sentences(saved(qtables=OTHER_TABLES))["tables of another maker"]
+
+
+@pytest.mark.parametrize(
+    ("software", "verdict"),
+    [("OtherCam 3.1", "fits"), ("AcmeCam 1.2", "contradicts"), ("Ver.1.00", "contradicts")],
+)
+def test_tables_of_the_program_that_exif_names_are_no_makers(software, verdict):
+    data = saved(qtables=OTHER_TABLES, software=software)
+    assert verdicts(data)["tables of another maker"] == verdict
+
+
+def test_tables_that_other_makers_have_from_one_source_alone_say_nothing():
+    photo = read_photo(saved(qtables=OTHER_TABLES))
+    facts = gather(photo, planted_gallery())
+    known = planted_gallery().known(facts.record)
+    assert jpeg_tables.tables_of_another_maker(facts, known)[0] == "contradicts"
+    known = known._replace(other_sources=2)
+    assert jpeg_tables.tables_of_another_maker(facts, known)[0] == "silent"
 
 
 def test_photoshops_tables(monkeypatch):
