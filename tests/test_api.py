@@ -46,7 +46,7 @@ def test_a_photo_that_may_be_damaged_is_not_judged(tmp_path):
     coarse.write_bytes(data[: data.rindex(b"\xff\xda")] + b"\xff\xd9")
     assert exif_jax.localize_photo(whole).band and exif_jax.verify_photo(whole).band
     result = exif_jax.localize_photo(coarse)
-    assert result.p_value is None and result.band is None and "may be damaged" in result.note
+    assert result.p_value is None and result.band is None and "may be damaged" in result.reason
     result = exif_jax.verify_photo(coarse)
     assert result.p_value is None and result.band is None and "may be damaged" in result.summary
 
