@@ -1,83 +1,105 @@
-"""How often pristine photos are accused, at p-values of 1, 5 and 10 %, on cameras not fitted to.
+"""How well p-values and likelihood ratios hold, each photo judged without its camera.
 
-    python -m benchmarks.calibration --records records --pristine splices/pristine
+    python -m benchmarks.calibration calibrated.samples.jsonl --picture docs/calibration.png
 
-Every validation camera in turn is left out: the null distribution comes from the other cameras,
-and its photos are judged by it, at each size that they give. `--pristine` adds photos of a folder,
-judged by what the release file carries.
+Reads the samples that `python -m exif_jax.calibrate` has measured, prints how often each kind, size
+and quality is called, the cost of the likelihood ratios (Cllr), and the F1 of the mask at the
+threshold that was chosen beside each photo's best; `--picture` draws whether p-values and ratios
+are as frequent as they claim.
 """
 
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
-from tqdm import tqdm
 
-import exif_jax
-from exif_jax.calibrate import KnownPhoto, known_photos, region_side
 from exif_jax.cli import command
-from exif_jax.evaluation.datasets import photos_in
-from exif_jax.forensics.calibration import fit_score_calibration, score_p_value
-from exif_jax.weights.release_file import PRETRAINED, load_model
-
-LEVELS = (0.01, 0.05, 0.10)
+from exif_jax.evaluation import score_fitting
+from exif_jax.evaluation.score_fitting import Judged
+from exif_jax.evaluation.score_measuring import HOST, PRISTINE, SIMULATED, SPLICE
+from exif_jax.evaluation.score_samples import MASK_SHARES
+from exif_jax.evaluation.tables import text_table
+from exif_jax.forensics.calibration import MIN_AREA_OF_SCORE
+from exif_jax.forensics.likelihood import cllr
+from exif_jax.io.jsonl import read_rows
 
 
 def main() -> None:
     parser = command.parser("benchmarks.calibration", __doc__)
-    parser.add_argument("--model", default=str(PRETRAINED), help="default: what ships")
-    parser.add_argument("--records", required=True, help="folder that the model was trained with")
-    parser.add_argument("--pristine", type=pathlib.Path, help="folder of pristine photos")
+    parser.add_argument("samples", type=pathlib.Path, help="journal of exif_jax.calibrate")
+    parser.add_argument("--method", default="cut", help="whose samples (default cut)")
+    parser.add_argument("--picture", type=pathlib.Path, metavar="PNG", help="write the plot there")
     args = parser.parse_args()
-    model = load_model(args.model)
-    known = known_photos(args.records, model)
-    area = (region_side(args.records) / model.patch_size) ** 2
-    judged = leave_one_out(known, area)
-    print(f"{'pristine photos':<32}{'number':>8}" + "".join(f"{x:>8.0%}" for x in LEVELS))
-    show("left-out cameras", judged)
-    for parts in sorted({parts for parts, *_ in judged}):
-        show(f"  of {parts} x {area:.0f} patches", [row for row in judged if row[0] == parts])
-    middle = float(np.median([gap for _, gap, *_ in judged]))
-    show("  content alike", [row for row in judged if row[1] <= middle])
-    show("  content unlike", [row for row in judged if row[1] > middle])
-    if args.pristine:
-        p_values = [
-            exif_jax.localize_photo(path, model).p_value for path in tqdm(photos_in(args.pristine))
-        ]
-        show(args.pristine.name, [(0, 0.0, p, 1.0) for p in p_values if p is not None])
+    rows = [row for row in read_rows(args.samples) if "score" in row]
+    judged = score_fitting.leave_one_out([row for row in rows if row["method"] == args.method])
+    print(text_table(score_fitting.table(judged)))
+    judged = [j for j in judged if j.row["area"] >= MIN_AREA_OF_SCORE]
+    pristine, spliced = (of_kinds(judged, k) for k in ((PRISTINE,), (SIMULATED, SPLICE)))
+    share, low, high = score_fitting.accused(pristine, 0.05)
+    print(f"accused at 5 %: {share:.1%}, 95 % interval over cameras {low:.1%} to {high:.1%}")
+    for kind in (SIMULATED, SPLICE):
+        of_kind = score_fitting.ratios(of_kinds(judged, (kind,)))
+        if of_kind:
+            cost = cllr(of_kind, score_fitting.ratios(pristine))
+            print(f"Cllr of {kind} against pristine samples: {cost:.3f}")
+        show_masks(kind, of_kinds(judged, (kind,)))
+    if args.picture:
+        draw(pristine, spliced, of_kinds(judged, (HOST,)), args.picture)
 
 
-def leave_one_out(known: list[KnownPhoto], area: float) -> list[tuple[int, float, float, float]]:
-    """Number of parts, gradient energy gap, p-value and weight of every photo at every size.
-
-    n photos of a camera at a size weigh sqrt(n) together, as in the null.
-    """
-    cameras = [photo.camera for photo in known]
-    judged = []
-    for camera in sorted(set(cameras)):
-        others = [photo for photo in known if photo.camera != camera]
-        score_null = fit_score_calibration(
-            [photo.scores for photo in others],
-            [photo.gaps for photo in others],
-            area,
-            [photo.camera for photo in others],
-            "cut",
-        )
-        own = [photo for photo in known if photo.camera == camera]
-        for photo in own:
-            for k, (score, gap) in enumerate(zip(photo.scores, photo.gaps, strict=True), 1):
-                p_value = score_p_value(score_null, score, k * area, gap)
-                alike = sum(len(other.scores) >= k for other in own)
-                judged.append((k, gap, p_value, alike**-0.5))
-    return judged
+def of_kinds(judged: Sequence[Judged], kinds: Sequence[str]) -> list[Judged]:
+    return [j for j in judged if j.row["kind"] in kinds]
 
 
-def show(title: str, judged: list[tuple[int, float, float, float]]) -> None:
-    """Prints a row: the number of photos and the share of their weight at or below each level."""
-    p, weight = (np.array([row[k] for row in judged]) for k in (2, 3))
-    seen = [weight[p <= level].sum() / weight.sum() for level in LEVELS]
-    print(f"{title:<32}{len(judged):>8}" + "".join(f"{x:>8.1%}" for x in seen))
+def show_masks(kind: str, judged: Sequence[Judged]) -> None:
+    """F1 at the share of the map's maximum that is best for the other cameras' splices."""
+    rows = [j.row for j in judged if "f1_at" in j.row]
+    if len(rows) < 3:
+        return
+    at = np.array([row["f1_at"] for row in rows])
+    left_out = [at[k, np.delete(at, k, axis=0).mean(axis=0).argmax()] for k in range(len(at))]
+    best = np.mean([row["f1_best"] for row in rows])
+    share = MASK_SHARES[int(at.mean(axis=0).argmax())]
+    print(
+        f"F1 of {len(rows)} {kind} masks: {np.mean(left_out):.3f} at a fixed share of the map's "
+        f"maximum ({share:g} for all of them), {best:.3f} at each photo's best threshold"
+    )
+
+
+def draw(
+    pristine: Sequence[Judged],
+    spliced: Sequence[Judged],
+    hosts: Sequence[Judged],
+    path: pathlib.Path,
+) -> None:
+    """Left: p-values against how often they occur. Right: ratios of both kinds (Tippett's plot)."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
+    for judged, label in (
+        (pristine, "pristine"),
+        (hosts, "hosts of splices"),
+        (spliced, "splices"),
+    ):
+        if judged:
+            p = np.sort([j.p_value for j in judged])
+            left.step(p, np.arange(1, len(p) + 1) / len(p), where="post", label=label)
+    left.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
+    left.set(xlabel="p-value", ylabel="share with this p-value or less", xlim=(0, 1), ylim=(0, 1))
+    left.legend(frameon=False)
+    for judged, label in ((pristine, "pristine"), (spliced, "splices")):
+        ratios = np.sort(score_fitting.ratios(judged))[::-1]
+        if len(ratios):
+            right.step(np.log10(ratios), np.arange(1, len(ratios) + 1) / len(ratios), label=label)
+    right.axvline(0, color="grey", linewidth=0.8)
+    right.set(xlabel="log10 of the likelihood ratio", ylabel="share with this ratio or more")
+    right.legend(frameon=False)
+    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":

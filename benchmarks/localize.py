@@ -121,7 +121,7 @@ def measure(name: str, path: pathlib.Path, repeats: int, batch: int | None) -> d
     affinity_flops = 2.0 * grid.num_patches**2 * result.embeddings.shape[1]
     num_bytes = result.affinity.nbytes + result.heatmap.nbytes + result.embeddings.nbytes
     return {
-        "answer": result.note if result.flat else f"score {result.score:.3f}",
+        "answer": result.reason if result.flat else f"score {result.score:.3f}",
         "patches": grid.num_patches,
         "decode_seconds": decode,
         "encoder_seconds": encode,

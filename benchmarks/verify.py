@@ -13,8 +13,8 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from exif_jax.api import resolve_model
-from exif_jax.calibrate import known_photos, posteriors_of
 from exif_jax.cli import command
+from exif_jax.evaluation.exif_calibration import known_photos, posteriors_of
 from exif_jax.forensics import reference_set as reference_sets
 from exif_jax.forensics.calibration import STRONG, WEAK, agreement_p_value, null_distribution
 from exif_jax.forensics.verification import reference_set_of

@@ -18,6 +18,7 @@ import numpy as np
 
 from exif_jax.forensics import verification
 from exif_jax.forensics.localization import Localization, LocalizationSettings, localize
+from exif_jax.forensics.suitability import objection_to_kind
 from exif_jax.forensics.verification import Verification
 from exif_jax.io.fork import refuse_after_fork
 from exif_jax.reading.photo import Photo, read_photo
@@ -49,7 +50,7 @@ def localize_photo(
         photo = read_photo(photo)
     if not isinstance(photo, Photo):
         return localize(photo, model, settings)
-    return localize(photo.pixels, model, settings, photo.objection)
+    return localize(photo.pixels, model, settings, objection_to_kind(photo))
 
 
 def verify_photo(

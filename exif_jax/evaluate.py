@@ -20,7 +20,12 @@ from exif_jax.evaluation.datasets import Dataset, Sample
 from exif_jax.evaluation.detectors import Detector
 from exif_jax.evaluation.public_datasets import read_dataset
 from exif_jax.evaluation.row_files import Row, RowFiles, Shard, open_rows, row_paths, shard
-from exif_jax.evaluation.splice_metrics import METRICS, OF_ANY_MAP, OF_PROBABILITIES
+from exif_jax.evaluation.splice_metrics import (
+    COLUMNS,
+    OF_ANY_MAP,
+    OF_MASK,
+    OF_PROBABILITIES,
+)
 from exif_jax.forensics.localization import LocalizationSettings
 from exif_jax.forensics.methods import DEFAULT_METHOD, METHOD_HELP, METHODS
 from exif_jax.io.errors import ExifJaxError
@@ -236,7 +241,7 @@ def _write_results(
     output: pathlib.Path, rows: _Rows, about: Row, args: argparse.Namespace, words: Sequence[str]
 ) -> None:
     """Writes all but the rows, and prints the table. Raises OSError."""
-    metrics, datasets = args.metric or METRICS, rows.datasets
+    metrics, datasets = args.metric or COLUMNS, rows.datasets
     summaries = _summarize(rows)
     report = results.make_report(about, datasets, summaries, BASELINES)
     results.write_report(output / RESULTS, report, rows)
@@ -306,8 +311,9 @@ def _parser() -> argparse.ArgumentParser:
         help="a trivial map; again for more (default: all)")  # fmt: skip
     add("--photoholmes", action="append", metavar="METHOD[=CONFIG]",
         help="a method of PhotoHolmes, where that is installed; CONFIG: its YAML file")  # fmt: skip
-    add("--metric", action="append", choices=(*OF_ANY_MAP, *OF_PROBABILITIES), metavar="NAME",
-        help=f"column of the tables instead of {', '.join(METRICS)}; again for more; all are in "
+    add("--metric", action="append", metavar="NAME",
+        choices=(*OF_ANY_MAP, *OF_PROBABILITIES, *OF_MASK),
+        help=f"column of the tables instead of {', '.join(COLUMNS)}; again for more; all are in "
         "evaluation.json")  # fmt: skip
     add("--shard", type=shard, metavar="K/N",
         help="only every N-th photo from the K-th on, for N processes or machines with one "

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import functools
 import logging
+import math
 import pathlib
 import re
 import sys
@@ -26,13 +27,17 @@ import numpy as np
 from exif_jax.api import resolve_model
 from exif_jax.cli import command
 from exif_jax.forensics import patches
-from exif_jax.forensics.calibration import expected_logit, objection_to_score, survival_function
-from exif_jax.forensics.localization import LocalizationSettings, image_encoder, is_flat
-from exif_jax.forensics.methods import METHODS
+from exif_jax.forensics.calibration import objection_to_score
+from exif_jax.forensics.localization import LocalizationSettings, image_encoder
+from exif_jax.forensics.methods import METHODS, part_at_border, part_spread
+from exif_jax.forensics.score_calibration import Conditions, least_reach, survival, value_at
+from exif_jax.forensics.suitability import is_flat
+from exif_jax.forensics.verdict import LEVELS, MIN_POWER
 from exif_jax.io.atomic import write_bytes
 from exif_jax.io.errors import ExifJaxError
 from exif_jax.io.text import printable
 from exif_jax.models.dual_encoder import embed_images
+from exif_jax.reading.quantization import quantization_step
 from exif_jax.reports.outputs import prepare_folder
 
 if TYPE_CHECKING:
@@ -40,7 +45,7 @@ if TYPE_CHECKING:
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 _BATCH_SIZE = 32  # patches; as many as a CPU's cache likes
-# Where p-values are computed beforehand: logit(score) less `calibration.expected_logit`.
+# Where p-values are computed beforehand: the excess over what pristine photos score.
 _EXCESS_LOGITS = np.linspace(-16.0, 16.0, 4097)
 
 
@@ -66,8 +71,9 @@ def photo_to_map(
     Returns:
         A function of uint8 [B, height, width, 3] that returns "map", float32 [B, height, width],
         "score" and "gradient_energy_gap", float32 [B], and "p_value", float32 [B], where the
-        model's calibration holds for photos of this size, as `Localization` has them. (A plain
-        colour, which `localize` leaves out, is given the score 0 and a map of zeros here too.)
+        model's calibration holds for photos of this size, as `Localization` has them; NaN of a
+        photo on which the method is blind. (A plain colour, which `localize` leaves out, is given
+        the score 0 and a map of zeros here too.)
 
     Raises:
         ValueError: such photos hold no patch.
@@ -87,7 +93,7 @@ def photo_to_map(
         patches.batch_origins(grid.origins(), _BATCH_SIZE, grid.num_patches)
     )
     objection = objection_to_score(model.calibration, grid, settings.method)
-    score_null = None if objection else model.calibration["score_null"]
+    calibration = None if objection else model.calibration["scores"][settings.method]
 
     def map_photo(photo: jax.Array) -> dict[str, jax.Array]:
         z_PxD = patches.embed_batches(
@@ -100,20 +106,38 @@ def photo_to_map(
             "score": jnp.where(textured, result.score, 0.0),
             "gradient_energy_gap": jnp.where(textured, result.gradient_energy_gap, 0.0),
         }
-        if score_null:
-            expected = expected_logit(score_null, grid.area, result.gradient_energy_gap)
-            score = jnp.clip(outputs["score"], 1e-3, 1 - 1e-3)
-            excess = jnp.log(score) - jnp.log1p(-score) - expected
-            outputs["p_value"] = _interpolate(excess, _p_value_table(score_null))
+        if calibration:
+            part_RxC = result.clusters.reshape(grid.rows, grid.columns)
+            at = Conditions(
+                math.log(grid.area),
+                quantization_step(photo),
+                result.gradient_energy_gap,
+                part_spread(z_PxD[: grid.num_patches], part_RxC),
+                part_at_border(part_RxC),
+            )
+            outputs["p_value"] = _p_value(calibration, outputs["score"], at)
         return outputs
 
     return lambda photos: jax.lax.map(map_photo, photos)
 
 
-def _p_value_table(score_null: dict[str, Any]) -> np.ndarray:
-    """float32, the p-values at `_EXCESS_LOGITS`."""
-    null = score_null["null_distribution"]
-    return np.array([survival_function(float(x), null) for x in _EXCESS_LOGITS], np.float32)
+def _p_value(calibration: dict[str, Any], score: jax.Array, at: Conditions) -> jax.Array:
+    """`score_calibration.p_value`, traced; NaN where no verdict is given."""
+    evidence = _logit(score) + _logit(at.spread) - at.border
+    excess = evidence - value_at(calibration["slopes"], at)
+    null = calibration["null"]
+    table = np.array([survival(null, float(x)).value for x in _EXCESS_LOGITS], np.float32)
+    p = _interpolate(excess, table)
+    if "splices" not in calibration:
+        return p
+    reach = value_at(calibration["splices"]["reach"], at)
+    return jnp.where(reach < least_reach(calibration, LEVELS[1], MIN_POWER), jnp.nan, p)
+
+
+def _logit(x: jax.Array) -> jax.Array:
+    """`score_calibration.logit`, traced."""
+    x = jnp.clip(x, 1e-3, 1 - 1e-3)
+    return jnp.log(x) - jnp.log1p(-x)
 
 
 def _interpolate(x: jax.Array, values: np.ndarray) -> jax.Array:

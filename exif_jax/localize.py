@@ -20,6 +20,7 @@ with command.imports(__name__):  # JAX takes a second to import
     from exif_jax.forensics.localization import Localization, LocalizationSettings, localize
     from exif_jax.forensics.methods import METHOD_HELP, METHODS, LocalizeError
     from exif_jax.forensics.statement import state, statement_as_json
+    from exif_jax.forensics.suitability import objection_to_kind
     from exif_jax.forensics.verification import (
         Verification,
         VerifyError,
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from exif_jax.weights.release_file import Model
 
 
+_JOURNALLED = ("score", "p_value", "likelihood_ratio", "verdict", "band", "reason", "note")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     args = _parser().parse_args(argv)
@@ -49,12 +53,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
     def work(photo: Photo, shown: str, name: str, model: Model, out: pathlib.Path):
-        localization, entry = localize_to(out, name, photo, shown, model, settings, args.report)
+        localization, entry = localize_to(
+            out, name, photo, shown, model, settings, args.report, args.mask
+        )
         line = (
-            f"{localization.score:.3f}  {localization.verdict:11}  {shown} -> "
+            f"{localization.score:.3f}  {localization.verdict:12}  {shown} -> "
             f"{out / name}.overlay.png"
         )
-        return entry, line + (f"\n  note: {printable(entry['note'])}" if entry["note"] else "")
+        for what, words in (("reason", localization.reason), ("note", entry["note"])):
+            line += f"\n  {what}: {printable(words)}" if words else ""
+        return entry, line
 
     # With --report a photo is done when its page is there, without it when its JSON is.
     return photo_command.run(args, work, settings, "localize", "html" if args.report else "json")
@@ -68,6 +76,7 @@ def localize_to(
     model: Model,
     settings: LocalizationSettings,
     page: bool,
+    mask: bool = False,
 ) -> tuple[Localization, dict[str, Any]]:
     """Localises one photo and writes NAME.overlay.png, NAME.map.npy and NAME.json into a folder.
 
@@ -77,19 +86,21 @@ def localize_to(
         photo: the photo; `shown` is how it is called in the results.
         model, settings: as for `localize`.
         page: also write NAME.html.
+        mask: also write NAME.mask.png.
 
     Returns:
-        The localisation, and what the journal says of it: score, p_value, band and note.
+        The localisation, and what the journal says of it: score, p_value, likelihood_ratio,
+        verdict, band, reason and note.
 
     Raises:
         batch.PhotoFailed: the photo cannot be localised. OSError: nothing can be written.
     """
     try:
-        localization = localize(photo.pixels, model, settings, photo.objection)
+        localization = localize(photo.pixels, model, settings, objection_to_kind(photo))
         evidence = examine(photo) if page else None
     except (LocalizeError, GalleryError) as e:
         raise batch.PhotoFailed(str(e)) from e
-    report = outputs.make_report(photo, shown, model.id, settings, localization)
+    report = outputs.make_report(photo, shown, model.id, settings, localization, model.calibration)
     page_bytes = None
     if evidence is not None:
         verification = _verification(photo, localization, model, settings)
@@ -98,8 +109,8 @@ def localize_to(
         report["statement"] = statement_as_json(statement)
         colours = affinity.pca_colours(localization.embeddings, localization.grid)
         page_bytes = make_html(photo, localization, report, colours, (evidence, statement))
-    outputs.write_outputs(out, name, photo, localization, report, page_bytes)
-    return localization, {key: report[key] for key in ("score", "p_value", "band", "note")}
+    outputs.write_outputs(out, name, photo, localization, report, page_bytes, mask)
+    return localization, {key: report[key] for key in _JOURNALLED}
 
 
 def _verification(
@@ -121,8 +132,8 @@ def _parser() -> argparse.ArgumentParser:
         "Shows where a photo disagrees with itself: which parts another camera seems "
         "to have made. Reads pixels only; no EXIF is needed. Writes NAME.overlay.png (the photo "
         "beside its map), NAME.map.npy (float32, as many values as pixels, 0 consistent to "
-        "1) and NAME.json (score, settings, checksums) for each photo, and a line about it in "
-        "results.jsonl. A sign to look closer, never a proof.",
+        "1) and NAME.json (verdict, region, settings, checksums) for each photo, and a line about "
+        "it in results.jsonl. A sign to look closer, never a proof.",
         "examples:\n"
         "  python -m exif_jax.localize photo.jpg --report\n"
         "  find . -name '*.jpg' -print0 | python -m exif_jax.localize - --resume\n"
@@ -137,6 +148,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also write NAME.html: the photo with its map, an explorer of what agrees with what, "
         "the EXIF beside what the pixels say, in one file that needs no network",
+    )
+    parser.add_argument(
+        "--mask",
+        action="store_true",
+        help="also write NAME.mask.png: 255 where the map singles the photo out, whatever the "
+        "verdict, as many pixels as the photo has",
     )
     defaults = LocalizationSettings()
     for option, text in (

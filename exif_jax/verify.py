@@ -20,6 +20,7 @@ with command.imports(__name__):  # JAX takes a second to import
     from exif_jax.forensics.localization import LocalizationSettings, localize
     from exif_jax.forensics.methods import LocalizeError
     from exif_jax.forensics.statement import PIXELS, Statement, state, statement_as_json
+    from exif_jax.forensics.suitability import objection_to_kind
     from exif_jax.forensics.verification import (
         TagFinding,
         Verification,
@@ -103,13 +104,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work(photo: Photo, shown: str, name: str, model: Model, out: pathlib.Path):
         try:
             reference_set_of(model)  # refuses a model without one before the long part
-            localization = localize(photo.pixels, model, settings, photo.objection)
+            localization = localize(photo.pixels, model, settings, objection_to_kind(photo))
             verification = verify_localization(localization, photo.exif, model, photo.objection)
             evidence = examine(photo)
         except (LocalizeError, VerifyError, GalleryError) as e:
             raise batch.PhotoFailed(str(e)) from e
         statement = state(evidence, verification)
-        report = outputs.make_report(photo, shown, model.id, settings, localization)
+        report = outputs.make_report(
+            photo, shown, model.id, settings, localization, model.calibration
+        )
         report |= {"exif": photo.exif, "verify": as_json(verification)}
         report["statement"] = statement_as_json(statement)
         write_bytes(out / f"{name}.verify.json", json_bytes(report))

@@ -28,7 +28,7 @@ def planted_model() -> Model:
         "tag_skill": SKILL,
         "agreement_null": null_distribution(np.linspace(0, 4, 60), [str(i) for i in range(60)]),
         "grid": GRID_SETTINGS,
-        "score_null": {"method": "none"},
+        "scores": {"none": {}},
     }
     params = FakeModel.params | {"log_scale": np.float32(3.0)}
     model = Model(CONFIG, params, WordPiece(b""), (), {}, calibration)

@@ -1,17 +1,22 @@
 """The calibration: skill against brute force, and the command on records of simulated photos."""
 
+import dataclasses
 import itertools
 import math
 
 import numpy as np
 import pytest
+from PIL import Image
 from small_disk import read_only
 
+import exif_jax
 from data_prep import photos, simulate, train_tokenizer
-from exif_jax.calibrate import main, measure_skill
+from exif_jax.calibrate import main
 from exif_jax.data.tokenizer import Tokenizer
-from exif_jax.forensics import reference_set
+from exif_jax.evaluation.exif_calibration import measure_skill
+from exif_jax.forensics import reference_set, score_calibration
 from exif_jax.forensics.embed import embed_exif
+from exif_jax.io.jsonl import read_rows
 from exif_jax.weights.release_file import Model, load_model, save_model
 
 
@@ -99,7 +104,7 @@ def test_the_command_adds_a_calibration_and_leaves_the_weights(records, uncalibr
     calibration = after.calibration
     assert before.calibration == {} and before.id != after.id
     assert set(calibration) == {
-        *("reference_set", "agreement_null", "tag_skill", "score_null", "grid", "measured_on")
+        *("reference_set", "agreement_null", "tag_skill", "scores", "grid", "measured_on")
     }
     assert calibration["grid"] == {"num_per_dim": 30, "max_patches": 4096, "align": 8}
     assert set(calibration["reference_set"]["tags"]) == {"Make", "Model", "ISO"}
@@ -108,8 +113,12 @@ def test_the_command_adds_a_calibration_and_leaves_the_weights(records, uncalibr
     np.testing.assert_allclose(known.embeddings, expected, rtol=2**-11, atol=1e-6)
     num_photos = calibration["measured_on"]["num_photos"]
     assert len(calibration["agreement_null"]["values"]) == num_photos > 0
-    assert len(calibration["score_null"]["null_distribution"]["values"]) == num_photos
-    assert calibration["score_null"]["area"] == pytest.approx((128 / 32) ** 2)
+    (score,) = calibration["scores"].values()
+    assert set(calibration["scores"]) == {"cut"} and score["grid"] == calibration["grid"]
+    assert score["measured_on"]["num_photos"] == num_photos
+    assert score["measured_on"]["num_splices"] == 0 and "splices" not in score
+    p = [score_calibration.survival(score["null"], x).value for x in np.linspace(-9, 9, 50)]
+    assert p == sorted(p, reverse=True) and p[0] == 1
     again = tmp_path / "again.safetensors"
     assert main([str(uncalibrated), str(again), "--records", str(records)]) == 0
     assert again.read_bytes() == out.read_bytes()
@@ -124,3 +133,73 @@ def test_bad_input_ends_in_one_line(records, uncalibrated, tmp_path, capsys):
     messages = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(messages) == 3 and "none.safetensors" in messages[0] and "locked" in messages[2]
     assert not (tmp_path / "c.safetensors").exists()
+
+
+def camera_file(path, camera, seed, size=(420, 300)):
+    """A smooth photo with the noise of its camera, and EXIF that names it."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(40, 200, (9, 12, 3), dtype=np.uint8))
+    pixels = np.asarray(coarse.resize(size, Image.Resampling.BICUBIC)).astype(float)
+    pixels += rng.normal(0, 2 + 6 * (hash_of(camera) % 5), pixels.shape)
+    exif = Image.Exif()
+    exif[271], exif[272] = "Maker", camera
+    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path, quality=95, exif=exif)
+
+
+def hash_of(text):
+    return sum(map(ord, text))
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("originals")
+    for k in range(6):
+        camera_file(folder / f"{k}.jpg", f"Model {k % 4}", k)
+    Image.new("RGB", (400, 300)).save(folder / "no-camera.png")
+    return folder
+
+
+def test_any_folder_of_camera_originals_calibrates(originals, uncalibrated, tmp_path, capsys):
+    out = tmp_path / "c.safetensors"
+    command = [str(uncalibrated), str(out), "--pristine", str(originals)]
+    assert main([*command, "--max-samples", "9"]) == 0
+    first = capsys.readouterr()
+    assert "no-camera.png: left out, as its EXIF names no camera" in first.err
+    rows = list(read_rows(tmp_path / "c.samples.jsonl"))
+    assert len(rows) == 9
+    assert main(command) == 0  # goes on with what was measured
+    more = list(read_rows(tmp_path / "c.samples.jsonl"))
+    assert more[:9] == rows and len({row["key"] for row in more}) == len(more) == 18
+    printed = capsys.readouterr().out
+    assert "of 6 pristine photos by 4 cameras, 6 of splices" in printed
+    score = load_model(out).calibration["scores"]["cut"]
+    assert score["measured_on"]["num_photos"] == 6 and score["measured_on"]["num_cameras"] == 4
+    localization = exif_jax.localize_photo(originals / "0.jpg", out)
+    assert 0 < localization.p_value <= 1 and localization.band
+    assert localization.likelihood_ratio is None  # six splices are too few to speak of
+
+
+def test_other_methods_and_the_exif_stay(originals, uncalibrated, tmp_path):
+    model = load_model(uncalibrated)
+    former = {"tag_skill": {"Make": 1}, "scores": {"mean_shift": {"x": 2}}, "score_null": {}}
+    save_model(dataclasses.replace(model, calibration=former), tmp_path / "m", "float32")
+    out = tmp_path / "c.safetensors"
+    command = [str(tmp_path / "m"), str(out), "--pristine", str(originals)]
+    assert main([*command, "--max-samples", "8"]) == 0
+    calibration = load_model(out).calibration
+    assert calibration["tag_skill"] == {"Make": 1} and "score_null" not in calibration
+    assert calibration["scores"]["mean_shift"] == {"x": 2} and calibration["scores"]["cut"]["null"]
+
+
+def test_too_few_cameras_are_named(uncalibrated, tmp_path, capsys):
+    folder = tmp_path / "one"
+    folder.mkdir()
+    camera_file(folder / "a.jpg", "Model 1", 0)
+    out = tmp_path / "c.safetensors"
+    assert main([str(uncalibrated), str(out), "--pristine", str(folder)]) == 1
+    assert "at least two cameras are needed" in capsys.readouterr().err
+    assert main([str(uncalibrated), str(out), "--pristine", str(tmp_path / "none")]) == 1
+    assert "no photos whose EXIF names a camera" in capsys.readouterr().err
+    assert not out.exists()
+    with pytest.raises(SystemExit):
+        main([str(uncalibrated), str(out)])

@@ -13,7 +13,7 @@ from exif_jax import export
 from exif_jax.forensics.localization import LocalizationSettings, localize
 from exif_jax.weights.release_file import load_model
 
-WIDTH, HEIGHT = 320, 256
+WIDTH, HEIGHT = 512, 384
 
 RUN = """
 import sys
@@ -22,7 +22,7 @@ from jax import export
 folder = sys.argv[1]
 inputs = np.load(folder + "/inputs.npz")
 run = lambda name, x: export.deserialize(open(f"{folder}/{name}", "rb").read()).call(x)
-outputs = run("map_320x256.stablehlo", inputs["photos"])
+outputs = run("map_512x384.stablehlo", inputs["photos"])
 outputs |= run("embedder.stablehlo", inputs["patches"])
 np.savez(folder + "/outputs.npz", **outputs)
 assert not any(name.startswith("exif_jax") for name in sys.modules)

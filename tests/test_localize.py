@@ -72,7 +72,9 @@ def test_bad_files_are_reported_and_the_rest_go_on(tmp_path, model_file, capsys,
         raise ValueError(text)
 
     report = json.loads((out / "é.json").read_text("utf-8"), parse_constant=no_constants)
-    assert report["version"] == 1 and report["model"] == FakeModel.id
+    assert report["version"] == 2 and report["model"] == FakeModel.id
+    assert report["verdict"] == "cannot tell" and "not calibrated" in report["reason"]
+    assert report["likelihood_ratio"] is None and report["region"]["type"] == "MultiPolygon"
     assert report["size"] == {"width": 224, "height": 160}
     assert report["p_value"] is None and report["band"] is None and len(report["sha256"]) == 64
     values = np.load(out / "é.map.npy", allow_pickle=False)
@@ -156,9 +158,9 @@ def test_the_line_says_why_a_photo_is_not_judged(tmp_path, model_file, capsys):
     command = [str(tmp_path), "--model", model_file, "--output", str(tmp_path / "out")]
     assert main(command) == 0
     flat, flat_note, textured, textured_note = capsys.readouterr().out.splitlines()
-    assert flat.split()[:2] == ["0.000", "flat"] and "flat.png" in flat
+    assert flat.split()[:3] == ["0.000", "cannot", "tell"] and "flat.png" in flat
     assert "it shows no texture" in flat_note and "calibrated" not in flat_note
-    assert "not judged" in textured and "the model is not calibrated" in textured_note
+    assert "cannot tell" in textured and "the model is not calibrated" in textured_note
 
 
 def test_damage_is_noted_wherever_a_photo_is_shown(tmp_path, monkeypatch, capsys):
@@ -170,9 +172,10 @@ def test_damage_is_noted_wherever_a_photo_is_shown(tmp_path, monkeypatch, capsys
     subtitles = []
     overlay_image = outputs.overlay_image
 
-    def record_subtitle(pixels, heatmap, name, subtitle, orientation):
+    def record_subtitle(pixels, heatmap, name, subtitle, orientation, outline):
         subtitles.append(subtitle)
-        return overlay_image(pixels, heatmap, name, subtitle, orientation)
+        assert not outline
+        return overlay_image(pixels, heatmap, name, subtitle, orientation, outline)
 
     monkeypatch.setattr(outputs, "overlay_image", record_subtitle)
     out = tmp_path / "out"
@@ -196,7 +199,7 @@ def test_the_report_of_any_method_verifies_the_photos_own_pixels(tmp_path, monke
     calibration = {
         "reference_set": reference_set.to_json(known),
         "grid": {"num_per_dim": 30, "max_patches": 4096, "align": 8},
-        "score_null": {"method": "none"},
+        "scores": {"none": {}},
     }
     model = type("Model", (FakeModel,), {"calibration": calibration})
     monkeypatch.setattr("exif_jax.weights.release_file.load_model", lambda path: model)

@@ -65,7 +65,7 @@ def test_a_photo_of_one_patch_has_no_band_but_the_reason(model, tmp_path, monkey
     assert "too few patches to compare" in capsys.readouterr().out
     report = json.loads((tmp_path / "out" / "a.verify.json").read_text())
     assert report["verify"]["band"] is None and report["verify"]["p_value"] is None
-    assert report["band"] is None and "too few patches" in report["note"]
+    assert report["band"] is None and "too few patches" in report["reason"]
 
 
 def test_a_thumbnail_of_another_photo_is_told_first(model, tmp_path, monkeypatch, capsys):

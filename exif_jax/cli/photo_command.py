@@ -134,6 +134,7 @@ def _process(
     except ReleaseError as e:
         return command.fail(printable(e))
     keep_compiled()
+    results = f"{kind}, mask" if getattr(args, "mask", False) else kind
     print(f"model {printable(args.model or PRETRAINED.stem)} ({model.id})", file=sys.stderr)
     try:
         num_failed = batch.process_photos(
@@ -141,7 +142,7 @@ def _process(
             output,
             functools.partial(_analyze_with, analyze, model, output),
             {
-                "results": kind,
+                "results": results,
                 "model": model.id,
                 **dataclasses.asdict(settings),
                 "map_model": learned,

@@ -13,12 +13,13 @@ from exif_jax.forensics import affinity
 from exif_jax.forensics.embed import embed_exif
 from exif_jax.forensics.learned_map import judged, loaded_map
 from exif_jax.forensics.localization import (
+    MAP_THRESHOLD,
     LocalizationSettings,
-    is_flat,
     localize,
     share_of_map,
 )
 from exif_jax.forensics.methods import LEARNED, LocalizeError
+from exif_jax.forensics.suitability import is_flat
 from exif_jax.reading.photo import read_photo
 from exif_jax.weights.release_file import Model
 
@@ -30,11 +31,13 @@ class Prediction(NamedTuple):
         heatmap: float [H, W], higher where it suspects that the photo was tampered with.
         score: of the whole photo, higher where it suspects tampering; None where it gives none.
         p_value: how often a pristine photo scores as high; None where it does not know.
+        mask: bool [H, W], what it takes for tampered; None where it does not decide.
     """
 
     heatmap: np.ndarray
     score: float | None = None
     p_value: float | None = None
+    mask: np.ndarray | None = None
 
 
 class Detector(NamedTuple):
@@ -60,9 +63,12 @@ def model_detector(model: Model, settings: LocalizationSettings, name: str) -> D
         by_map = share_of_map(settings, height, width) == 1
         if by_map and min(height, width) >= model.patch_size and not is_flat(pixels):
             # As `localize` does, without the embeddings, which nobody asks for here.
-            return Prediction(*judged(pixels, loaded_map(settings.map_model)))
+            heatmap, score = judged(pixels, loaded_map(settings.map_model))
+            return Prediction(heatmap, score, mask=heatmap > MAP_THRESHOLD)
         localization = localize(pixels, model, settings)
-        return Prediction(localization.heatmap, localization.score, localization.p_value)
+        return Prediction(
+            localization.heatmap, localization.score, localization.p_value, localization.mask
+        )
 
     # What changes the figures, and not the speed alone: rows of earlier runs stay valid.
     grid = f"num_per_dim={settings.num_per_dim} max_patches={settings.max_patches}"

@@ -20,7 +20,9 @@ from exif_jax.evaluation.masks import DatasetError, read_mask
 from exif_jax.evaluation.row_files import Row, RowKey
 from exif_jax.evaluation.splice_metrics import (
     OF_ANY_MAP,
+    OF_MASK,
     OF_PROBABILITIES,
+    mask_metrics,
     pixel_metrics,
     soft_counts,
 )
@@ -45,7 +47,7 @@ def score_photo(
 
     Returns:
         score, p_value, seconds; with a mask also tampered_fraction, its `pixel_metrics` and, of a
-        heat map of probabilities, its soft_counts.
+        heat map of probabilities, its soft_counts, and `mask_metrics` of a detector's own mask.
 
     Raises:
         LocalizeError: the detector cannot use the photo, or its heat map does not fit.
@@ -67,6 +69,8 @@ def score_photo(
         row |= {"tampered_fraction": float(mask.mean())} | pixel_metrics(heatmap, mask)
         if "f1_weighted" in row:
             row["soft_counts"] = soft_counts(heatmap, mask)
+        if prediction.mask is not None:
+            row |= mask_metrics(prediction.mask, mask)
     return row
 
 
@@ -167,7 +171,7 @@ def summarize(rows: Iterable[Row], dataset: str, detector: str) -> Row:
         of `detection_metrics`, None where photos of a kind or scores are missing; seconds: the
         median of a photo.
     """
-    values = {name: array.array("d") for name in (*OF_ANY_MAP, *OF_PROBABILITIES)}
+    values = {name: array.array("d") for name in (*OF_ANY_MAP, *OF_PROBABILITIES, *OF_MASK)}
     scores = {True: array.array("d"), False: array.array("d")}
     counts = {True: 0, False: 0}
     seconds, sums, localized = array.array("d"), np.zeros(4), 0

@@ -27,6 +27,18 @@ OF_PROBABILITIES = (
     *("mcc_official", "ciou_official"),
 )
 
+OF_MASK = tuple(f"{name}_mask" for name in ("f1", "iou", "mcc"))
+"""Of the mask that a detector gives beside its map, at the threshold that it chose itself."""
+
+COLUMNS = ("ap", "p_map", "f1", "f1_mask", "auc")
+"""What tables of whole evaluations show: the best F1 beside that of the detector's own mask."""
+
+
+def mask_metrics(predicted: np.ndarray, mask: np.ndarray) -> dict[str, float]:
+    """Those of OF_MASK, of two bool arrays of one shape."""
+    metrics = weighted(soft_counts(predicted, mask))
+    return {f"{name}_mask": value for name, value in metrics.items()}
+
 
 def pixel_metrics(scores: np.ndarray, mask: np.ndarray) -> dict[str, float]:
     """All metrics of one heat map.

@@ -20,8 +20,8 @@ _MARGIN, _CAPTION = 12, 34
 _EXPLANATION = (
     "Means over the tampered photos that have a mask, with 95 % bootstrap intervals. A name "
     "without prefix is oriented: high in the heat map must mean tampered; best over all thresholds "
-    "(f1, iou, ciou, mcc) or at 0.5 (_fixed). p_ takes the better of the heat map and its inverse, "
-    "photo by photo."
+    "(f1, iou, ciou, mcc), at 0.5 (_fixed) or at the threshold that the detector chose (_mask). p_ "
+    "takes the better of the heat map and its inverse, photo by photo."
 )
 
 

@@ -8,23 +8,38 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from exif_jax.forensics import affinity, learned_map, patches
-from exif_jax.forensics.calibration import objection_to_score, score_band, score_p_value
+from exif_jax.forensics import affinity, learned_map, patches, regions
+from exif_jax.forensics.calibration import objection_to_score
 from exif_jax.forensics.methods import (
     DEFAULT_METHOD,
     LEARNED,
     METHODS,
-    LocalizeError,
-    MethodResult,
+    calibrated_method,
+    checked_image,
     finite_embeddings,
+    flat_result,
+    part_at_border,
+    part_spread,
 )
 from exif_jax.forensics.patches import Encoder, Grid, PhotoFeatures
+from exif_jax.forensics.score_calibration import Conditions
+from exif_jax.forensics.suitability import FLAT, is_flat
+from exif_jax.forensics.verdict import (
+    CANNOT_TELL,
+    NOT_JUDGED,
+    Judgement,
+    Picture,
+    cannot_tell,
+    judge,
+)
 from exif_jax.reading.pixels import BLOCK
+from exif_jax.reading.quantization import quantization_step
 
 if TYPE_CHECKING:
     from exif_jax.weights.release_file import Model
@@ -34,13 +49,13 @@ MAP_NOT_CALIBRATED = (
     "measured; --method cut judges by the patches' embeddings instead"
 )
 _SCORES = 0.5  # share of the learned map from which on the score is its own
-FLAT_NOTE = "the photo is flat: it shows no texture, so there is nothing to compare"
+
+MAP_THRESHOLD = 0.5
+"""The mask holds what exceeds this in a map in which the learned one took part."""
+_MASK_SHARE = 0.5  # of another map's maximum, where no calibration says it
 
 # Times that the patches must cover the photo for shared features to pay: they need memory.
 _MIN_OVERLAP = 2
-
-# Below this standard deviation of its values, in levels of 255, a photo is a plain colour.
-_FLAT_STD = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,10 +109,11 @@ class Localization:
         map_id: of the learned map's release file; "" where it took no part.
         gradient_energy_gap: how unlike the cut's parts are in texture
             (`methods.gradient_energy_gap`); 0 by other methods.
-        p_value: how often a pristine photo scores this high; None where the model's calibration
-            does not hold for this photo, and then the note says why.
-        band: the p-value in words: "no evidence", "weak" or "strong".
-        note: what to know about this photo, in words; "" where there is nothing.
+        quantization_step: how strongly it was last compressed, as far as its pixels show it
+            (`exif_jax.reading.quantization`); 0 where they do not.
+        threshold: what the heatmap exceeds in the mask: a share of its maximum that was chosen
+            by calibration; 0.5 where the learned map took part.
+        judgement: what the score means.
     """
 
     embeddings: np.ndarray
@@ -110,14 +126,50 @@ class Localization:
     share_of_map: float = 0.0
     map_id: str = ""
     gradient_energy_gap: float = 0.0
-    p_value: float | None = None
-    band: str | None = None
-    note: str = ""
+    quantization_step: float = 0.0
+    threshold: float = 1.0
+    judgement: Judgement = NOT_JUDGED
+
+    @property
+    def p_value(self) -> float | None:
+        """How often a pristine photo scores so; None where the photo cannot be judged."""
+        return self.judgement.p_value
+
+    @property
+    def likelihood_ratio(self) -> float | None:
+        """How much more often splices than pristine photos score so; None where unknown."""
+        return self.judgement.likelihood_ratio
+
+    @property
+    def band(self) -> str | None:
+        """One of `verdict.BANDS`; None where the photo cannot be judged."""
+        return self.judgement.band
 
     @property
     def verdict(self) -> str:
-        """The band; "flat" of a flat photo; "not judged" where there is no p-value."""
-        return self.band or ("flat" if self.flat else "not judged")
+        """The band, or "cannot tell"."""
+        return self.judgement.band or CANNOT_TELL
+
+    @property
+    def reason(self) -> str:
+        """Why, in a sentence."""
+        return self.judgement.reason
+
+    @property
+    def mask(self) -> np.ndarray:
+        """bool [H, W]: what the map singles out, whatever the verdict."""
+        return regions.mask_of(self.heatmap, self.threshold)
+
+    @property
+    def conditions(self) -> Conditions:
+        """What the meaning of the score depends on."""
+        return Conditions(
+            math.log(self.grid.area),
+            self.quantization_step,
+            self.gradient_energy_gap,
+            float(part_spread(self.embeddings, self.clusters)),
+            float(part_at_border(self.clusters)),
+        )
 
 
 def localize(
@@ -133,7 +185,7 @@ def localize(
         model: a loaded model.
         settings: the defaults where None.
         objection: why this photo must not be judged, in words (`Photo.objection`); it then gets
-            no p-value. "" where nothing speaks against it.
+            no p-value and no band. "" where nothing speaks against it.
 
     Raises:
         LocalizeError: the array is no RGB image, or smaller than the model's patch.
@@ -147,23 +199,30 @@ def localize(
         settings,
         _photo_features(model.config),
     )
-    if localization.flat:
-        return localization
-    if settings.method in LEARNED:
+    method = calibrated_method(settings.method)
+    calibration = model.calibration.get("scores", {}).get(method, {})
+    if settings.method in LEARNED and not localization.flat:
         localization = _with_learned_map(localization, image, settings)
-    method = "cut" if settings.method in LEARNED else settings.method
-    if localization.share_of_map >= _SCORES:
+    if localization.share_of_map == 0:
+        threshold = calibration.get("mask_share", _MASK_SHARE) * localization.heatmap.max()
+        localization = dataclasses.replace(localization, threshold=float(threshold))
+    elif localization.share_of_map >= _SCORES:
         objection = objection or MAP_NOT_CALIBRATED
     objection = objection or objection_to_score(model.calibration, localization.grid, method)
-    if objection:
-        return dataclasses.replace(localization, note=f"there is no p-value: {objection}")
-    p_value = score_p_value(
-        model.calibration["score_null"],
-        localization.score,
-        localization.grid.area,
-        localization.gradient_energy_gap,
+    return dataclasses.replace(
+        localization, judgement=_judgement(localization, calibration, objection)
     )
-    return dataclasses.replace(localization, p_value=p_value, band=score_band(p_value))
+
+
+def _judgement(
+    localization: Localization, calibration: Mapping[str, Any], objection: str
+) -> Judgement:
+    if localization.flat:
+        return cannot_tell(FLAT)
+    if objection:
+        return cannot_tell(objection)
+    picture = Picture(regions.compactness(localization.clusters), float(localization.mask.mean()))
+    return judge(calibration, localization.score, localization.conditions, picture)
 
 
 def share_of_map(settings: LocalizationSettings, height: int, width: int) -> float:
@@ -187,7 +246,11 @@ def _with_learned_map(
         learned_map.upsampled(logits, height, width), localization.heatmap, share
     )
     localization = dataclasses.replace(
-        localization, heatmap=heatmap, share_of_map=share, map_id=model.id
+        localization,
+        heatmap=heatmap,
+        share_of_map=share,
+        map_id=model.id,
+        threshold=MAP_THRESHOLD,
     )
     if share < _SCORES:
         return localization
@@ -237,7 +300,7 @@ def localize_with_encoder(
     """
     settings = settings or LocalizationSettings()
     method = METHODS[settings.method]
-    image = _checked_image(image, patch)
+    image = checked_image(image, patch)
     height, width = image.shape[:2]
     grid = patches.patch_grid(
         height,
@@ -261,7 +324,8 @@ def localize_with_encoder(
     )
     # Nothing is waited for here: while the device encodes, the next steps are traced and loaded.
     flat = bool(is_flat(image))
-    result = _flat_result(grid) if flat else method.analyze(z_PxD, image, grid)
+    step = 0.0 if flat else float(quantization_step(image))
+    result = flat_result(grid) if flat else method.analyze(z_PxD, image, grid)
     affinities = affinity.affinity_matrix(z_PxD)
     return Localization(
         embeddings=finite_embeddings(z_PxD),
@@ -272,35 +336,7 @@ def localize_with_encoder(
         grid=grid,
         flat=flat,
         gradient_energy_gap=float(result.gradient_energy_gap),
-        note=FLAT_NOTE if flat else "",
+        quantization_step=step,
+        threshold=_MASK_SHARE * float(result.heatmap.max()),
+        judgement=cannot_tell(FLAT) if flat else NOT_JUDGED,
     )
-
-
-def _checked_image(image: np.ndarray, patch: int) -> np.ndarray:
-    image = np.asarray(image)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise LocalizeError(
-            f"an image of shape {image.shape} and type {image.dtype} is no uint8 array "
-            "[height, width, 3]; pass the photo's own RGB pixels"
-        )
-    height, width = image.shape[:2]
-    if min(height, width) < patch:
-        raise LocalizeError(
-            f"too small: {width} x {height} pixels hold no patch of {patch} x {patch}; use the "
-            "original photo at full size (enlarging a small one does not help)"
-        )
-    return image
-
-
-def _flat_result(grid: Grid) -> MethodResult:
-    return MethodResult(
-        heatmap=np.zeros((grid.height, grid.width), np.float32),
-        clusters=np.zeros(grid.num_patches, np.int32),
-        score=0.0,
-    )
-
-
-def is_flat(image: Any) -> Any:
-    """Whether uint8 [H, W, 3], of NumPy or of JAX, is a plain colour: a bool scalar."""
-    step = max(1, math.isqrt(image.size >> 20))  # about a million samples of a large photo
-    return (image[::step, ::step].std(axis=(0, 1)) < _FLAT_STD).all()

@@ -63,7 +63,7 @@ def spatial_cut(z_PxD: jax.Array, photo: Any, grid: Grid) -> MethodResult:
     heatmap = affinity.upsample(cells, grid)
     gap = gradient_energy_gap(energy, clusters_P, grid)
     score = content_adjusted_score(xp.asarray(distance, gap.dtype), gap)
-    return MethodResult(heatmap, clusters_P, score, gradient_energy_gap=gap)
+    return MethodResult(heatmap, clusters_P, score, gap)
 
 
 def mean_shift(z_PxD: jax.Array, photo: Any, grid: Grid) -> MethodResult:
@@ -114,6 +114,13 @@ METHODS = {
     "official": Method(released_code, encoder_input=_negative, align=1),
 }
 LEARNED = ("auto", "map")  # methods that the learned map takes part in
+
+
+def calibrated_method(method: str) -> str:
+    """The method whose calibration the scores of a method are judged by, where they are judged."""
+    return "cut" if method in LEARNED else method
+
+
 DEFAULT_METHOD = "cut"
 METHOD_HELP = (
     "how the map is made: map, a network that learned from composites; cut, from the patches' "
@@ -147,6 +154,39 @@ def gradient_energy_gap(energy: Any, clusters: Any, grid: Grid) -> Any:
     return xp.where((inside > 0) & (outside > 0), abs(mean_inside - mean_outside), 0.0)
 
 
+def part_spread(z_PxD: Any, clusters: Any) -> Any:
+    """How unlike each other the patches of the smaller part are.
+
+    A sky or a wall is of one piece: it lies far from the rest although one camera made both.
+
+    Args:
+        z_PxD: unit rows; of NumPy or of JAX.
+        clusters: int [P] or [rows, columns], 1 in the part.
+
+    Returns:
+        The mean of 1 - cosine over all pairs, each with itself too, a scalar in [0, 1]; 0 of no
+        part.
+    """
+    xp = z_PxD.__array_namespace__()
+    part_P = (xp.asarray(clusters).ravel() != 0).astype(z_PxD.dtype)
+    mean_D = part_P @ z_PxD / xp.maximum(part_P.sum(), 1)
+    return xp.where(part_P.sum() > 0, 1 - xp.square(mean_D).sum(), 0.0)
+
+
+def part_at_border(clusters: Any) -> Any:
+    """The share of the patches along the photo's four sides that are in the smaller part.
+
+    Sky, ground and walls reach the sides; what is pasted in mostly does not.
+
+    Args:
+        clusters: int [rows, columns], 1 in the part; of NumPy or of JAX.
+    """
+    part = clusters != 0
+    rows, columns = part.shape
+    number = rows * columns - max(rows - 2, 0) * max(columns - 2, 0)
+    return (part.sum() - part[1:-1, 1:-1].sum()) / number
+
+
 def _blocks_of_patches(patches: int, blocks: int, grid: Grid) -> np.ndarray:
     """float32 [patches, blocks] along one side: the mean over the 8-pixel blocks of each patch."""
     side = max(1, grid.patch // BLOCK)
@@ -169,6 +209,32 @@ def content_adjusted_score(distance: Any, gap: Any) -> Any:
     """
     kept = distance * math.e**-gap  # not math.exp, which takes no arrays of JAX
     return kept / (1 - distance + kept)
+
+
+def flat_result(grid: Grid) -> MethodResult:
+    """The result of a photo without texture: zeros."""
+    return MethodResult(
+        heatmap=np.zeros((grid.height, grid.width), np.float32),
+        clusters=np.zeros(grid.num_patches, np.int32),
+        score=0.0,
+    )
+
+
+def checked_image(image: Any, patch: int) -> np.ndarray:
+    """A photo's pixels as an array, uint8 [H, W, 3]; raises LocalizeError where they are not."""
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise LocalizeError(
+            f"an image of shape {image.shape} and type {image.dtype} is no uint8 array "
+            "[height, width, 3]; pass the photo's own RGB pixels"
+        )
+    height, width = image.shape[:2]
+    if min(height, width) < patch:
+        raise LocalizeError(
+            f"too small: {width} x {height} pixels hold no patch of {patch} x {patch}; use the "
+            "original photo at full size (enlarging a small one does not help)"
+        )
+    return image
 
 
 def finite_embeddings(z_PxD: jax.Array) -> np.ndarray:

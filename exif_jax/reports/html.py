@@ -22,6 +22,7 @@ from exif_jax.reports.explorer import explorer_data
 from exif_jax.reports.file_section import file_section
 from exif_jax.reports.markup import Markup, fill, join, visible
 from exif_jax.reports.render import LUT, data_uri, upright
+from exif_jax.reports.verdict_section import outline_of, verdict_section
 
 if TYPE_CHECKING:
     from exif_jax.forensics.file_evidence.examine import FileEvidence
@@ -32,22 +33,6 @@ if TYPE_CHECKING:
 _HERE = pathlib.Path(__file__).parent
 _PHOTO_SIDE, _MAP_SIDE = 1400, 500
 
-_VERDICTS = {
-    "strong": ("strong", "Strong evidence that parts of this photo come from different cameras"),
-    "weak": ("weak", "Weak evidence that parts of this photo come from different cameras"),
-    "no evidence": ("none", "No evidence that parts of this photo come from different cameras"),
-    None: ("", "Not judged: there is no calibration that holds for this photo and method"),
-}
-_NEXT = {
-    "strong": "Look where the map is bright, and whether that part could have been pasted. Ask for "
-    "the original file, and compare with other tools before saying anything in public.",
-    "weak": "One pristine photo in twenty looks like this or worse. Look where the map is bright, "
-    "and treat it as a reason to look closer, not as a finding.",
-    "no evidence": "The map always has a highest place; with a score like this it "
-    "is no reason for suspicion. This is no proof "
-    "that the photo is pristine: see what the method cannot see.",
-    None: "The map shows which parts differ, but not whether pristine photos differ as much.",
-}
 _WORDS = {
     "photo": "The photo as it is, turned upright.",
     "map": "Bright parts resemble the rest of the photo least. The scale is fixed, from one camera "
@@ -66,8 +51,8 @@ _LIMITS = (
     "or strongly compressed: the traces are gone.",
     "Panoramas, HDR and computational photos, strong blur, large flat or burnt-out areas: they "
     "differ from place to place without any splice, and give false alarms.",
-    "The score is evidence, not proof, and the chance it names was measured on photos of cameras "
-    "that may not resemble this one.",
+    "The score is evidence, not proof; chance and likelihood ratio were measured on photos and "
+    "splices that may not resemble this one, and neither says how probable a splice is.",
 )
 
 
@@ -93,7 +78,7 @@ def make_html(
     """
     style, script = _style_and_script()
     sections = [
-        _verdict(report),
+        verdict_section(report, _base_name(report)),
         _viewer(photo, localization, report, pca),
         *([_file(photo, *file)] if file else []),
         _exif_comparison(report),
@@ -144,38 +129,7 @@ def _list(items: Iterable[str]) -> Markup:
     return fill("list", items=join(fill("item", content=item) for item in items))
 
 
-def _odds(p_value: float) -> str:
-    """A p-value as people count: "about 3 in 100"."""
-    if p_value >= 0.095:
-        return f"about {10 * p_value:.0f} in 10"
-    return f"about {max(1, round(100 * p_value))} in 100" + (" or fewer" if p_value < 0.02 else "")
-
-
 # --- the parts, in order ------------------------------------------------------------------------
-
-
-def _verdict(report: Mapping[str, Any]) -> Markup:
-    band, p_value, note = report.get("band"), report.get("p_value"), report.get("note", "")
-    kind, headline = _VERDICTS.get(band, _VERDICTS[None])
-    if note.startswith("the photo is flat"):
-        headline = "Not judged: the photo is flat and shows no texture"
-    numbers = [
-        ("score, 0 to 1", f"{report['score']:.3f}"),
-        ("chance for a pristine photo", "unknown" if p_value is None else f"{p_value:.3f}"),
-    ]
-    verify = report.get("verify") or {}
-    if verify.get("band"):
-        numbers.append(("pixels against EXIF", verify["band"]))
-    return fill(
-        "verdict",
-        file=visible(_base_name(report)),
-        kind=kind,
-        headline=headline,
-        chance="" if p_value is None else fill("chance", odds=_odds(p_value)),
-        advice=_NEXT.get(band, _NEXT[None]),
-        note=fill("note", note=visible(note, 1000)) if note else "",
-        numbers=join(fill("number", name=name, value=value) for name, value in numbers),
-    )
 
 
 def _viewer(
@@ -194,8 +148,11 @@ def _viewer(
         "palette": LUT.reshape(-1).tolist(),
         "words": _WORDS,
     }
+    outline = outline_of(report, turn, *photo.image.size)
     viewer = fill(
         "viewer",
+        outline=outline,
+        outline_switch=fill("outline-switch") if outline else "",
         photo=data_uri(picture, "JPEG", quality=84),
         map=data_uri(_indexed(_small_map(localization.heatmap, turn)), "PNG"),
         parts=data_uri(parts, "PNG"),
@@ -285,7 +242,8 @@ def _exif_row(tag: str, value: str, finding: Mapping[str, Any] | None) -> Markup
 
 def _record(report: Mapping[str, Any]) -> Markup:
     keys = ("file", "sha256", "num_bytes", "format", "size", "orientation", "date", "tool")
-    keys += ("model_name", "model", "settings", "score", "p_value", "band", "version")
+    keys += ("model_name", "model", "settings", "score", "p_value", "p_value_is_extrapolated")
+    keys += ("likelihood_ratio", "verdict", "band", "calibration", "version")
     lines = [
         f"{key}: {visible(json.dumps(report[key], ensure_ascii=False), 500)}"
         for key in keys

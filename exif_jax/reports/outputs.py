@@ -10,12 +10,16 @@ import dataclasses
 import datetime
 import os
 import pathlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 import exif_jax
+from exif_jax.forensics.methods import calibrated_method
+from exif_jax.forensics.regions import region_json
+from exif_jax.forensics.verdict import SIGNS, support
 from exif_jax.io.atomic import replacing, write_bytes
 from exif_jax.io.text import json_bytes, printable
 from exif_jax.reports.render import overlay_image, png_bytes
@@ -24,10 +28,11 @@ if TYPE_CHECKING:
     from exif_jax.forensics.localization import Localization, LocalizationSettings
     from exif_jax.reading.photo import Photo
 
-JSON_VERSION = 1
+JSON_VERSION = 2
+"""Of the JSON report; docs/json.md says what it holds and what changed."""
 
 # Of all files that are written for a photo NAME.
-_ENDINGS = (".overlay.png", ".map.npy", ".html", ".json", ".verify.json")
+_ENDINGS = (".overlay.png", ".map.npy", ".mask.png", ".html", ".json", ".verify.json")
 
 
 def output_names(
@@ -97,12 +102,24 @@ def make_report(
     model_id: str,
     settings: LocalizationSettings,
     localization: Localization,
+    calibration: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The JSON report of one photo, as plain types; see `JSON_VERSION`.
 
-    `p_value` and `band` are null where the model's calibration does not hold for the photo; `note`
-    says why. The date is that of the analysis, in UTC.
+    `p_value` and `band` are null where the photo cannot be judged; `reason` says why. The date is
+    that of the analysis, in UTC.
+
+    Args:
+        photo: as read; `name` is how it is called.
+        model_id: of the model.
+        settings: what it was localised with.
+        localization: of the photo.
+        calibration: of the model.
     """
+    about: dict[str, Any] = {}
+    if calibration and localization.band is not None:
+        about = calibration["scores"][calibrated_method(settings.method)].get("measured_on", {})
+    judgement = localization.judgement
     height, width = localization.heatmap.shape
     grid = localization.grid
     return {
@@ -121,9 +138,16 @@ def make_report(
         "orientation": photo.orientation,
         "share_of_map": localization.share_of_map,
         "score": localization.score,
-        "p_value": localization.p_value,
-        "band": localization.band,
-        "note": "; ".join(filter(None, [localization.note, *photo.notes])),
+        "verdict": localization.verdict,
+        "band": judgement.band,
+        "reason": judgement.reason,
+        "p_value": judgement.p_value,
+        "p_value_is_extrapolated": judgement.extrapolated,
+        "likelihood_ratio": judgement.likelihood_ratio,
+        "support": support(judgement.likelihood_ratio),
+        "region": region_json(localization.mask, localization.threshold),
+        "calibration": about,
+        "note": "; ".join(photo.notes),
         "exif": dict(photo.exif),
     }
 
@@ -135,8 +159,13 @@ def write_outputs(
     localization: Localization,
     report: dict[str, Any],
     page: bytes | None = None,
+    mask: bool = False,
 ) -> None:
     """Writes NAME.overlay.png, NAME.map.npy, NAME.html (of a page) and, last, NAME.json.
+
+    With `mask` also NAME.mask.png, 255 where the map singles the photo out and 0 elsewhere, as
+    many pixels as the photo has, as stored. The overlay has the region's outline where there is a
+    sign of a splice.
 
     Raises:
         OSError: one of them cannot be written.
@@ -146,14 +175,24 @@ def write_outputs(
     verdict = localization.verdict
     if localization.p_value is not None:
         verdict += f", p = {localization.p_value:.3f}"
-    words = [f"score {localization.score:.3f} ({verdict})", report["note"], patches]
+    reason = "" if localization.band else localization.reason
+    words = [f"score {localization.score:.3f} ({verdict})", reason, report["note"], patches]
+    outline = report["region"]["coordinates"] if localization.band in SIGNS else ()
     subtitle = "   ".join(filter(None, [*words, f"model {report['model']}"]))
     with concurrent.futures.ThreadPoolExecutor(1) as pool:  # the disk works beside the encoder
         map_written = pool.submit(write_map, out / f"{name}.map.npy", localization.heatmap)
         picture = overlay_image(
-            photo.pixels, localization.heatmap, report["file"], subtitle, photo.orientation
+            photo.pixels,
+            localization.heatmap,
+            report["file"],
+            subtitle,
+            photo.orientation,
+            outline,
         )
         write_bytes(out / f"{name}.overlay.png", png_bytes(picture))
+        if mask:
+            picture = Image.fromarray(localization.mask.astype(np.uint8) * 255)
+            write_bytes(out / f"{name}.mask.png", png_bytes(picture))
         map_written.result()
     if page is not None:
         write_bytes(out / f"{name}.html", page)

@@ -109,6 +109,10 @@
     show();
   });
   blend.addEventListener("input", show);
+  const outlined = by("outlined");
+  if (outlined) outlined.addEventListener("change", () => {
+    stage.querySelector(".outline").style.display = outlined.checked ? "" : "none";
+  });
   for (const input of document.querySelectorAll("input[name=layer]")) {
     input.addEventListener("change", () => { layer = input.value; show(); });
   }

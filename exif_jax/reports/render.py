@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 import exif_jax
+from exif_jax.forensics.regions import Ring, turned
 from exif_jax.reading.walk import SOFTWARE
 
 # Dark blue over magenta and orange to pale yellow: lightness rises evenly, so that the map reads
@@ -47,7 +49,12 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def overlay_image(
-    image: np.ndarray, heatmap: np.ndarray, title: str, subtitle: str, orientation: int = 1
+    image: np.ndarray,
+    heatmap: np.ndarray,
+    title: str,
+    subtitle: str,
+    orientation: int = 1,
+    outline: Sequence[Sequence[Ring]] = (),
 ) -> Image.Image:
     """The photo beside the photo under its map, with a colour bar on the fixed 0 to 1 scale.
 
@@ -56,11 +63,14 @@ def overlay_image(
         heatmap: float [H, W] in [0, 1].
         title, subtitle: one line each; cut to the width.
         orientation: the EXIF orientation; the picture is turned, the analysis was not.
+        outline: of the region that is singled out, polygons in pixels of the photo as stored; none
+            are drawn of none.
 
     Returns:
         RGB picture, each panel at most 1200 pixels a side.
     """
     photo = Image.fromarray(np.ascontiguousarray(upright(image, orientation)))
+    whole = photo.size
     step = max(1, max(heatmap.shape) // _MAX_SIDE)  # the map is smooth: nothing falls between
     heatmap = upright(heatmap[::step, ::step], orientation)
     heat = Image.fromarray(np.ascontiguousarray(heatmap, np.float32))
@@ -81,6 +91,9 @@ def overlay_image(
     canvas = Image.new("RGB", (canvas_width, caption_y + 2 * unit), _BACKGROUND)
     canvas.paste(photo, (gap, panel_y))
     canvas.paste(Image.fromarray(blended.astype(np.uint8)), (2 * gap + width, panel_y))
+    seen = turned(outline, orientation, *image.shape[1::-1])
+    for left in (gap, 2 * gap + width):
+        _draw_outline(canvas, seen, (left, panel_y), width / whole[0], height / whole[1])
     bar_x = 3 * gap + 2 * width
     ramp = colorize(np.linspace(1, 0, height))[:, None].repeat(bar, axis=1)
     canvas.paste(Image.fromarray(ramp), (bar_x, panel_y))
@@ -98,6 +111,21 @@ def overlay_image(
     words = "inconsistency with the rest of the photo: 0 same camera, 1 unrelated"
     draw.text((2 * gap + width, caption_y), _fit(draw, words, small, width), _INK, small)
     return canvas
+
+
+def _draw_outline(
+    canvas: Image.Image,
+    coordinates: Sequence[Sequence[Ring]],
+    corner: tuple[int, int],
+    across: float,
+    down: float,
+) -> None:
+    """White on black, which is seen on any photo."""
+    draw = ImageDraw.Draw(canvas)
+    for colour, width in (("black", 5), ("white", 2)):
+        for ring in (ring for rings in coordinates for ring in rings):
+            points = [(corner[0] + x * across, corner[1] + y * down) for x, y in ring]
+            draw.line(points, colour, width, joint="curve")
 
 
 def _font(size: float):

@@ -12,6 +12,10 @@
     "no evidence": ["none", "○○○", "No evidence that parts come from different cameras"],
   };
 
+  const ORDER = Object.keys(BANDS);
+  // A band of a later version stands where it is shown: with slight signs.
+  const rank = (name) => ORDER.indexOf(ORDER.includes(name) ? name : "slight signs");
+
   let photos = [], version = -1, sending = [], chosen = [], known = new Map(), first = true, number = 0;
   const cards = new Map();
 
@@ -36,9 +40,9 @@
     by("alert").hidden = !words;
   };
   const upper = (words) => visible(words.slice(0, 1).toUpperCase() + words.slice(1));
-  const band = ({ band: name, verdict: words, note }) => BANDS[name]
+  const band = ({ band: name, verdict: words, reason }) => BANDS[name]
     ?? (name ? ["slight", "●○○", upper(name)]
-      : ["unjudged", "–", note.startsWith("the photo is flat") ? "Not judged: the photo shows no texture" : upper(words || "not judged")]);
+      : ["unjudged", "–", reason.startsWith("the photo is flat") ? "Not judged: the photo shows no texture" : upper(words || "not judged")]);
   const chance = (p) => p >= 0.095 ? `About ${Math.round(10 * p)} in 10 untouched photos score this high.`
     : `About ${Math.max(1, Math.round(100 * p))} in 100 untouched photos${p < 0.02 ? ", or fewer," : ""} score this high.`;
   const address = (photo, file) => `/photos/${encodeURIComponent(photo.id)}/${file}`;
@@ -104,7 +108,8 @@
   // --- the list ---
 
   const strength = (photo) => photo.state !== "done" ? [3, 0, 0]
-    : photo.summary.p_value === null ? [2, 0, -photo.summary.score] : [1, photo.summary.p_value, -photo.summary.score];
+    : photo.summary.p_value === null ? [2, 0, -photo.summary.score]
+      : [1, rank(photo.summary.band), photo.summary.p_value];
   const sorted = (all) => {
     const how = by("sort").value, list = [...all];
     if (how === "name") list.sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }));

@@ -94,19 +94,8 @@ def _map_picture(localization: Localization, orientation: int) -> Image.Image:
 
 
 def _mask_picture(localization: Localization) -> Image.Image:
-    """The part that differs, white, as large as the photo and as stored, as masks are.
-
-    It is the region that the localisation names, or, where it names none, the cut's smaller part.
-    """
-    if (region := getattr(localization, "mask", None)) is not None:
-        return Image.fromarray(region)
-    grid = localization.grid
-    clusters = Image.fromarray(localization.clusters.astype(np.uint8) * 255)
-    inset = (grid.patch - grid.stride) // 2  # a patch speaks for the cell around its middle
-    cells = (grid.columns * grid.stride, grid.rows * grid.stride)
-    mask = Image.new("L", (grid.width, grid.height))
-    mask.paste(clusters.resize(cells, Image.Resampling.NEAREST), (inset, inset))
-    return mask.convert("1")
+    """What the map singles out, white, as large as the photo and as stored, as masks are."""
+    return Image.fromarray(localization.mask)
 
 
 # --- the process --------------------------------------------------------------------------------

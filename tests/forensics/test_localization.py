@@ -43,7 +43,7 @@ def test_finds_the_pasted_part(method):
         expected = odds / (1 + odds)
         assert result.heatmap.max() > 0.7 * height  # the map keeps what the score loses
     assert result.score == pytest.approx(expected, abs=1e-4)
-    assert result.note == ""
+    assert result.reason == ""  # an encoder without a calibration
 
 
 def test_an_unknown_method_is_refused():
@@ -64,7 +64,7 @@ def test_a_pristine_photo_keeps_a_low_map_and_score():
 def test_a_flat_photo_gives_zeros_and_says_so(level):
     result = localize_with_encoder(np.full((64, 80, 3), level, np.uint8), roughness, {}, PATCH)
     assert not result.heatmap.any() and not result.clusters.any()
-    assert result.score == 0 and "flat" in result.note
+    assert result.score == 0 and "flat" in result.reason
     assert np.isfinite(result.affinity).all()
 
 
@@ -122,9 +122,11 @@ def noise(height, width):
 
 
 def test_a_photo_of_the_calibrated_grid_is_judged(shipped):
-    result = localize(noise(256, 256), shipped, LocalizationSettings(method="cut"))
+    result = localize(noise(512, 512), shipped, LocalizationSettings(method="cut"))
     assert 0 < result.p_value <= 1
-    assert result.verdict == result.band == "no evidence" and result.note == ""
+    assert result.verdict == result.band and result.reason
+    assert result.mask.shape == (512, 512) and result.mask.dtype == bool
+    assert result.mask.any() and not result.mask.all()
 
 
 @pytest.mark.parametrize(
@@ -139,32 +141,41 @@ def test_a_photo_of_the_calibrated_grid_is_judged(shipped):
 )
 def test_other_settings_than_the_calibrated_ones_give_no_p_value_and_say_why(shipped, changes):
     result = localize(noise(384, 512), shipped, LocalizationSettings(**{"method": "cut"} | changes))
-    assert result.p_value is None and result.band is None and result.verdict == "not judged"
-    assert result.note.startswith("there is no p-value: the model is calibrated for ")
+    assert result.p_value is None and result.band is None and result.verdict == "cannot tell"
+    assert result.reason.startswith("the model is calibrated for ")
+    assert result.likelihood_ratio is None and result.mask.shape == (384, 512)
 
 
 @pytest.mark.parametrize("size", [(128, 128), (136, 128), (255, 256)])
 def test_too_few_patches_give_no_p_value_and_say_why(shipped, size):
     result = localize(noise(*size), shipped, LocalizationSettings(method="cut"))
-    assert result.p_value is None and result.verdict == "not judged"
-    assert "too few patches to compare" in result.note
+    assert result.p_value is None and result.verdict == "cannot tell"
+    assert "too few patches to compare" in result.reason
+
+
+@pytest.mark.parametrize("size", [(256, 384), (384, 384)])
+def test_a_picture_of_a_size_on_which_the_method_is_blind_is_not_judged(shipped, size):
+    result = localize(noise(*size), shipped, LocalizationSettings(method="cut"))
+    assert result.p_value is result.band is result.likelihood_ratio is None
+    assert "shrunk copies" in result.reason and result.mask.shape == size
 
 
 def test_a_flat_photo_is_flat_and_not_uncalibrated(shipped):
     result = localize(np.full((300, 300, 3), 90, np.uint8), shipped)
-    assert result.verdict == "flat" and result.p_value is None
-    assert "flat" in result.note and "calibrated" not in result.note
+    assert result.verdict == "cannot tell" and result.p_value is None
+    assert "flat" in result.reason and "calibrated" not in result.reason
+    assert not result.mask.any()
 
 
 def test_a_photo_that_may_be_damaged_gives_no_p_value_and_says_why(shipped):
     result = localize(noise(256, 256), shipped, objection="the file may be damaged")
-    assert result.p_value is None and result.band is None and result.verdict == "not judged"
-    assert result.note == "there is no p-value: the file may be damaged"
+    assert result.p_value is None and result.band is None and result.verdict == "cannot tell"
+    assert result.reason == "the file may be damaged"
 
 
 def test_an_uncalibrated_model_gives_no_p_value_and_says_so():
     result = localize(spliced()[0], FakeModel, LocalizationSettings(method="cut"))
-    assert result.p_value is None and "the model is not calibrated" in result.note
+    assert result.p_value is None and "the model is not calibrated" in result.reason
 
 
 @pytest.mark.parametrize("align", [8, 1])

@@ -2,12 +2,18 @@
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exif_jax.forensics.methods import content_adjusted_score, gradient_energy_gap
+from exif_jax.forensics.methods import (
+    content_adjusted_score,
+    gradient_energy_gap,
+    part_at_border,
+    part_spread,
+)
 from exif_jax.forensics.patches import patch_grid
 from exif_jax.reading.pixels import gradient_energy
 
@@ -51,3 +57,26 @@ def test_the_gap_divides_the_odds(distance, gap):
 def test_without_a_gap_nothing_is_taken_off():
     for distance in (0.0, 0.3, 1.0):
         assert content_adjusted_score(distance, 0.0) == distance
+
+
+def test_the_spread_of_a_part_is_that_of_all_its_pairs():
+    z_PxD = np.random.default_rng(4).normal(size=(12, 5))
+    z_PxD /= np.linalg.norm(z_PxD, axis=1, keepdims=True)
+    clusters = np.arange(12).reshape(3, 4) % 3 == 0
+    part = z_PxD[clusters.ravel()]
+    expected = np.mean([1 - a @ b for a in part for b in part])
+    assert part_spread(z_PxD, clusters.astype(int)) == pytest.approx(expected)
+    traced = part_spread(jnp.asarray(z_PxD), jnp.asarray(clusters))
+    assert float(traced) == pytest.approx(expected, abs=1e-6)
+    assert part_spread(z_PxD, np.zeros((3, 4), int)) == 0
+
+
+def test_how_much_of_the_sides_belongs_to_a_part():
+    clusters = np.zeros((4, 6), int)
+    clusters[1:3, 2:4] = 1
+    assert part_at_border(clusters) == 0
+    clusters[0] = 1  # 6 of 16 patches along the sides
+    assert part_at_border(clusters) == pytest.approx(6 / 16)
+    assert float(part_at_border(jnp.asarray(clusters))) == pytest.approx(6 / 16)
+    for shape in ((1, 5), (2, 2), (1, 1)):  # all of whose patches lie along the sides
+        assert part_at_border(np.ones(shape, int)) == 1

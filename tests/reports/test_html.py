@@ -4,18 +4,20 @@ import base64
 import hashlib
 import html.parser
 import json
+import pathlib
 import re
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw
 from stand_in import PATCH, roughness, spliced
 
 from exif_jax.forensics import affinity
 from exif_jax.forensics.localization import LocalizationSettings, localize_with_encoder
 from exif_jax.reading.photo import Photo
+from exif_jax.reports import html as html_report
 from exif_jax.reports import outputs
 from exif_jax.reports.html import make_html
 from exif_jax.reports.markup import Markup, fill, join, visible
@@ -152,7 +154,9 @@ def test_equal_findings_give_equal_bytes():
     assert make_html(*arguments) == make_html(*arguments)
 
 
-@pytest.mark.parametrize("missing", ["p_value", "band", "note", "exif", "verify", "sha256", "date"])
+@pytest.mark.parametrize(
+    "missing", ["p_value", "band", "note", "reason", "region", "exif", "verify", "sha256", "date"]
+)
 def test_what_is_not_known_is_said_or_left_out(missing):
     photo, localization, report, pca = example(exif={"Make": "A"})
     report.pop(missing, None)
@@ -161,23 +165,64 @@ def test_what_is_not_known_is_said_or_left_out(missing):
 
 
 @pytest.mark.parametrize(
-    "band, p_value, words",
+    "band, kind, words",
     [
-        ("strong", 0.0112, "about 1 in 100 or fewer score"),
-        ("weak", 0.04, "about 4 in 100 score"),
-        ("no evidence", 0.4, "no reason for suspicion"),
-        ("no evidence", 1.0, "about 10 in 10 score"),
-        (None, None, "no calibration"),
+        ("strong", "strong", "Strong evidence"),
+        ("weak", "weak", "Weak evidence"),
+        ("slight signs", "slight", "Slight signs"),
+        ("no evidence", "none", "no reason for suspicion"),
+        (None, "unknown", "Cannot tell"),
     ],
 )
-def test_the_verdict_in_words(band, p_value, words):
-    page = make_html(*example(band=band, p_value=p_value)).decode()
+def test_the_verdict_in_words_and_colour(band, kind, words):
+    page = make_html(*example(band=band, p_value=0.04, reason="about 4 in 100 ...")).decode()
     text = re.sub(r"\s+", " ", " ".join(Reader(page).text))
-    assert words in text
+    assert words in text and "About 4 in 100 ...." in text
+    assert f'<h1 class="{kind}">' in page
+    # An outline is a finding: there is none where nothing speaks of a splice.
+    assert ('class="over"' in page) == (band in ("strong", "weak", "slight signs"))
 
 
-def test_a_flat_photo_is_not_judged():
-    assert "shows no texture" in make_html(*example(note="the photo is flat: it ...")).decode()
+def test_no_verdict_is_green():
+    style = (pathlib.Path(html_report.__file__).parent / "page.css").read_text("utf-8")
+    for kind in ("none", "unknown", "slight", "weak", "strong"):
+        (rule,) = re.findall(rf"(?:^|[\s,}}])\.{kind}\b[^{{]*{{([^}}]*)}}", style)
+        assert "--good" not in rule
+
+
+def test_ratio_and_calibration_are_stated_with_their_limits():
+    about = {
+        "num_photos": 31,
+        "num_cameras": 17,
+        "date": "2026-11-28",
+        "accused": [0.05, 0.02, 0.1],
+    }
+    support = "moderate support for the proposition that parts come from different cameras"
+    page = make_html(
+        *example(band="weak", likelihood_ratio=12.3, support=support, calibration=about)
+    ).decode()
+    text = re.sub(r"\s+", " ", " ".join(Reader(page).text))
+    assert "12 times as often as" in text and support in text
+    assert "does not say how probable a splice is" in text
+    assert "31 pristine photos by 17 cameras (2026-11-28)" in text and "2.0% to 10.0%" in text
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_the_outline_lies_where_the_upright_mask_does(turn):
+    photo, localization, report, pca = example(band="weak", orientation=turn)
+    page = make_html(photo, localization, report, pca).decode()
+    width, height = map(int, re.search(r'viewBox="0 0 (\d+) (\d+)"', page).groups())
+    drawn = Image.new("1", (width, height))
+    for ring in re.search(r'class="over" d="([^"]+)"', page)[1].replace("Z", "").split("M")[1:]:
+        points = [tuple(map(float, point.split(","))) for point in ring.split()]
+        ImageDraw.Draw(drawn).polygon(points, fill=1)
+    mask = upright(localization.mask, turn)
+    assert mask.shape == (height, width)
+    assert (np.asarray(drawn) ^ mask).mean() < 0.03
+
+
+def test_a_photo_that_cannot_be_judged_says_why():
+    assert "It shows no texture." in make_html(*example(reason="it shows no texture")).decode()
 
 
 @pytest.mark.parametrize("turn", [1, 6])

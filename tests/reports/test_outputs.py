@@ -39,6 +39,31 @@ def test_overlay_of_any_shape(size):
     assert picture.mode == "RGB" and max(picture.size) < 4000
 
 
+def test_the_overlay_has_the_outline_on_both_panels():
+    image = np.full((600, 800, 3), 128, np.uint8)
+    square = [[[(200, 150), (600, 150), (600, 450), (200, 450), (200, 150)]]]
+    plain, outlined = (
+        np.asarray(overlay_image(image, np.zeros((600, 800), np.float32), "", "", 1, rings))
+        for rings in ((), square)
+    )
+    columns = np.flatnonzero((plain != outlined).any(axis=(0, 2)))
+    squares = np.split(columns, np.flatnonzero(np.diff(columns) > 50) + 1)
+    assert [np.ptp(square) for square in squares] == pytest.approx([400, 400], abs=8)
+
+
+def test_a_mask_is_written_where_it_is_asked_for(tmp_path):
+    image = spliced()[0]
+    photo = Photo(Image.fromarray(image), {}, 6, "JPEG", "0" * 64, 9, ())
+    localization = localize_with_encoder(image, roughness, {}, PATCH)
+    report = outputs.make_report(photo, "a.jpg", "0" * 12, LocalizationSettings(), localization)
+    outputs.write_outputs(tmp_path, "a", photo, localization, report, mask=True)
+    written = np.asarray(Image.open(tmp_path / "a.mask.png"))
+    np.testing.assert_array_equal(written, localization.mask * np.uint8(255))
+    assert report["region"]["share"] == pytest.approx(localization.mask.mean(), abs=1e-4)
+    assert report["verdict"] == "cannot tell" and report["version"] == 2
+    assert is_own_picture(tmp_path / "a.mask.png") and "a" in outputs.names_in(tmp_path)
+
+
 def test_the_overlay_says_what_the_reader_noted(tmp_path, monkeypatch):
     image = spliced()[0]
     photo = Photo(Image.fromarray(image), {}, 1, "JPEG", "0" * 64, 9, ("from row 40 on damaged",))
@@ -48,13 +73,13 @@ def test_the_overlay_says_what_the_reader_noted(tmp_path, monkeypatch):
     )
     subtitles = []
 
-    def draw(image, heatmap, title, subtitle, orientation):
+    def draw(image, heatmap, title, subtitle, orientation, outline):
         subtitles.append(subtitle)
         return Image.new("RGB", (8, 8))
 
     monkeypatch.setattr(outputs, "overlay_image", draw)
     outputs.write_outputs(tmp_path, "a", photo, localization, report)
-    assert subtitles[0].startswith(f"score {localization.score:.3f} (not judged)   from row 40 on")
+    assert subtitles[0].startswith(f"score {localization.score:.3f} (cannot tell)   from row 40 on")
     assert is_own_picture(tmp_path / "a.overlay.png")
 
 
