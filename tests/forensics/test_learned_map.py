@@ -27,7 +27,9 @@ from exif_jax.models.tampering_map import TamperingMapConfig, init_map_params, m
 from exif_jax.weights.map_file import MapModel, load_map, save_map
 from exif_jax.weights.release_file import ReleaseError, load_model
 
-TINY = TamperingMapConfig(block_width=4, width=4, hidden=4, radii=(3,), references=2)
+TINY = TamperingMapConfig(
+    block_width=4, width=4, hidden=4, radii=(3,), fine_radii=(3,), references=2
+)
 
 
 @pytest.fixture(scope="module")

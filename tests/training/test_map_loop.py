@@ -21,7 +21,8 @@ from exif_jax.training.map_loop import train_map
 from exif_jax.weights.map_file import KIND, MapModel, load_map, save_map
 from exif_jax.weights.release_file import PRETRAINED, ReleaseError, load_model
 
-MODEL = {"block_width": 8, "width": 8, "hidden": 8, "radii": [3], "references": 2}
+MODEL = {"block_width": 8, "width": 8, "hidden": 8, "radii": [3]}
+MODEL |= {"fine_radii": [3], "references": 2}
 
 
 @pytest.fixture(scope="module")
