@@ -21,7 +21,7 @@ import numpy as np
 from flax import nnx
 
 from exif_jax.models.parameters import Params
-from exif_jax.models.vit import dct_basis, typical_spectrum, ycbcr_matrix
+from exif_jax.models.vit import block_transform, spectrum_scale, ycbcr_matrix
 from exif_jax.reading.pixels import BLOCK
 
 CELL = 2 * BLOCK  # pixels: side of a cell; photos are padded to multiples of it
@@ -190,31 +190,14 @@ def block_features(photos: jax.Array) -> jax.Array:
     B, H, W, _ = photos.shape
     h, w = H // BLOCK, W // BLOCK
     blocks = photos.reshape(B, h, BLOCK, w, BLOCK, 3).transpose(0, 1, 3, 2, 4, 5)
-    dct = blocks.reshape(B * h * w, _SPECTRUM).astype(jnp.float32) @ _block_transform()
-    mean, std, kept = _spectrum_scale()
+    dct = blocks.reshape(B * h * w, _SPECTRUM).astype(jnp.float32) @ block_transform()
+    mean, std, kept = spectrum_scale()
     spectra = (jnp.log1p(jnp.abs(dct)) - mean[None]) / std[None] * kept[None]
     luma = jnp.einsum("bhwc,c->bhw", photos.astype(jnp.float32), ycbcr_matrix()[0])
     columns = _residual(luma, 2).reshape(B, h, BLOCK, w, BLOCK).mean(2)
     rows = _residual(luma, 1).reshape(B, h, BLOCK, w, BLOCK).mean(4).transpose(0, 1, 3, 2)
     energy = jnp.concatenate([columns, rows], axis=-1)
     return jnp.concatenate([spectra.reshape(B, h, w, _SPECTRUM), jnp.log(energy + 0.1)], axis=-1)
-
-
-@functools.lru_cache
-def _block_transform() -> np.ndarray:
-    """RGB of a block, [row, column, colour] in one, to its DCT in YCbCr: float32 [192, 192]."""
-    dct, colours = dct_basis().astype(np.float64), ycbcr_matrix().astype(np.float64)
-    matrix = np.einsum("pf,dc->pcfd", dct, colours)
-    return matrix.reshape(_SPECTRUM, _SPECTRUM).astype(np.float32)
-
-
-@functools.lru_cache
-def _spectrum_scale() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean and deviation of photos' log |DCT|, and 0 for the block's mean colour: float32 [192]."""
-    mean, std = (x.reshape(3, BLOCK**2).T.ravel() for x in typical_spectrum())
-    kept = np.ones((BLOCK, BLOCK, 3), np.float32)
-    kept[0, 0] = 0
-    return mean, std, kept.ravel()
 
 
 def _residual(x: jax.Array, axis: int) -> jax.Array:
