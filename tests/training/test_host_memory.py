@@ -19,16 +19,17 @@ def total(x):
     scratch = jax.lax.optimization_barrier(3.0 * x)
     return (scratch[::-1] * scratch).sum()
 x = jnp.ones(20_000_000)
-for _ in range(5):  # until the heap has found its size
+counts = []
+for _ in range(12):  # each thread that allocates has a heap of its own, which finds its size
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     total(x).block_until_ready()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(3):
-    total(x).block_until_ready()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(min(counts))
 """
 
 
 def faults(kind: str) -> tuple[str, int]:
+    """What the call said, and the faults of the call of the program that had the fewest."""
     done = subprocess.run(
         [sys.executable, "-c", _FAULTS_OF_CALLS, kind], capture_output=True, text=True, check=True
     )
@@ -43,7 +44,7 @@ def test_scratch_memory_is_not_taken_from_the_system_at_every_call():
     if said == "False":
         pytest.skip("this machine has an accelerator")
     assert (given, said) == ("False", "True")
-    assert usual > 3 * 80_000_000 // 4096  # at least one array of scratch at each call
+    assert usual > 80_000_000 // 4096  # at least one array of scratch at every call
     assert kept < usual / 20
 
 
