@@ -236,3 +236,9 @@ def test_no_file_is_long():
                 if number > MAX_LINES:
                     long.append(f"{path.relative_to(ROOT).as_posix()}: {number} lines")
     assert not long, listed(sorted(long))
+
+
+def test_no_two_test_files_have_one_name():
+    """pytest imports them by their names alone."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
