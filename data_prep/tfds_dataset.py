@@ -31,7 +31,8 @@ class WebpImage(tfds.features.Image):
 
     def decode_example(self, example: Any) -> Any:
         """Decodes a scalar string to uint8 [h, w, 3], in a graph of TensorFlow."""
-        tf = tfds.core.utils.lazy_imports_utils.tensorflow
+        import tensorflow as tf  # type: ignore[reportMissingImports]
+
         image = tf.io.decode_image(example, channels=3, expand_animations=False)
         image.set_shape(self.shape)
         return image
