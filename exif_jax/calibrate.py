@@ -29,8 +29,9 @@ with command.imports(__name__, "data,eval"):
     from exif_jax.evaluation.masks import DatasetError
     from exif_jax.evaluation.score_measuring import Row, measure, photos_by_camera
     from exif_jax.evaluation.tables import text_table
+    from exif_jax.forensics.learned_map import ALONE, loaded_map
     from exif_jax.forensics.localization import LocalizationSettings
-    from exif_jax.forensics.methods import METHOD_HELP, METHODS
+    from exif_jax.forensics.methods import METHODS
     from exif_jax.forensics.verification import has_skill
     from exif_jax.io.errors import ExifJaxError
     from exif_jax.io.text import printable
@@ -57,6 +58,9 @@ def calibrated_scores(
     try:
         judged = score_fitting.leave_one_out(rows)
         fitted = score_fitting.fit(judged, grid_of(settings), date)
+        if settings.method == "map":
+            # Another learned map, and larger pictures, score otherwise.
+            fitted |= {"map": loaded_map(settings.map_model).id, "longest": ALONE}
     except ValueError as e:
         raise DatasetError(f"the scores cannot be calibrated: {e}") from e
     scores = model.calibration.get("scores", {}) | {settings.method: fitted}
@@ -69,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if not (args.pristine or args.records):
         parser.error("give --pristine, --records or both")
-    settings = LocalizationSettings(method=args.method)
+    settings = LocalizationSettings(method=args.method, map_model=args.map_model)
     keep_compiled()
     try:
         model = without_old_keys(load_model(args.model))
@@ -170,7 +174,19 @@ def _parser() -> argparse.ArgumentParser:
         help="with --pristine: stop after so many samples; cameras, sizes and qualities are met "
         "about equally often from the beginning (default: three of each photo)",
     )
-    add("--method", choices=METHODS, default=LocalizationSettings().method, help=METHOD_HELP)
+    add(
+        "--method",
+        choices=[name for name in METHODS if name != "auto"],
+        default="cut",
+        help="whose scores: cut (the default), of photos of every size; map, the learned map's, of "
+        "the small pictures that it judges alone; mean_shift or official",
+    )
+    add(
+        "--map-model",
+        metavar="PATH",
+        default="",
+        help="with --method map: the learned map's release file (default: what ships)",
+    )
     add("--records", metavar="DIR", help="output folder of data_prep.photos, as trained with")
     return parser
 

@@ -34,11 +34,20 @@ WEAK, STRONG = 0.05, 0.02
 # calls none at 1.6 patches (160 pixels), 1 at 2.2, 2 at 3.1, 8 at 4 and 9 at 6.2; the calibration
 # was measured on photos of 12 and more.
 MIN_AREA = 4.0
-MIN_AREA_OF_SCORE = 10.0
-"""Of the score: on the third of CASIA v1 that is for looking, 384 x 256 pixels or 6 patches of 128,
-the cut is at chance (docs/experiments.md)."""
+MIN_AREA_OF_CUT = 10.0
+"""Of the cut's score: on the third of CASIA v1 that is for looking, 384 x 256 pixels or 6 patches
+of 128, it is at chance (docs/experiments.md)."""
 
 NOT_CALIBRATED = "the model is not calibrated (python -m exif_jax.calibrate does that)"
+MAP_NOT_CALIBRATED = (
+    "the learned map judged this picture, and how high pristine pictures score by it was not "
+    "measured; --method cut judges by the patches' embeddings instead"
+)
+OTHER_MAP = "the model is calibrated for another learned map than this one"
+MAP_IN_LARGE = (
+    "how high pristine photos score by the learned map was measured on pictures of up to {} pixels "
+    "on the longer side; --method auto judges larger ones by the patches' embeddings"
+)
 
 
 def null_distribution(values: Sequence[float], cameras: Sequence[str]) -> dict[str, Any]:
@@ -88,18 +97,27 @@ def objection_to_grid(calibration: Mapping[str, Any], grid: Grid) -> str:
     )
 
 
-def objection_to_score(calibration: Mapping[str, Any], grid: Grid, method: str) -> str:
+def min_area(method: str) -> float:
+    """The area, in patches side by side, from which on a method's scores are judged."""
+    return MIN_AREA if method == "map" else MIN_AREA_OF_CUT
+
+
+def objection_to_score(
+    calibration: Mapping[str, Any], grid: Grid, method: str, map_id: str = ""
+) -> str:
     """Says why a photo's splice score has no p-value, or "" where it has one.
 
     Args:
         calibration: of the release file.
         grid: of the photo.
-        method: the name of the localisation's method.
+        method: that made the score (`methods.method_of_score`).
+        map_id: of the learned map's release file where that is "map".
     """
     return (
         _too_few_patches(grid)
-        or _too_small_a_picture(grid)
+        or _too_small_a_picture(grid, method)
         or _other_method(calibration, method)
+        or _other_map(calibration["scores"][method], grid, map_id)
         or _other_grid(calibration["scores"][method]["grid"], grid)
     )
 
@@ -113,8 +131,8 @@ def _too_few_patches(grid: Grid) -> str:
     )
 
 
-def _too_small_a_picture(grid: Grid) -> str:
-    if grid.area >= MIN_AREA_OF_SCORE:
+def _too_small_a_picture(grid: Grid, method: str) -> str:
+    if grid.area >= min_area(method):
         return ""
     return (
         f"{grid.width} x {grid.height} pixels are too few: pictures as small are mostly shrunk "
@@ -131,9 +149,20 @@ def _other_method(calibration: Mapping[str, Any], method: str) -> str:
     calibrated = calibration.get("scores", {})
     if method in calibrated:
         return ""
+    if method == "map":
+        return MAP_NOT_CALIBRATED
     if not calibrated:
         return NOT_CALIBRATED
     return f"the model is calibrated for the method {', '.join(calibrated)}, not for {method}"
+
+
+def _other_map(scores: Mapping[str, Any], grid: Grid, map_id: str) -> str:
+    if not map_id:
+        return ""
+    if scores.get("map") != map_id:
+        return OTHER_MAP
+    longest = scores["longest"]
+    return MAP_IN_LARGE.format(longest) if max(grid.height, grid.width) > longest else ""
 
 
 def _other_grid(settings: Mapping[str, Any], grid: Grid) -> str:

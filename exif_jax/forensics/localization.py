@@ -20,10 +20,10 @@ from exif_jax.forensics.methods import (
     DEFAULT_METHOD,
     LEARNED,
     METHODS,
-    calibrated_method,
     checked_image,
     finite_embeddings,
     flat_result,
+    method_of_score,
     part_at_border,
     part_spread,
 )
@@ -44,11 +44,6 @@ from exif_jax.reading.quantization import quantization_step
 if TYPE_CHECKING:
     from exif_jax.weights.release_file import Model
 
-MAP_NOT_CALIBRATED = (
-    "the learned map judged this picture, and how high pristine pictures score by it was not "
-    "measured; --method cut judges by the patches' embeddings instead"
-)
-_SCORES = 0.5  # share of the learned map from which on the score is its own
 
 MAP_THRESHOLD = 0.5
 """The mask holds what exceeds this in a map in which the learned one took part."""
@@ -100,9 +95,9 @@ class Localization:
         clusters: int32 [rows, columns]: the patches in two parts, 1 in the smaller. There are
             always two, in a pristine photo too.
         score: higher is less consistent. By the cut, 1 - cosine of the two parts' means, less what
-            their content explains (`methods.content_adjusted_score`); where the learned map has
-            the larger share, the probability of its surest hundredth; by mean shift, as in the
-            paper, the mean of 1 - cosine over all pairs of patches.
+            their content explains (`methods.content_adjusted_score`); by the learned map alone,
+            the probability of its surest hundredth; by mean shift, as in the paper, the mean of
+            1 - cosine over all pairs of patches.
         grid: where the patches lie.
         flat: the photo shows no texture; map, clusters and score are zeros.
         share_of_map: of the learned map in the heatmap: 1 of it alone, 0 where it took no part.
@@ -162,13 +157,14 @@ class Localization:
 
     @property
     def conditions(self) -> Conditions:
-        """What the meaning of the score depends on."""
-        return Conditions(
-            math.log(self.grid.area),
-            self.quantization_step,
-            self.gradient_energy_gap,
-            float(part_spread(self.embeddings, self.clusters)),
-            float(part_at_border(self.clusters)),
+        """What the meaning of the score depends on; of the learned map's, the file alone."""
+        file = Conditions(math.log(self.grid.area), self.quantization_step)
+        if self.share_of_map == 1:
+            return file
+        return file._replace(
+            gap=self.gradient_energy_gap,
+            spread=float(part_spread(self.embeddings, self.clusters)),
+            border=float(part_at_border(self.clusters)),
         )
 
 
@@ -199,16 +195,17 @@ def localize(
         settings,
         _photo_features(model.config),
     )
-    method = calibrated_method(settings.method)
-    calibration = model.calibration.get("scores", {}).get(method, {})
     if settings.method in LEARNED and not localization.flat:
         localization = _with_learned_map(localization, image, settings)
+    method = method_of_score(settings.method, localization.share_of_map)
+    calibration = model.calibration.get("scores", {}).get(method, {})
     if localization.share_of_map == 0:
         threshold = calibration.get("mask_share", _MASK_SHARE) * localization.heatmap.max()
         localization = dataclasses.replace(localization, threshold=float(threshold))
-    elif localization.share_of_map >= _SCORES:
-        objection = objection or MAP_NOT_CALIBRATED
-    objection = objection or objection_to_score(model.calibration, localization.grid, method)
+    map_id = localization.map_id if method == "map" else ""
+    objection = objection or objection_to_score(
+        model.calibration, localization.grid, method, map_id
+    )
     return dataclasses.replace(
         localization, judgement=_judgement(localization, calibration, objection)
     )
@@ -252,7 +249,7 @@ def _with_learned_map(
         map_id=model.id,
         threshold=MAP_THRESHOLD,
     )
-    if share < _SCORES:
+    if share < 1:
         return localization
     score = float(learned_map.probability(np.array(learned_map.picture_score(logits))))
     clusters = learned_map.parts(heatmap, localization.grid)

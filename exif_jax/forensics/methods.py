@@ -116,12 +116,19 @@ METHODS = {
 LEARNED = ("auto", "map")  # methods that the learned map takes part in
 
 
-def calibrated_method(method: str) -> str:
-    """The method whose calibration the scores of a method are judged by, where they are judged."""
-    return "cut" if method in LEARNED else method
+def method_of_score(method: str, share_of_map: float) -> str:
+    """The method whose calibration a photo's score is judged by.
+
+    Args:
+        method: that the photo was localised with.
+        share_of_map: of the learned map in its heatmap; with 1 the score is its own.
+    """
+    if method not in LEARNED:
+        return method
+    return "map" if share_of_map == 1 else "cut"
 
 
-DEFAULT_METHOD = "cut"
+DEFAULT_METHOD = "auto"
 METHOD_HELP = (
     "how the map is made: map, a network that learned from composites; cut, from the patches' "
     "embeddings alone, by a cut that knows where they lie; auto, the first for small pictures, "

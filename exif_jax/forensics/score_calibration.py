@@ -33,7 +33,10 @@ _FINEST = 0.1  # no p-value is lower than this share of one in the number of cam
 
 
 class Conditions(NamedTuple):
-    """What is known of a file beside its score; numbers, or scalars of JAX.
+    """What is known of a photo beside its score; numbers, or scalars of JAX.
+
+    The last three are of the cut's parts. The learned map's score is evidence enough alone, so that
+    its photos have those that count nothing.
 
     Attributes:
         log_area: log of `Grid.area`.
@@ -45,9 +48,9 @@ class Conditions(NamedTuple):
 
     log_area: Any
     step: Any
-    gap: Any
-    spread: Any
-    border: Any
+    gap: Any = 0.0
+    spread: Any = 0.5
+    border: Any = 0.0
 
 
 class PValue(NamedTuple):

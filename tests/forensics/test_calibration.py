@@ -51,6 +51,20 @@ def test_fewer_than_four_patches_side_by_side_are_too_few(height, width, enough)
     assert enough or f"too few patches to compare: {width} x {height} pixels" in words
 
 
+def test_the_learned_map_is_judged_in_small_pictures_by_what_itself_scored():
+    scores = {"map": {"grid": GRID, "map": "abc", "longest": 600}, "cut": {"grid": GRID}}
+    small, large = patch_grid(256, 384, 128, 30, 4096, 8), patch_grid(600, 608, 128, 30, 4096, 8)
+    largest = patch_grid(600, 600, 128, 30, 4096, 8)
+    for grid in (small, largest):
+        assert c.objection_to_score({"scores": scores}, grid, "map", "abc") == ""
+    assert "too few" in c.objection_to_score({"scores": scores}, small, "cut")
+    assert "up to 600 pixels" in c.objection_to_score({"scores": scores}, large, "map", "abc")
+    assert "another learned map" in c.objection_to_score({"scores": scores}, small, "map", "abd")
+    assert "learned map judged" in c.objection_to_score(calibration_of(), small, "map", "abc")
+    tiny = patch_grid(192, 256, 128, 30, 4096, 8)
+    assert "too few patches" in c.objection_to_score({"scores": scores}, tiny, "map", "abc")
+
+
 def test_without_a_calibration_nothing_was_measured():
     grid = patch_grid(768, 1024, 128, 30, 4096, 8)
     assert "not calibrated" in c.objection_to_score({}, grid, "cut")

@@ -1,7 +1,9 @@
 """The learned map of a photo: any size, tiles without seams, its share beside the cut."""
 
+import dataclasses
 import itertools
 import json
+import math
 
 import jax
 import numpy as np
@@ -27,7 +29,7 @@ from exif_jax.models.tampering_map import TamperingMapConfig, init_map_params, m
 from exif_jax.weights.map_file import MapModel, load_map, save_map
 from exif_jax.weights.release_file import ReleaseError, load_model
 
-TINY = TamperingMapConfig(block_width=4, width=4, hidden=4, radii=(3,), references=2)
+TINY = TamperingMapConfig(width=4, hidden=4, radii=(3,), references=2)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,7 @@ def photo(height, width, seed=1):
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (130, 145), (256, 384)])
 def test_any_size_gives_the_networks_own_logits(model, height, width):
     image = photo(height, width)
-    cut = image[: height // 16 * 16, : width // 16 * 16]
+    cut = image[: height // 8 * 8, : width // 8 * 8]
     expected = np.asarray(map_logits(TINY, model.params, cut[None]))[0]
     np.testing.assert_allclose(block_logits(image, model) - LIFT, expected, atol=1e-4)
 
@@ -154,6 +156,26 @@ def test_both_have_a_share_between(encoders, map_path):
     assert maps["auto"].score == maps["cut"].score  # the larger share's
     for other in ("cut", "map"):
         assert np.abs(maps["auto"].heatmap - maps[other].heatmap).max() > 1e-3
+
+
+def test_a_small_picture_gets_the_p_value_of_the_maps_own_calibration(encoders, map_path):
+    image = photo(96, 128)
+    settings = LocalizationSettings(method="auto", map_model=map_path)
+    names = ("num_per_dim", "max_patches", "align")
+    scores = {
+        "grid": {name: getattr(settings, name) for name in names},
+        "slopes": {"intercept": 0.0, "log_area": 0.0, "step": 0.0},
+        "null": {"excess": [-9.0, 9.0], "p": [1.0, 0.5], "tail": 1.0, "cameras": 9},
+        "map": load_map(map_path).id,
+        "longest": 600,
+    }
+    calibrated = dataclasses.replace(encoders, calibration={"scores": {"map": scores}})
+    found = localize(image, calibrated, settings)
+    evidence = math.log(found.score / (1 - found.score))  # nothing of the cut's parts
+    assert found.p_value == pytest.approx(1 - (evidence + 9) / 36, abs=1e-4)
+    other = calibrated.calibration["scores"]["map"] | {"map": "another"}
+    other = dataclasses.replace(calibrated, calibration={"scores": {"map": other}})
+    assert "another learned map" in localize(image, other, settings).reason
 
 
 def test_a_plain_picture_stays_empty(encoders, map_path):
