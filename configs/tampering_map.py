@@ -19,9 +19,11 @@ def get_config() -> ml_collections.ConfigDict:
     c.data.validation = 16  # composites of each kind, of photos held out
 
     c.model = ml_collections.ConfigDict()  # exif_jax/models/tampering_map.py
-    c.model.width = 96
-    c.model.hidden = 160
-    c.model.radii = (3, 5, 9, 3, 7)
+    c.model.block_width = 64
+    c.model.width = 128
+    c.model.hidden = 192
+    c.model.radii = (3, 7, 3, 9)
+    c.model.fine_radii = (3, 7)
     c.model.references = 4
 
     c.optim = ml_collections.ConfigDict()  # configs/vit_b.py explains these

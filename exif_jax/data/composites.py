@@ -21,11 +21,11 @@ from exif_jax.reading.pixels import BLOCK
 
 # kind -> share of all composites
 KINDS = {
-    "pristine": 0.16,
-    "other photo": 0.42,
+    "pristine": 0.17,
+    "other photo": 0.43,
     "other photo, matched": 0.12,
-    "other history": 0.09,
-    "resampled": 0.11,
+    "other history": 0.06,
+    "resampled": 0.12,
     "copy": 0.05,
     "retouched": 0.05,
 }

@@ -20,6 +20,7 @@ from exif_jax.reading.pixels import BLOCK
 if TYPE_CHECKING:
     from exif_jax.weights.map_file import MapModel
 
+_CELL = 2 * BLOCK  # pixels: the network takes whole cells
 _TILE = 2048  # pixels: largest side that is computed at once
 _OVERLAP = 256  # pixels that two neighbouring tiles share at least
 # Added to the network's logits. It learned from blocks of which 9.3 % were tampered, so that it
@@ -34,13 +35,14 @@ def block_logits(photo: np.ndarray, model: MapModel) -> np.ndarray:
     """How likely each block is tampered, by the learned map.
 
     Args:
-        photo: uint8 [H, W, 3], at least 8 pixels in either direction.
+        photo: uint8 [H, W, 3], at least 16 pixels in either direction.
         model: a loaded map.
 
     Returns:
-        float32 [h, w], lifted logits of the whole 8 x 8 blocks: h = H // 8, w = W // 8.
+        float32 [h, w], lifted logits of the 8 x 8 blocks that lie in whole cells of 16 x 16
+        pixels: h = 2 (H // 16), w = 2 (W // 16).
     """
-    photo = photo[: photo.shape[0] // BLOCK * BLOCK, : photo.shape[1] // BLOCK * BLOCK]
+    photo = photo[: photo.shape[0] // _CELL * _CELL, : photo.shape[1] // _CELL * _CELL]
     rows, columns = (_tiles(side) for side in photo.shape[:2])
     if len(rows) == len(columns) == 1:
         return _tile_logits(photo, model)
@@ -56,11 +58,11 @@ def block_logits(photo: np.ndarray, model: MapModel) -> np.ndarray:
 
 
 def _tiles(side: int) -> list[tuple[int, int]]:
-    """Where tiles begin and end along a side, in pixels: on whole blocks, about evenly spread."""
+    """Where tiles begin and end along a side, in pixels, on whole cells and about evenly spread."""
     if side <= _TILE:
         return [(0, side)]
     number = math.ceil((side - _OVERLAP) / (_TILE - _OVERLAP))
-    starts = np.linspace(0, side - _TILE, number) // BLOCK * BLOCK
+    starts = np.linspace(0, side - _TILE, number) // _CELL * _CELL
     return [(int(start), int(start) + _TILE) for start in starts]
 
 
@@ -72,7 +74,7 @@ def _ramp(side: int) -> np.ndarray:
 
 
 def _tile_logits(tile: np.ndarray, model: MapModel) -> np.ndarray:
-    """float32 [h, w] of uint8 [H, W, 3], H and W multiples of 8."""
+    """float32 [h, w] of uint8 [H, W, 3], H and W multiples of 16."""
     height, width = tile.shape[:2]
     padding = [(0, _padded(side) - side) for side in (height, width)]
     padded = np.pad(tile, (*padding, (0, 0)), mode="edge")

@@ -1,10 +1,11 @@
 """The learned map: a network from the spectra of a photo's blocks to how likely each is tampered.
 
 Every 8 x 8 block of the photo becomes a short vector (log |DCT| and the energy of each row and
-column of the block, which shows the grids of earlier compressions and resampling), and residual
-blocks of the network compare it with the means around it and with the photo's. The network weights
-the photo's mean itself, so that later residual blocks may leave out what earlier ones found
-tampered.
+column of the block, which shows the grids of earlier compressions and resampling), four of them
+become a cell of 16 x 16, and residual blocks compare a cell with the means around it and with the
+photo's. The network weights the photo's mean itself, so that later blocks may leave out what
+earlier ones found tampered. What the cells say goes back to the blocks, where further residual
+blocks compare these with each other: regions of small pictures are mostly border at 16 pixels.
 
 Shape letters: B photos, H and W pixels, h = H / 8 and w = W / 8 blocks, C channels.
 """
@@ -24,6 +25,7 @@ from exif_jax.models.parameters import Params
 from exif_jax.models.vit import block_transform, spectrum_scale, ycbcr_matrix
 from exif_jax.reading.pixels import BLOCK
 
+CELL = 2 * BLOCK  # pixels: side of a cell; photos are padded to multiples of it
 _SPECTRUM, _PHASES = 3 * BLOCK**2, 2 * BLOCK  # features of a block
 _FLOOR = 1e-4  # of a variance, so that the gradient of its root is finite
 
@@ -33,26 +35,34 @@ class TamperingMapConfig:
     """Shape of the network.
 
     Attributes:
-        width: channels of an 8 x 8 block.
-        hidden: channels inside a residual block.
-        radii: one residual block each: sides of its local mean, odd, in 8 x 8 blocks.
+        block_width: channels of an 8 x 8 block.
+        width: channels of a 16 x 16 cell.
+        hidden: channels inside a residual block of cells.
+        radii: one residual block each: sides of its local mean, odd, in cells.
+        fine_radii: the same for the residual blocks behind them, in 8 x 8 blocks.
         references: groups of channels, each with its own weights for the photo's reference mean.
     """
 
     kind: ClassVar[str] = "tampering_map"
 
-    width: int = 96
-    hidden: int = 160
-    radii: tuple[int, ...] = (3, 5, 9, 3, 7)
+    block_width: int = 64
+    width: int = 128
+    hidden: int = 192
+    radii: tuple[int, ...] = (3, 7, 3, 9)
+    fine_radii: tuple[int, ...] = (3, 7)
     references: int = 4
 
     def __post_init__(self):
-        if self.width % self.references:
-            raise ValueError(
-                f"width {self.width} is not a multiple of {self.references} references"
-            )
-        if not self.radii or any(radius < 1 or radius % 2 == 0 for radius in self.radii):
-            raise ValueError(f"radii {self.radii} are not odd numbers of blocks")
+        for name in ("block_width", "width"):
+            if getattr(self, name) % self.references:
+                raise ValueError(
+                    f"{name} {getattr(self, name)} is not a multiple of {self.references} "
+                    "references"
+                )
+        for name in ("radii", "fine_radii"):
+            sides = getattr(self, name)
+            if not sides or any(side < 1 or side % 2 == 0 for side in sides):
+                raise ValueError(f"{name} {sides} are not odd numbers")
 
 
 class TamperingMap(nnx.Module):
@@ -60,27 +70,44 @@ class TamperingMap(nnx.Module):
 
     def __init__(self, config: TamperingMapConfig, rngs: nnx.Rngs):
         c, self.config = config, config
-        self.embed = nnx.Linear(_SPECTRUM + _PHASES, c.width, rngs=rngs)
+        self.embed = nnx.Linear(_SPECTRUM + _PHASES, c.block_width, rngs=rngs)
+        self.block = Comparison(c.block_width, 3 * c.block_width // 2, 3, c.references, rngs)
+        self.merge = nnx.Linear(4 * c.block_width, c.width, rngs=rngs)
         for k, radius in enumerate(c.radii):
-            setattr(self, f"block{k}", Comparison(c.width, c.hidden, radius, c.references, rngs))
-        self.out = nnx.Linear(c.width, 1, kernel_init=nnx.initializers.zeros, rngs=rngs)
+            setattr(self, f"cells{k}", Comparison(c.width, c.hidden, radius, c.references, rngs))
+        self.skip = nnx.Linear(c.block_width, c.block_width, rngs=rngs)
+        self.spread = nnx.Linear(c.width, c.block_width, use_bias=False, rngs=rngs)
+        for k, radius in enumerate(c.fine_radii):
+            fine = Comparison(c.block_width, 2 * c.block_width, radius, c.references, rngs)
+            setattr(self, f"fine{k}", fine)
+        self.out = nnx.Linear(c.block_width, 1, kernel_init=nnx.initializers.zeros, rngs=rngs)
 
     def __call__(self, photos: jax.Array, valid: jax.Array | None = None) -> jax.Array:
         """Gives a logit for every block.
 
         Args:
-            photos: uint8 [B, H, W, 3], H and W multiples of 8.
-            valid: bool [B, h, w], False where a block is padding. None: no padding.
+            photos: uint8 [B, H, W, 3], H and W multiples of 16.
+            valid: bool [B, h, w], False where a block is padding; a cell of 2 x 2 blocks is valid
+                or padding as a whole. None: no padding.
 
         Returns:
             float32 [B, h, w]; what stands at padding means nothing.
         """
         features = block_features(photos)
-        mask = jnp.ones(features.shape[:3], bool) if valid is None else valid
+        B, h, w, _ = features.shape
+        mask = jnp.ones((B, h, w), bool) if valid is None else valid
         blocks = self.embed(features)
+        blocks = blocks + self.block(blocks, mask)
+        quads = blocks.reshape(B, h // 2, 2, w // 2, 2, -1).transpose(0, 1, 3, 2, 4, 5)
+        cells = self.merge(normalized(quads).reshape(B, h // 2, w // 2, -1))
+        cell_mask = mask[:, ::2, ::2]
         for k in range(len(self.config.radii)):
-            blocks = blocks + getattr(self, f"block{k}")(blocks, mask)
-        return self.out(normalized(blocks))[..., 0]
+            cells = cells + getattr(self, f"cells{k}")(cells, cell_mask)
+        fine = jnp.repeat(jnp.repeat(self.spread(normalized(cells)), 2, axis=1), 2, axis=2)
+        fine = fine + self.skip(normalized(blocks))
+        for k in range(len(self.config.fine_radii)):
+            fine = fine + getattr(self, f"fine{k}")(fine, mask)
+        return self.out(jax.nn.gelu(fine))[..., 0]
 
 
 class Comparison(nnx.Module):
@@ -141,19 +168,17 @@ def reference(
 def local_mean(x_BxhxwxC: jax.Array, mask_Bxhxw: jax.Array, side: int) -> jax.Array:
     """The mean over a square of `side` places around each, of those inside the photo's mask.
 
-    Sums along each axis are products with band matrices, which a CPU does many times faster than
+    Sums along both axes are products with band matrices, which a CPU does many times faster than
     the windowed sums of XLA.
     """
+    _, h, w, _ = x_BxhxwxC.shape
     mask = mask_Bxhxw[..., None].astype(x_BxhxwxC.dtype)
-    return _square_sum(x_BxhxwxC * mask, side) / jnp.maximum(_square_sum(mask, side), 1)
+    down, across = _band(h, side), _band(w, side)
 
+    def total(v: jax.Array) -> jax.Array:
+        return jnp.einsum("ij,kl,bjlc->bikc", down, across, v)
 
-def _square_sum(x_BxhxwxC: jax.Array, side: int) -> jax.Array:
-    """The sum over a square of `side` places around each."""
-    B, h, w, C = x_BxhxwxC.shape
-    rows = jnp.einsum("ij,bjk->bik", _band(h, side), x_BxhxwxC.reshape(B, h, w * C))
-    both = jnp.einsum("ij,bjk->bik", _band(w, side), rows.reshape(B * h, w, C))
-    return both.reshape(B, h, w, C)
+    return total(x_BxhxwxC * mask) / jnp.maximum(total(mask), 1)
 
 
 def _band(number: int, side: int) -> np.ndarray:
