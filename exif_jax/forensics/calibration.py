@@ -149,10 +149,10 @@ def _other_method(calibration: Mapping[str, Any], method: str) -> str:
     calibrated = calibration.get("scores", {})
     if method in calibrated:
         return ""
-    if method == "map":
-        return MAP_NOT_CALIBRATED
     if not calibrated:
         return NOT_CALIBRATED
+    if method == "map":
+        return MAP_NOT_CALIBRATED
     return f"the model is calibrated for the method {', '.join(calibrated)}, not for {method}"
 
 

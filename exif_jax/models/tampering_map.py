@@ -160,8 +160,8 @@ def reference(
     weights = jax.nn.softmax(logits, axis=1)
     x = x_BxhxwxC.reshape(B, h * w, R, C // R)
     mean = jnp.einsum("bnr,bnrc->brc", weights, x)
-    variance = jnp.einsum("bnr,bnrc->brc", weights, jnp.square(x)) - jnp.square(mean)
-    spread = jnp.sqrt(jnp.maximum(variance, 0) + _FLOOR)
+    variance = jnp.einsum("bnr,bnrc->brc", weights, jnp.square(x - mean[:, None]))
+    spread = jnp.sqrt(variance + _FLOOR)
     return mean.reshape(B, 1, 1, C), spread.reshape(B, 1, 1, C)
 
 

@@ -61,6 +61,7 @@ def test_the_learned_map_is_judged_in_small_pictures_by_what_itself_scored():
     assert "up to 600 pixels" in c.objection_to_score({"scores": scores}, large, "map", "abc")
     assert "another learned map" in c.objection_to_score({"scores": scores}, small, "map", "abd")
     assert "learned map judged" in c.objection_to_score(calibration_of(), small, "map", "abc")
+    assert "not calibrated" in c.objection_to_score({}, small, "map", "abc")
     tiny = patch_grid(192, 256, 128, 30, 4096, 8)
     assert "too few patches" in c.objection_to_score({"scores": scores}, tiny, "map", "abc")
 

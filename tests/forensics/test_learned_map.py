@@ -133,7 +133,7 @@ def test_the_learned_map_judges_a_small_picture(encoders, map_path):
     assert np.array_equal(found.heatmap, probability(upsampled(logits, 96, 128)))
     assert found.share_of_map == 1 and found.map_id == load_map(map_path).id
     assert found.score == pytest.approx(1 / (1 + np.exp(-picture_score(logits))), abs=1e-6)
-    assert found.p_value is None and "learned map" in found.reason
+    assert found.p_value is None and "not calibrated" in found.reason
 
 
 def test_the_cut_alone_judges_a_large_one(encoders, map_path):
@@ -197,7 +197,7 @@ def test_the_command_says_whose_map_it_is(map_path, tmp_path):
     report = json.loads((tmp_path / "out" / "small.json").read_text())
     assert report["share_of_map"] == 1
     assert report["settings"]["map_model"] == load_map(map_path).id
-    assert report["p_value"] is None and "learned map" in report["reason"]
+    assert report["p_value"] is None and "not calibrated" in report["reason"]
 
 
 def test_a_missing_map_is_one_error(tmp_path, capsys):
