@@ -24,8 +24,7 @@ from exif_jax.forensics.methods import (
     checked_image,
     finite_embeddings,
     flat_result,
-    part_at_border,
-    part_spread,
+    part_variation,
 )
 from exif_jax.forensics.patches import Encoder, Grid, PhotoFeatures
 from exif_jax.forensics.score_calibration import Conditions
@@ -52,7 +51,6 @@ _SCORES = 0.5  # share of the learned map from which on the score is its own
 
 MAP_THRESHOLD = 0.5
 """The mask holds what exceeds this in a map in which the learned one took part."""
-_MASK_SHARE = 0.5  # of another map's maximum, where no calibration says it
 
 # Times that the patches must cover the photo for shared features to pay: they need memory.
 _MIN_OVERLAP = 2
@@ -111,8 +109,8 @@ class Localization:
             (`methods.gradient_energy_gap`); 0 by other methods.
         quantization_step: how strongly it was last compressed, as far as its pixels show it
             (`exif_jax.reading.quantization`); 0 where they do not.
-        threshold: what the heatmap exceeds in the mask: a share of its maximum that was chosen
-            by calibration; 0.5 where the learned map took part.
+        threshold: what the heatmap exceeds in the mask: where it parts the photo's patches best
+            (`regions.threshold_of`); 0.5 where the learned map took part.
         judgement: what the score means.
     """
 
@@ -167,8 +165,7 @@ class Localization:
             math.log(self.grid.area),
             self.quantization_step,
             self.gradient_energy_gap,
-            float(part_spread(self.embeddings, self.clusters)),
-            float(part_at_border(self.clusters)),
+            float(part_variation(self.embeddings, self.clusters, self.grid)),
         )
 
 
@@ -203,10 +200,7 @@ def localize(
     calibration = model.calibration.get("scores", {}).get(method, {})
     if settings.method in LEARNED and not localization.flat:
         localization = _with_learned_map(localization, image, settings)
-    if localization.share_of_map == 0:
-        threshold = calibration.get("mask_share", _MASK_SHARE) * localization.heatmap.max()
-        localization = dataclasses.replace(localization, threshold=float(threshold))
-    elif localization.share_of_map >= _SCORES:
+    if localization.share_of_map >= _SCORES:
         objection = objection or MAP_NOT_CALIBRATED
     objection = objection or objection_to_score(model.calibration, localization.grid, method)
     return dataclasses.replace(
@@ -327,16 +321,17 @@ def localize_with_encoder(
     step = 0.0 if flat else float(quantization_step(image))
     result = flat_result(grid) if flat else method.analyze(z_PxD, image, grid)
     affinities = affinity.affinity_matrix(z_PxD)
+    embeddings, heatmap = finite_embeddings(z_PxD), np.asarray(result.heatmap)
     return Localization(
-        embeddings=finite_embeddings(z_PxD),
+        embeddings=embeddings,
         affinity=np.asarray(affinities),
-        heatmap=np.asarray(result.heatmap),
+        heatmap=heatmap,
         clusters=np.asarray(result.clusters).reshape(grid.rows, grid.columns),
         score=float(result.score),
         grid=grid,
         flat=flat,
         gradient_energy_gap=float(result.gradient_energy_gap),
         quantization_step=step,
-        threshold=_MASK_SHARE * float(result.heatmap.max()),
+        threshold=regions.threshold_of(heatmap, embeddings, grid),
         judgement=cannot_tell(FLAT) if flat else NOT_JUDGED,
     )
