@@ -16,7 +16,7 @@ from exif_jax.data.tokenizer import Tokenizer
 from exif_jax.evaluation.exif_calibration import measure_skill
 from exif_jax.forensics import reference_set, score_calibration
 from exif_jax.forensics.embed import embed_exif
-from exif_jax.io.jsonl import read_rows
+from exif_jax.io.jsonl import append_rows, read_rows
 from exif_jax.weights.release_file import Model, load_model, save_model
 
 
@@ -165,11 +165,16 @@ def test_any_folder_of_camera_originals_calibrates(originals, uncalibrated, tmp_
     assert main([*command, "--max-samples", "9"]) == 0
     first = capsys.readouterr()
     assert "no-camera.png: left out, as its EXIF names no camera" in first.err
-    rows = list(read_rows(tmp_path / "c.samples.jsonl"))
-    assert len(rows) == 9
-    assert main(command) == 0  # goes on with what was measured
-    more = list(read_rows(tmp_path / "c.samples.jsonl"))
-    assert more[:9] == rows and len({row["key"] for row in more}) == len(more) == 18
+    journal = tmp_path / "c.samples.jsonl"
+    first_row, *rows = read_rows(journal)
+    assert len(rows) == 8
+    former = {key: value for key, value in first_row.items() if key != "variation"}
+    journal.unlink()
+    append_rows(journal, [former, *rows])
+    assert main(command) == 0  # goes on with what was measured, but for a former version's row
+    _, *more = read_rows(journal)
+    assert more[:8] == rows and first_row in more[8:]
+    assert len({row["key"] for row in more}) == len(more) == 18
     printed = capsys.readouterr().out
     assert "of 6 pristine photos by 4 cameras, 6 of splices" in printed
     score = load_model(out).calibration["scores"]["cut"]

@@ -14,7 +14,6 @@ import numpy as np
 
 from exif_jax.evaluation.score_measuring import HOST, PRISTINE, SIMULATED, SPLICE, Row
 from exif_jax.evaluation.score_regression import camera_weights, fit_null, fit_splices
-from exif_jax.evaluation.score_samples import MASK_SHARES
 from exif_jax.forensics import score_calibration
 from exif_jax.forensics.calibration import min_area
 from exif_jax.forensics.likelihood import cllr
@@ -92,9 +91,6 @@ def _fit(rows: Sequence[Row]) -> dict[str, Any]:
     calibration = fit_null(*pristine)
     if len(splices[0]) >= _MIN_SPLICES:
         calibration["splices"] = fit_splices(calibration, splices, pristine)
-    f1 = [row["f1_at"] for row in rows if "f1_at" in row]
-    if f1:
-        calibration["mask_share"] = MASK_SHARES[int(np.mean(f1, axis=0).argmax())]
     compact = [row for row in rows if row["kind"] == PRISTINE and row["compactness"] >= _COMPACT]
     if compact:
         contrasts = [score_calibration.contrast(row["score"], conditions(row)) for row in compact]
@@ -105,7 +101,7 @@ def _fit(rows: Sequence[Row]) -> dict[str, Any]:
 
 def conditions(row: Row) -> Conditions:
     """The conditions of a measured sample."""
-    names = ("step", "gap", "spread", "border")
+    names = ("step", "gap", "variation")
     return Conditions(float(np.log(row["area"])), *(row[name] for name in names))
 
 

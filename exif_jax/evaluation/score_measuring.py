@@ -1,7 +1,8 @@
 """Localises the samples that a calibration of scores is made of, and keeps what they scored.
 
 A row of the journal is one sample: what was taken, of which photo and camera, and the figures of
-its localisation (`score_samples.figures`). Rows of the same weights and method are not taken again.
+its localisation (`score_samples.figures`). Those of the same weights and method are
+not taken again.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tqdm import tqdm
 from exif_jax.evaluation.datasets import Dataset
 from exif_jax.evaluation.masks import DatasetError, read_mask
 from exif_jax.evaluation.score_samples import (
+    FIGURES,
     QUALITIES,
     Task,
     Treatment,
@@ -144,7 +146,12 @@ def measure(
     about = {"weights": weights_id(model), "method": settings.method}
     if settings.method == "map":
         about["map"] = loaded_map(settings.map_model).id
-    known = [row for row in jsonl.read_rows(journal) if about.items() <= row.items()]
+    # Rows of an earlier version, which lack a figure, are taken anew.
+    known = [
+        row
+        for row in jsonl.read_rows(journal)
+        if about.items() <= row.items() and ("skipped" in row or row.keys() >= FIGURES)
+    ]
     taken = {row["key"] for row in known}
     cache = _Cache()
     # Two samples of a photo may be the same once they are made small.
@@ -156,8 +163,8 @@ def measure(
             pixels, mask = take(cache)
             localization = localize(pixels, model, settings)
             row = figures(localization)
-            if mask is not None and localization.share_of_map == 0:
-                row |= mask_figures(localization.heatmap, mask)
+            if mask is not None:
+                row |= mask_figures(localization.heatmap, localization.mask, mask)
         except (PhotoError, DatasetError, LocalizeError, ValueError) as e:
             report_failure(f"{key}: {printable(e)}")
             row = {"skipped": str(e)[:200]}

@@ -29,7 +29,6 @@ QUALITIES = (None, 80, None, 95, None, 60, 80, 95)  # None: not compressed again
 CUT = (256, 384)  # pixels: the shorter and the longer side
 WEB_WIDTH = 800
 MEDIUM = 576  # pixels: longer side
-MASK_SHARES = tuple(round(0.2 + 0.05 * k, 2) for k in range(16))
 _PER_PHOTO, _SPLICE_AT = 3, 1
 
 _MAX_TRIES = 60  # places at which a cut is sought that shows a splice
@@ -231,6 +230,10 @@ def _random(seed: str) -> np.random.Generator:
     return np.random.default_rng(list(hashlib.sha256(seed.encode()).digest()))
 
 
+FIGURES = frozenset(("score", "area", "gap", "step", "share", "variation", "compactness"))
+"""The keys of `figures`."""
+
+
 def figures(localization: Localization) -> dict[str, Any]:
     """What a calibration needs to know of a localisation: its score and what explains it."""
     at = localization.conditions
@@ -240,27 +243,26 @@ def figures(localization: Localization) -> dict[str, Any]:
         "gap": round(at.gap, 5),
         "step": round(at.step, 4),
         "share": round(float(localization.clusters.mean()), 5),
-        "spread": round(at.spread, 6),
-        "border": round(at.border, 5),
+        "variation": round(at.variation, 6),
         "compactness": round(compactness(localization.clusters), 5),
     }
 
 
-def mask_figures(heatmap: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
-    """How well shares of the map's maximum separate what was tampered with.
+def mask_figures(heatmap: np.ndarray, found: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
+    """How well a map separates what was tampered with.
 
     Args:
         heatmap: float32 [H, W].
-        mask: bool [H, W].
+        found: bool [H, W], the region that it singles out.
+        mask: bool [H, W], what was tampered with.
 
     Returns:
-        "f1_at": the F1 of the pixels above each of MASK_SHARES of the maximum; "f1_best": at the
-        best threshold of this photo. {} where the mask lacks tampered or other pixels.
+        "f1_mask": the F1 of the region's pixels; "f1_best": at the best threshold of this map.
+        {} where the mask lacks tampered or other pixels.
     """
-    heatmap, mask = heatmap[::4, ::4], mask[::4, ::4]  # the map is smooth
+    heatmap, found, mask = heatmap[::4, ::4], found[::4, ::4], mask[::4, ::4]  # they are smooth
     if mask.all() or not mask.any():
         return {}
-    cuts = [heatmap > share * heatmap.max() for share in MASK_SHARES]
-    f1 = [2 * (cut & mask).sum() / max(1, cut.sum() + mask.sum()) for cut in cuts]
+    f1 = 2 * (found & mask).sum() / (found.sum() + mask.sum())
     best = pixel_metrics(heatmap, mask)["f1"]
-    return {"f1_at": [round(float(value), 4) for value in f1], "f1_best": round(best, 4)}
+    return {"f1_mask": round(float(f1), 4), "f1_best": round(best, 4)}

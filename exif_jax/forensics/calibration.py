@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from exif_jax.forensics.patches import Grid, patch_grid
+from exif_jax.forensics.score_calibration import VARIATION_WEIGHT
 
 # A p-value at or below the first is weak evidence, at or below the second strong.
 WEAK, STRONG = 0.05, 0.02
@@ -146,7 +147,11 @@ def _not_calibrated(calibration: Mapping[str, Any]) -> str:
 
 
 def _other_method(calibration: Mapping[str, Any], method: str) -> str:
-    calibrated = calibration.get("scores", {})
+    calibrated = [
+        name
+        for name, scores in calibration.get("scores", {}).items()
+        if scores.get("variation_weight") == VARIATION_WEIGHT  # else it is of other evidence
+    ]
     if method in calibrated:
         return ""
     if not calibrated:

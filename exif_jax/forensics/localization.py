@@ -24,8 +24,7 @@ from exif_jax.forensics.methods import (
     finite_embeddings,
     flat_result,
     method_of_score,
-    part_at_border,
-    part_spread,
+    part_variation,
 )
 from exif_jax.forensics.patches import Encoder, Grid, PhotoFeatures
 from exif_jax.forensics.score_calibration import Conditions
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
 
 MAP_THRESHOLD = 0.5
 """The mask holds what exceeds this in a map in which the learned one took part."""
-_MASK_SHARE = 0.5  # of another map's maximum, where no calibration says it
 
 # Times that the patches must cover the photo for shared features to pay: they need memory.
 _MIN_OVERLAP = 2
@@ -106,8 +104,8 @@ class Localization:
             (`methods.gradient_energy_gap`); 0 by other methods.
         quantization_step: how strongly it was last compressed, as far as its pixels show it
             (`exif_jax.reading.quantization`); 0 where they do not.
-        threshold: what the heatmap exceeds in the mask: a share of its maximum that was chosen
-            by calibration; 0.5 where the learned map took part.
+        threshold: what the heatmap exceeds in the mask: where it parts the photo's patches best
+            (`regions.threshold_of`); 0.5 where the learned map took part.
         judgement: what the score means.
     """
 
@@ -163,8 +161,7 @@ class Localization:
             return file
         return file._replace(
             gap=self.gradient_energy_gap,
-            spread=float(part_spread(self.embeddings, self.clusters)),
-            border=float(part_at_border(self.clusters)),
+            variation=float(part_variation(self.embeddings, self.clusters, self.grid)),
         )
 
 
@@ -199,9 +196,6 @@ def localize(
         localization = _with_learned_map(localization, image, settings)
     method = method_of_score(settings.method, localization.share_of_map)
     calibration = model.calibration.get("scores", {}).get(method, {})
-    if localization.share_of_map == 0:
-        threshold = calibration.get("mask_share", _MASK_SHARE) * localization.heatmap.max()
-        localization = dataclasses.replace(localization, threshold=float(threshold))
     map_id = localization.map_id if method == "map" else ""
     objection = objection or objection_to_score(
         model.calibration, localization.grid, method, map_id
@@ -324,16 +318,17 @@ def localize_with_encoder(
     step = 0.0 if flat else float(quantization_step(image))
     result = flat_result(grid) if flat else method.analyze(z_PxD, image, grid)
     affinities = affinity.affinity_matrix(z_PxD)
+    embeddings, heatmap = finite_embeddings(z_PxD), np.asarray(result.heatmap)
     return Localization(
-        embeddings=finite_embeddings(z_PxD),
+        embeddings=embeddings,
         affinity=np.asarray(affinities),
-        heatmap=np.asarray(result.heatmap),
+        heatmap=heatmap,
         clusters=np.asarray(result.clusters).reshape(grid.rows, grid.columns),
         score=float(result.score),
         grid=grid,
         flat=flat,
         gradient_energy_gap=float(result.gradient_energy_gap),
         quantization_step=step,
-        threshold=_MASK_SHARE * float(result.heatmap.max()),
+        threshold=regions.threshold_of(heatmap, embeddings, grid),
         judgement=cannot_tell(FLAT) if flat else NOT_JUDGED,
     )
