@@ -112,7 +112,7 @@ def objection_to_score(
         calibration: of the release file.
         grid: of the photo.
         method: that made the score (`methods.method_of_score`).
-        map_id: of the learned map's release file where that is "map".
+        map_id: of the learned map's release file, where it took part.
     """
     return (
         _too_few_patches(grid)
@@ -162,9 +162,9 @@ def _other_method(calibration: Mapping[str, Any], method: str) -> str:
 
 
 def _other_map(scores: Mapping[str, Any], grid: Grid, map_id: str) -> str:
-    if not map_id:
+    if "map" not in scores:
         return ""
-    if scores.get("map") != map_id:
+    if scores["map"] != map_id:
         return OTHER_MAP
     longest = scores["longest"]
     return MAP_IN_LARGE.format(longest) if max(grid.height, grid.width) > longest else ""

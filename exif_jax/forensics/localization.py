@@ -44,9 +44,6 @@ if TYPE_CHECKING:
     from exif_jax.weights.release_file import Model
 
 
-MAP_THRESHOLD = 0.5
-"""The mask holds what exceeds this in a map in which the learned one took part."""
-
 # Times that the patches must cover the photo for shared features to pay: they need memory.
 _MIN_OVERLAP = 2
 
@@ -93,9 +90,10 @@ class Localization:
         clusters: int32 [rows, columns]: the patches in two parts, 1 in the smaller. There are
             always two, in a pristine photo too.
         score: higher is less consistent. By the cut, 1 - cosine of the two parts' means, less what
-            their content explains (`methods.content_adjusted_score`); by the learned map alone,
-            the probability of its surest hundredth; by mean shift, as in the paper, the mean of
+            their content explains (`methods.content_adjusted_score`); by the learned map, the
+            probability of its surest hundredth; by mean shift, as in the paper, the mean of
             1 - cosine over all pairs of patches.
+        scored_by: the method that gave the score: with "auto", "cut" or in small pictures "map".
         grid: where the patches lie.
         flat: the photo shows no texture; map, clusters and score are zeros.
         share_of_map: of the learned map in the heatmap: 1 of it alone, 0 where it took no part.
@@ -105,7 +103,8 @@ class Localization:
         quantization_step: how strongly it was last compressed, as far as its pixels show it
             (`exif_jax.reading.quantization`); 0 where they do not.
         threshold: what the heatmap exceeds in the mask: where it parts the photo's patches best
-            (`regions.threshold_of`); 0.5 where the learned map took part.
+            (`regions.threshold_of`), and where the learned map took part its own values
+            (`regions.otsu`).
         judgement: what the score means.
     """
 
@@ -115,6 +114,7 @@ class Localization:
     clusters: np.ndarray
     score: float
     grid: Grid
+    scored_by: str = "cut"
     flat: bool = False
     share_of_map: float = 0.0
     map_id: str = ""
@@ -157,7 +157,7 @@ class Localization:
     def conditions(self) -> Conditions:
         """What the meaning of the score depends on; of the learned map's, the file alone."""
         file = Conditions(math.log(self.grid.area), self.quantization_step)
-        if self.share_of_map == 1:
+        if self.scored_by == "map":
             return file
         return file._replace(
             gap=self.gradient_energy_gap,
@@ -194,11 +194,10 @@ def localize(
     )
     if settings.method in LEARNED and not localization.flat:
         localization = _with_learned_map(localization, image, settings)
-    method = method_of_score(settings.method, localization.share_of_map)
+    method = localization.scored_by
     calibration = model.calibration.get("scores", {}).get(method, {})
-    map_id = localization.map_id if method == "map" else ""
     objection = objection or objection_to_score(
-        model.calibration, localization.grid, method, map_id
+        model.calibration, localization.grid, method, localization.map_id
     )
     return dataclasses.replace(
         localization, judgement=_judgement(localization, calibration, objection)
@@ -241,9 +240,9 @@ def _with_learned_map(
         heatmap=heatmap,
         share_of_map=share,
         map_id=model.id,
-        threshold=MAP_THRESHOLD,
+        threshold=regions.otsu(heatmap),
     )
-    if share < 1:
+    if localization.scored_by != "map":
         return localization
     score = float(learned_map.probability(np.array(learned_map.picture_score(logits))))
     clusters = learned_map.parts(heatmap, localization.grid)
@@ -326,6 +325,7 @@ def localize_with_encoder(
         clusters=np.asarray(result.clusters).reshape(grid.rows, grid.columns),
         score=float(result.score),
         grid=grid,
+        scored_by=method_of_score(settings.method, grid.area),
         flat=flat,
         gradient_energy_gap=float(result.gradient_energy_gap),
         quantization_step=step,

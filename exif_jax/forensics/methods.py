@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from exif_jax.forensics import affinity, clustering
+from exif_jax.forensics.calibration import MIN_AREA_OF_CUT
 from exif_jax.forensics.patches import Grid
 from exif_jax.io.errors import ExifJaxError
 from exif_jax.reading.pixels import BLOCK, gradient_energy
@@ -116,16 +117,19 @@ METHODS = {
 LEARNED = ("auto", "map")  # methods that the learned map takes part in
 
 
-def method_of_score(method: str, share_of_map: float) -> str:
-    """The method whose calibration a photo's score is judged by.
+def method_of_score(method: str, area: float) -> str:
+    """The method that gives a photo's score, and whose calibration it is judged by.
+
+    The learned map's heatmap is the better one in small pictures, but its score is not until they
+    are so small that the cut is at chance (docs/experiments.md).
 
     Args:
-        method: that the photo was localised with.
-        share_of_map: of the learned map in its heatmap; with 1 the score is its own.
+        method: that the photo is localised with.
+        area: `Grid.area`.
     """
-    if method not in LEARNED:
-        return method
-    return "map" if share_of_map == 1 else "cut"
+    if method == "auto":
+        return "cut" if area >= MIN_AREA_OF_CUT else "map"
+    return method
 
 
 DEFAULT_METHOD = "auto"

@@ -54,7 +54,8 @@ def test_fewer_than_four_patches_side_by_side_are_too_few(height, width, enough)
 
 
 def test_the_learned_map_is_judged_in_small_pictures_by_what_itself_scored():
-    scores = {"map": {"grid": GRID, "map": "abc", "longest": 600}, "cut": {"grid": GRID}}
+    of_cut = calibration_of()["scores"]["cut"]
+    scores = {"map": of_cut | {"map": "abc", "longest": 600}, "cut": of_cut}
     small, large = patch_grid(256, 384, 128, 30, 4096, 8), patch_grid(600, 608, 128, 30, 4096, 8)
     largest = patch_grid(600, 600, 128, 30, 4096, 8)
     for grid in (small, largest):

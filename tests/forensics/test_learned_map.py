@@ -12,7 +12,7 @@ from PIL import Image
 from stand_in import tiny_release
 
 from exif_jax import localize as command
-from exif_jax.forensics import learned_map
+from exif_jax.forensics import learned_map, regions
 from exif_jax.forensics.learned_map import (
     LIFT,
     block_logits,
@@ -25,11 +25,14 @@ from exif_jax.forensics.learned_map import (
 )
 from exif_jax.forensics.localization import LocalizationSettings, localize
 from exif_jax.forensics.patches import patch_grid
+from exif_jax.forensics.score_calibration import VARIATION_WEIGHT
 from exif_jax.models.tampering_map import TamperingMapConfig, init_map_params, map_logits
 from exif_jax.weights.map_file import MapModel, load_map, save_map
 from exif_jax.weights.release_file import ReleaseError, load_model
 
-TINY = TamperingMapConfig(block_width=4, width=4, hidden=4, radii=(3,), references=2)
+TINY = TamperingMapConfig(
+    block_width=4, width=4, hidden=4, radii=(3,), fine_radii=(3,), references=2
+)
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +149,18 @@ def test_the_cut_alone_judges_a_large_one(encoders, map_path):
     assert auto.share_of_map == 0 and auto.map_id == "" and auto.reason == cut.reason
 
 
+@pytest.mark.parametrize(("width", "by"), [(640, "cut"), (632, "map")])
+def test_the_cut_gives_the_score_where_it_is_better_than_chance(encoders, map_path, width, by):
+    """From ten patches side by side on; the tiny model's have 64 pixels a side."""
+    image = photo(64, width)
+    settings = LocalizationSettings(method="auto", map_model=map_path)
+    found = localize(image, encoders, settings)
+    alone = localize(image, encoders, dataclasses.replace(settings, method=by))
+    assert found.scored_by == by and found.score == alone.score
+    assert np.array_equal(found.clusters, alone.clusters) and found.map_id
+    assert found.threshold == regions.otsu(found.heatmap)
+
+
 def test_both_have_a_share_between(encoders, map_path):
     image = photo(64, 900)
     maps = {
@@ -166,6 +181,7 @@ def test_a_small_picture_gets_the_p_value_of_the_maps_own_calibration(encoders, 
         "grid": {name: getattr(settings, name) for name in names},
         "slopes": {"intercept": 0.0, "log_area": 0.0, "step": 0.0},
         "null": {"excess": [-9.0, 9.0], "p": [1.0, 0.5], "tail": 1.0, "cameras": 9},
+        "variation_weight": VARIATION_WEIGHT,
         "map": load_map(map_path).id,
         "longest": 600,
     }

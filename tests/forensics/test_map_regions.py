@@ -152,3 +152,25 @@ def test_the_json_holds_share_and_threshold():
     assert found["share"] == pytest.approx(20 * 30 / 2400) and found["threshold"] == 0.5
     assert found["type"] == "MultiPolygon"
     assert set(found["coordinates"][0][0]) == {(20, 10), (50, 10), (50, 30), (20, 30)}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_otsus_threshold_parts_values_as_the_least_variance_within_does(seed):
+    rng = np.random.default_rng(seed)
+    values = np.concatenate([rng.beta(2, 8, 900), rng.beta(8, 3, 100 + 100 * seed)])
+    found = regions.otsu(values.reshape(-1, 10).astype(np.float32))
+
+    def within(threshold):
+        low, high = values[values <= threshold], values[values > threshold]
+        return low.size * low.var() + high.size * high.var()
+
+    least = min(within(t) for t in np.linspace(0.01, 0.99, 981))
+    assert within(found) <= least * 1.002  # of 256 bins
+
+
+def test_otsus_threshold_at_its_bounds():
+    assert not (np.full((4, 5), 0.3) > regions.otsu(np.full((4, 5), 0.3))).any()
+    two = np.array([0.2, 0.2, 0.2, 0.9])
+    assert ((two > regions.otsu(two)) == [False, False, False, True]).all()
+    ends = np.array([0.0, 1.0])
+    assert ((ends > regions.otsu(ends)) == [False, True]).all()
