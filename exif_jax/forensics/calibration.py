@@ -5,10 +5,12 @@ called the calibration: a dict of plain types with the keys
 
 * "scores": of each method that was calibrated what its scores mean
   (`exif_jax.forensics.score_calibration`), with the "grid" that this holds for;
-* "agreement_null": how well pristine photos agree with their own EXIF (`null_distribution`);
-* "tag_skill": for each tag whether the pixels predict its value (`exif_jax.calibrate`);
+* "exif_regression": what pixels say of EXIF (`exif_jax.forensics.exif_regression`);
+* "agreement_null": how well pristine photos agree with their own EXIF (`null_distribution`), by a
+  regression that has not seen their cameras;
+* "tag_skill": for each tag whether the pixels predict its value, likewise;
 * "reference_set": EXIF of known photos (`exif_jax.forensics.reference_set`);
-* "grid": num_per_dim, max_patches and align of the patch grid that the last three hold for;
+* "grid": num_per_dim, max_patches and align of the patch grid that these hold for;
 * "measured_on": "num_photos" and "num_cameras" of these.
 
 NumPy only.
@@ -190,7 +192,7 @@ def agreement_p_value(agreement_null: Mapping[str, Any], agreement: float) -> fl
 
     Args:
         agreement_null: of `null_distribution`.
-        agreement: of `exif_jax.forensics.reference_set.agreement`.
+        agreement: of `exif_jax.forensics.exif_regression.log_likelihood_ratio`.
     """
     mirrored = {
         "values": [-value for value in agreement_null["values"]],
