@@ -59,11 +59,11 @@ def as_text(verification: Verification) -> str:
             f"EXIF of {verification.reference_size} other photos fit the pixels better"
         )
     for finding in verification.tags:
-        if finding.verdict != "cannot tell":
-            lines.append(
-                f"  {finding.tag}: {finding.value} ({finding.verdict}; "
-                f"pixels: {_preferred_values(finding)})"
-            )
+        if finding.verdict == "disagrees":
+            preferred = _preferred_values(finding)
+            lines.append(f"  {finding.tag}: {finding.value} (disagrees; pixels: {preferred})")
+    if agreeing := [finding.tag for finding in verification.tags if finding.verdict == "agrees"]:
+        lines.append(f"  not doubted: {', '.join(agreeing)}")
     if verification.closest:
         cameras = ", ".join(f"{name} {p:.0%}" for name, p in verification.closest)
         lines.append(f"like {cameras}")

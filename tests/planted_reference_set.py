@@ -16,7 +16,11 @@ CAMERAS = [("Canon", "Canon 1"), ("NIKON", "D1"), ("SONY", "S1"), ("Apple", "iPh
 PHOTOS = [
     {"Make": make, "Model": model, "ISO": iso} for make, model in CAMERAS for iso in ("100", "1600")
 ]
-SKILL = {"Make": {"auc": 0.9, "auc_low": 0.8}, "ISO": {"auc": 0.6, "auc_low": 0.5}}
+SKILL = {
+    "Make": {"auc": 0.9, "auc_low": 0.8, "num_cameras": 50},
+    "ISO": {"auc": 0.7, "auc_low": 0.6, "num_cameras": 50},
+    "Model": {"auc": 0.9, "auc_low": 0.8, "num_cameras": 49},
+}
 GRID_SETTINGS = {"num_per_dim": 30, "max_patches": 4096, "align": 8}
 GRID = patch_grid(160, 224, FakeModel.patch_size, **GRID_SETTINGS)
 

@@ -103,7 +103,7 @@ def many_cameras(tmp_path_factory):
     """Two photos of each of 26 cameras of three makers."""
     folder = tmp_path_factory.mktemp("cameras")
     for k in range(52):
-        camera_file(folder / f"{k}.jpg", f"Model {k % 26}", k, maker="ABC"[k % 3], iso=100 * k)
+        camera_file(folder / f"{k}.jpg", f"Model {k % 26}", k, maker="ABC"[k % 26 % 3], iso=100 * k)
     return folder
 
 
@@ -208,7 +208,7 @@ def test_any_folder_of_camera_originals_calibrates(originals, uncalibrated, tmp_
     assert "of 6 pristine photos by 4 cameras, 6 of splices" in printed
     score = load_model(out).calibration["scores"]["cut"]
     p = [score_calibration.survival(score["null"], x).value for x in np.linspace(-9, 9, 50)]
-    assert p == sorted(p, reverse=True) and p[0] == 1
+    assert p == sorted(p, reverse=True) and 0.99 < p[0] <= 1 and p[-1] < 0.2
     assert score["measured_on"]["num_photos"] == 6 and score["measured_on"]["num_cameras"] == 4
     localization = exif_jax.localize_photo(originals / "0.jpg", out)
     assert 0 < localization.p_value <= 1 and localization.band

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
 from exif_jax.evaluation.exif_fitting import Fitted, FittingError, fit
@@ -58,7 +57,6 @@ def known_photos(
     model: Model,
     journal: pathlib.Path,
     report_failure: Callable[[str], object],
-    num_per_dim: int = _NUM_PER_DIM,
 ) -> list[KnownPhoto]:
     """Embeds the photos that the journal lacks; equal files count once.
 
@@ -67,19 +65,18 @@ def known_photos(
         model: a loaded model.
         journal: of rows, which is made or added to.
         report_failure: takes a message about each photo that is left out.
-        num_per_dim: steps of the patch grid along the longer side.
 
     Raises:
         OSError: the journal cannot be read or written.
     """
-    about = {"weights": weights_id(model), "method": f"exif, {num_per_dim} steps"}
+    about = {"weights": weights_id(model), "method": f"exif, {_NUM_PER_DIM} steps"}
     rows = {r["key"]: r for r in jsonl.read_rows(journal) if about.items() <= r.items()}
     known = {}
     for path in tqdm(sorted(p for paths in photos.values() for p in paths), unit="photo"):
         try:
             key = hashlib.sha256(read_bytes(path)).hexdigest()[:16]
             if key not in rows:
-                rows[key] = {"key": key} | about | _row(path, model, num_per_dim)
+                rows[key] = {"key": key} | about | _row(path, model)
                 jsonl.append_rows(journal, [rows[key]])
             if "skipped" in rows[key]:
                 report_failure(f"{printable(path)}: left out: {rows[key]['skipped']}")
@@ -90,23 +87,23 @@ def known_photos(
     return list(known.values())
 
 
-def _row(path: pathlib.Path, model: Model, num_per_dim: int) -> dict[str, Any]:
+def _row(path: pathlib.Path, model: Model) -> dict[str, Any]:
     photo = read_photo(path)
     pixels = photo.pixels
     if photo.objection:
         return {"skipped": photo.objection}
     if is_flat(pixels) or pixels.shape[0] * pixels.shape[1] < MIN_AREA * model.patch_size**2:
         return {"skipped": "it is flat, or too small"}
-    features_D = embedded_features(pixels, model, num_per_dim).astype("<f4")
+    features_D = embedded_features(pixels, model).astype("<f4")
     packed = base64.b64encode(features_D.tobytes()).decode()
     return {"file": path.name, "exif": photo.exif, "features": packed}
 
 
-def embedded_features(pixels: np.ndarray, model: Model, num_per_dim: int) -> np.ndarray:
+def embedded_features(pixels: np.ndarray, model: Model) -> np.ndarray:
     """float64 [D] of uint8 [H, W, 3], which hold a patch: `exif_regression.photo_features`."""
     height, width = pixels.shape[:2]
     align = LocalizationSettings().align
-    grid = patch_grid(height, width, model.patch_size, num_per_dim, align=align)
+    grid = patch_grid(height, width, model.patch_size, _NUM_PER_DIM, align=align)
     encode = image_encoder(model.config)
     z_PxD = embed_patches(encode, model.params, pixels, grid, _BATCH_SIZE)
     return exif_regression.photo_features(np.asarray(z_PxD))
@@ -162,13 +159,18 @@ def measure_skill(
     if truth.all() or not truth.any():
         return None
 
+    # Sorted once for all draws of cameras; equal ratios share a place.
+    _, place = np.unique(ratio, return_inverse=True)
+
     def auc(camera_weights: np.ndarray) -> float:
         share = camera_weights / counts
         weight = share[first] * share[second]
-        if not (weight[truth].sum() > 0 and weight[~truth].sum() > 0):
+        won = np.bincount(place, weight * truth)
+        lost = np.bincount(place, weight * ~truth)
+        if not (won.sum() > 0 and lost.sum() > 0):
             return 0.5
-        weight = weight / np.where(truth, weight[truth].sum(), weight[~truth].sum())
-        return float(roc_auc_score(truth, ratio, sample_weight=weight))
+        below = np.cumsum(lost) - lost / 2
+        return float(won @ below / (won.sum() * lost.sum()))
 
     rng = np.random.default_rng(seed)
     draws = rng.multinomial(len(cameras), np.full(len(cameras), 1 / len(cameras)), _RESAMPLES)
@@ -196,7 +198,7 @@ def exif_calibration(photos: Sequence[KnownPhoto]) -> dict[str, Any]:
     own_N = np.diag(fitted.ratios_NxN)
     references = _first_of_each(cameras, _REFERENCES)
     posteriors, judged = _posteriors(fitted, exif, references, _first_of_each(cameras, 1))
-    tags = sorted({tag for i in references for tag in exif[i]})
+    tags = sorted(exif_regression.compared_tags(fitted.regression.columns))
     skills = {tag: measure_skill(posteriors, judged, tag) for tag in tqdm(tags, unit="tag")}
     return {
         "exif_regression": exif_regression.to_json(fitted.regression),

@@ -181,10 +181,15 @@ def log_likelihood_ratio(
     return own - log_density(nothing, exif_MxK, regression.total_KxK)
 
 
+def compared_tags(columns: Sequence[Column]) -> frozenset[str]:
+    """Names of the tags that some column or number is of."""
+    return frozenset({tag for tag, _ in columns} | set(NUMBERS))
+
+
 def known_tags(exif: Mapping[str, str], columns: Sequence[Column]) -> list[str]:
-    """A photo's tags that some column or number is of."""
-    known = {tag for tag, _ in columns} | set(NUMBERS)
-    return [tag for tag in exif if tag in known]
+    """Those of a photo's tags that are compared."""
+    compared = compared_tags(columns)
+    return [tag for tag in exif if tag in compared]
 
 
 # --- in a release file --------------------------------------------------------------------------

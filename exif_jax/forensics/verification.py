@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 # A value is doubted where the pixels make it three times rarer than it is in the reference set.
 _DOUBTED_RATIO = 1 / 3
+_MOST_LOOKS = 6  # tags of which it is said what the pixels look like
+# A tag is spoken of where this many cameras showed this skill; not the best guess of it, but the
+# lower end of its interval.
+_SKILL_CAMERAS, _SKILL = 50, 0.6
 NO_EXIF = "no EXIF was found, so there is nothing to verify"
 NO_KNOWN_EXIF = "no EXIF was found that the model knows, so there is nothing to verify"
 NOT_FITTED = (
@@ -87,7 +91,8 @@ class Verification:
             summary says why.
         summary: all that in a sentence.
         tags: the file's tags, with what the pixels say of them.
-        looks_like: tags on which the model has shown skill, with what the pixels look like.
+        looks_like: the tags on which the model has shown most skill, with what the pixels look
+            like.
         closest: cameras of the reference set with their probabilities, best first.
     """
 
@@ -176,6 +181,7 @@ def verify_embeddings(
         for tag, values in posteriors.items()
     }
     skilled_tags = [tag for tag in findings if has_skill(skills.get(tag))]
+    skilled_tags.sort(key=lambda tag: -skills[tag]["auc"])
     tags = tuple(findings[tag] for tag in exif if tag in findings)
     if known_tags:
         summary = _summary(p_value, objection or NOT_CALIBRATED, tags)
@@ -189,9 +195,7 @@ def verify_embeddings(
         band=agreement_band(p_value),
         summary=summary,
         tags=tags,
-        looks_like=tuple(
-            findings[tag] for tag in sorted(skilled_tags, key=lambda tag: -skills[tag]["auc"])
-        ),
+        looks_like=tuple(findings[tag] for tag in skilled_tags[:_MOST_LOOKS]),
         closest=_closest_cameras(posterior_N, reference_set),
     )
 
@@ -268,8 +272,7 @@ def _tag_finding(
 
 def has_skill(skill: Mapping[str, Any] | None) -> bool:
     """Whether a tag's measured skill is enough to speak of it."""
-    # The lower end of the interval, not the best guess: a tag counts once it has shown it.
-    return bool(skill) and skill["auc_low"] > 0.5
+    return bool(skill) and skill["auc_low"] > _SKILL and skill["num_cameras"] >= _SKILL_CAMERAS
 
 
 def _summary(p_value: float | None, objection: str, tags: Sequence[TagFinding]) -> str:

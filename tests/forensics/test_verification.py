@@ -16,7 +16,7 @@ from planted_reference_set import (
 )
 
 import exif_jax
-from exif_jax.forensics import exif_regression
+from exif_jax.forensics import exif_regression, reference_set
 from exif_jax.forensics import verification as module
 from exif_jax.forensics.patches import patch_grid
 from exif_jax.forensics.verification import VerifyError, verify_embeddings
@@ -47,6 +47,17 @@ def test_another_cameras_exif_is_doubted(model):
     assert doubted.tag == "Make"
     assert doubted.value == "Apple" and doubted.preferred[0][0] == "NIKON"
     assert "strong doubt" in result.summary and "Make Apple (pixels: NIKON)" in result.summary
+
+
+def test_it_says_what_the_pixels_look_like_of_the_most_telling_tags(model):
+    known = [{f"Tag {k}": "a"} | PHOTOS[0] for k in range(12)]
+    model.calibration["reference_set"] = reference_set.to_json(
+        reference_set.make_reference_set(known)
+    )
+    skills = {f"Tag {k}": SKILL["Make"] | {"auc": 0.8 + k / 100} for k in range(12)}
+    model.calibration["tag_skill"] = skills
+    looks = verify_embeddings(patches_of(0), GRID, {}, model).looks_like
+    assert [finding.tag for finding in looks] == [f"Tag {k}" for k in range(11, 5, -1)]
 
 
 def test_a_photo_that_may_be_damaged_is_not_judged(model):
