@@ -85,7 +85,7 @@ def fit(features_NxF: np.ndarray, photos: Sequence[Mapping[str, str]], seed: int
     ratios_NxN = np.zeros((len(photos), len(photos)))
     for fold in range(_FOLDS):
         left = np.flatnonzero(fold_N == fold)
-        inside = np.flatnonzero(fold_N != fold)
+        inside = np.flatnonzero(fold_N != fold).tolist()
         without = fit_regression(features_NxF[inside], [photos[i] for i in inside], seed)
         exif_NxK = without.exif(exif_table(photos, without.columns))
         predicted = predict(features_NxF[left], without)
