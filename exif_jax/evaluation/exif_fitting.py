@@ -85,8 +85,8 @@ def fit(features_NxF: np.ndarray, photos: Sequence[Mapping[str, str]], seed: int
     ratios_NxN = np.zeros((len(photos), len(photos)))
     for fold in range(_FOLDS):
         left = np.flatnonzero(fold_N == fold)
-        inside = np.flatnonzero(fold_N != fold).tolist()
-        without = fit_regression(features_NxF[inside], [photos[i] for i in inside], seed)
+        inside = np.flatnonzero(fold_N != fold)
+        without = fit_regression(features_NxF[inside], [photos[int(i)] for i in inside], seed)
         exif_NxK = without.exif(exif_table(photos, without.columns))
         predicted = predict(features_NxF[left], without)
         ratios_NxN[left] = log_likelihood_ratio(predicted, exif_NxK, without)

@@ -262,10 +262,13 @@ _COMPONENTS = ("filling", "mean", "scale", "centre", "axes")
 
 
 def _components_from_json(data: Any, width: int) -> Components:
-    filling, mean, scale, centre = (_unpack(data[name], (width,)) for name in _COMPONENTS[:4])
-    if not (scale > 0).all():
+    filling_F, mean_F, scale_F, centre_F = (
+        _unpack(data[name], (width,)) for name in _COMPONENTS[:4]
+    )
+    if not (scale_F > 0).all():
         raise ValueError("a column's scale is not above 0")
-    return Components(filling, mean, scale, centre, _unpack(data["axes"], (width, -1)))
+    axes_FxK = _unpack(data["axes"], (width, -1))
+    return Components(filling_F, mean_F, scale_F, centre_F, axes_FxK)
 
 
 def _pack(array: np.ndarray, dtype: np.dtype = _LARGE) -> str:

@@ -166,7 +166,7 @@ def test_what_is_said_of_the_thumbnails_shape_is_true():
     barred.paste(image.resize((160, 90), Image.Resampling.BOX), (0, 15))
     cut = middle.resize((160, 120), Image.Resampling.BOX)
     for small, verdict, words in (
-        (thumbnail_of(image), "fits", "the thumbnail has the photo's shape"),
+        (thumbnail_of(image, (160, 90)), "fits", "the thumbnail has the photo's shape"),
         (jpeg(barred, quality=90), "fits", "between its black bars the thumbnail has"),
         (jpeg(cut, quality=90), "silent", "the photo's middle alone, in another shape"),
     ):
