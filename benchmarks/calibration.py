@@ -3,8 +3,8 @@
     python -m benchmarks.calibration calibrated.samples.jsonl --picture docs/calibration.png
 
 Reads the samples that `python -m exif_jax.calibrate` has measured, prints how often each kind, size
-and quality is called, the cost of the likelihood ratios (Cllr), and the F1 of the mask at the
-threshold that was chosen beside each photo's best; `--picture` draws whether p-values and ratios
+and quality is called, the cost of the likelihood ratios (Cllr), and the F1 of the mask beside
+that at each photo's best threshold; `--picture` draws whether p-values and ratios
 are as frequent as they claim.
 """
 
@@ -19,9 +19,9 @@ from exif_jax.cli import command
 from exif_jax.evaluation import score_fitting
 from exif_jax.evaluation.score_fitting import Judged
 from exif_jax.evaluation.score_measuring import HOST, PRISTINE, SIMULATED, SPLICE
-from exif_jax.evaluation.score_samples import MASK_SHARES
+from exif_jax.evaluation.score_samples import FIGURES
 from exif_jax.evaluation.tables import text_table
-from exif_jax.forensics.calibration import MIN_AREA_OF_SCORE
+from exif_jax.forensics.calibration import min_area
 from exif_jax.forensics.likelihood import cllr
 from exif_jax.io.jsonl import read_rows
 
@@ -32,10 +32,10 @@ def main() -> None:
     parser.add_argument("--method", default="cut", help="whose samples (default cut)")
     parser.add_argument("--picture", type=pathlib.Path, metavar="PNG", help="write the plot there")
     args = parser.parse_args()
-    rows = [row for row in read_rows(args.samples) if "score" in row]
+    rows = [row for row in read_rows(args.samples) if row.keys() >= FIGURES]
     judged = score_fitting.leave_one_out([row for row in rows if row["method"] == args.method])
     print(text_table(score_fitting.table(judged)))
-    judged = [j for j in judged if j.row["area"] >= MIN_AREA_OF_SCORE]
+    judged = [j for j in judged if j.row["area"] >= min_area(args.method)]
     pristine, spliced = (of_kinds(judged, k) for k in ((PRISTINE,), (SIMULATED, SPLICE)))
     share, low, high = score_fitting.accused(pristine, 0.05)
     print(f"accused at 5 %: {share:.1%}, 95 % interval over cameras {low:.1%} to {high:.1%}")
@@ -54,18 +54,13 @@ def of_kinds(judged: Sequence[Judged], kinds: Sequence[str]) -> list[Judged]:
 
 
 def show_masks(kind: str, judged: Sequence[Judged]) -> None:
-    """F1 at the share of the map's maximum that is best for the other cameras' splices."""
-    rows = [j.row for j in judged if "f1_at" in j.row]
-    if len(rows) < 3:
-        return
-    at = np.array([row["f1_at"] for row in rows])
-    left_out = [at[k, np.delete(at, k, axis=0).mean(axis=0).argmax()] for k in range(len(at))]
-    best = np.mean([row["f1_best"] for row in rows])
-    share = MASK_SHARES[int(at.mean(axis=0).argmax())]
-    print(
-        f"F1 of {len(rows)} {kind} masks: {np.mean(left_out):.3f} at a fixed share of the map's "
-        f"maximum ({share:g} for all of them), {best:.3f} at each photo's best threshold"
-    )
+    rows = [j.row for j in judged if "f1_mask" in j.row]
+    if rows:
+        found, best = (np.mean([row[name] for row in rows]) for name in ("f1_mask", "f1_best"))
+        print(
+            f"F1 of {len(rows)} {kind} masks: {found:.3f} at the threshold that the map itself "
+            f"gives, {best:.3f} at each photo's best"
+        )
 
 
 def draw(

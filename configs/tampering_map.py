@@ -23,6 +23,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.model.width = 128
     c.model.hidden = 192
     c.model.radii = (3, 7, 3, 9)
+    c.model.fine_radii = (3, 7)
     c.model.references = 4
 
     c.optim = ml_collections.ConfigDict()  # configs/vit_b.py explains these
@@ -37,7 +38,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.optim.clip_norm = 1.0
 
     c.train = ml_collections.ConfigDict()
-    c.train.batch_size = 16  # pictures of 384 x 256; larger ones come fewer to a batch
+    c.train.batch_size = 24  # pictures of 256 x 192; larger ones come fewer to a batch
     c.train.num_steps = 5000
     c.train.init = ""  # weights to begin from, such as those that ship
     c.train.ema = 0.998  # moving average of the weights, which is what a run releases

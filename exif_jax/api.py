@@ -63,7 +63,7 @@ def verify_photo(
         model: a loaded model, or the path of its release file; the weights that ship where None.
 
     Raises:
-        VerifyError: the model carries no reference set of EXIF.
+        VerifyError: what the model carries to compare with cannot be read.
         LocalizeError: the photo is smaller than a patch.
         PhotoError: the file cannot be read as a photo.
         ReleaseError: the model cannot be read.

@@ -1,12 +1,12 @@
 """Gives a release file its calibration: what its scores mean, and what EXIF to compare with.
 
     python -m exif_jax.calibrate model.safetensors calibrated.safetensors --pristine originals
-    python -m exif_jax.calibrate model.safetensors calibrated.safetensors --records records
+    python -m exif_jax.calibrate model.safetensors calibrated.safetensors --exif photos
 
 `--pristine` measures what camera originals score, in the sizes and qualities that people bring, and
-what splices of them do; an archive or a laboratory calibrates to its own cameras so. `--records`
-adds what `exif_jax.verify` needs: the EXIF of the training photos, and how well the validation
-photos, whose cameras the model never saw, agree with theirs.
+what splices of them do; an archive or a laboratory calibrates to its own cameras so. `--exif` fits
+what `exif_jax.verify` needs: what the pixels of photos of many cameras say of their EXIF, and how
+well photos of cameras that were left out of the fit agree with theirs.
 """
 
 from __future__ import annotations
@@ -24,13 +24,20 @@ from exif_jax.cli import command
 with command.imports(__name__, "data,eval"):
     from exif_jax.cli.photo_command import keep_compiled, positive
     from exif_jax.evaluation import score_fitting
-    from exif_jax.evaluation.exif_calibration import exif_calibration, grid_of, without_old_keys
+    from exif_jax.evaluation.exif_calibration import (
+        KnownPhoto,
+        exif_calibration,
+        grid_of,
+        known_photos,
+        without_old_keys,
+    )
     from exif_jax.evaluation.folder_dataset import read_folder
     from exif_jax.evaluation.masks import DatasetError
     from exif_jax.evaluation.score_measuring import Row, measure, photos_by_camera
     from exif_jax.evaluation.tables import text_table
+    from exif_jax.forensics.learned_map import ALONE, loaded_map
     from exif_jax.forensics.localization import LocalizationSettings
-    from exif_jax.forensics.methods import METHOD_HELP, METHODS
+    from exif_jax.forensics.methods import METHODS
     from exif_jax.forensics.verification import has_skill
     from exif_jax.io.errors import ExifJaxError
     from exif_jax.io.text import printable
@@ -57,6 +64,9 @@ def calibrated_scores(
     try:
         judged = score_fitting.leave_one_out(rows)
         fitted = score_fitting.fit(judged, grid_of(settings), date)
+        if settings.method == "map":
+            # Another learned map, and larger pictures, score otherwise.
+            fitted |= {"map": loaded_map(settings.map_model).id, "longest": ALONE}
     except ValueError as e:
         raise DatasetError(f"the scores cannot be calibrated: {e}") from e
     scores = model.calibration.get("scores", {}) | {settings.method: fitted}
@@ -67,46 +77,58 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = _parser()
     args = parser.parse_args(argv)
-    if not (args.pristine or args.records):
-        parser.error("give --pristine, --records or both")
-    settings = LocalizationSettings(method=args.method)
+    if not (args.pristine or args.exif):
+        parser.error("give --pristine, --exif or both")
+    settings = LocalizationSettings(method=args.method, map_model=args.map_model)
     keep_compiled()
+    judged = None
     try:
         model = without_old_keys(load_model(args.model))
-        rows: list[Row] = []
-        if args.records:
-            of_exif, known = exif_calibration(model, args.records)
-            model = dataclasses.replace(model, calibration=model.calibration | of_exif)
-            rows = [row for photo in known for row in photo.samples]
+        calibration = model.calibration
+        if args.exif:
+            calibration = calibration | exif_calibration(_known_photos(args, model))
         if args.pristine:
             rows = _measure(args, model, settings)
-        calibration, judged = calibrated_scores(model, rows, settings, datetime.date.today())
+            model = dataclasses.replace(model, calibration=calibration)
+            calibration, judged = calibrated_scores(model, rows, settings, datetime.date.today())
         save_model(dataclasses.replace(model, calibration=calibration, id=""), args.out)
     except ExifJaxError as e:
         return command.fail(printable(e))
     except OSError as e:
         return command.fail(f"{e.filename or args.out}: {e.strerror or e}; choose another OUT")
-    _show(calibration, judged, settings.method, bool(args.records))
+    if judged is not None:
+        _show_scores(calibration, judged, settings.method)
+    if args.exif:
+        _show_exif(calibration)
     return 0
 
 
 def _measure(args: argparse.Namespace, model: Model, settings: LocalizationSettings) -> list[Row]:
-    def warn(message: str) -> None:
-        print(f"warning: {message}", file=sys.stderr)
-
     return measure(
-        photos_by_camera(args.pristine, warn),
+        photos_by_camera(args.pristine, _warn),
         read_folder(args.splices) if args.splices else None,
         model,
         settings,
-        args.samples or args.out.with_suffix(".samples.jsonl"),
-        warn,
+        _journal(args),
+        _warn,
         args.max_samples,
     )
 
 
-def _show(
-    calibration: dict[str, Any], judged: Sequence[score_fitting.Judged], method: str, exif: bool
+def _known_photos(args: argparse.Namespace, model: Model) -> list[KnownPhoto]:
+    return known_photos(photos_by_camera(args.exif, _warn), model, _journal(args), _warn)
+
+
+def _journal(args: argparse.Namespace) -> pathlib.Path:
+    return args.samples or args.out.with_suffix(".samples.jsonl")
+
+
+def _warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def _show_scores(
+    calibration: dict[str, Any], judged: Sequence[score_fitting.Judged], method: str
 ) -> None:
     about = calibration["scores"][method]["measured_on"]
     print(
@@ -119,24 +141,26 @@ def _show(
     print(f"accused at 5 %: {share:.1%}, 95 % interval over cameras {low:.1%} to {high:.1%}")
     if "cllr" in about:
         print(f"Cllr of the likelihood ratio: {about['cllr']:.3f} (0 perfect, 1 says nothing)")
-    if exif:
-        on = calibration["measured_on"]
-        print(f"EXIF: {on['num_photos']} photos of {on['num_cameras']} cameras; skill by tag:")
-        for tag, skill in sorted(calibration["tag_skill"].items(), key=lambda x: -x[1]["auc"]):
-            print(
-                f"  {tag:28} AUC {skill['auc']:.3f} (low {skill['auc_low']:.3f}) "
-                f"{skill['num_cameras']:3} cameras {'used' if has_skill(skill) else ''}"
-            )
+
+
+def _show_exif(calibration: dict[str, Any]) -> None:
+    on = calibration["measured_on"]
+    print(f"EXIF: {on['num_photos']} photos of {on['num_cameras']} cameras; skill by tag:")
+    for tag, skill in sorted(calibration["tag_skill"].items(), key=lambda x: -x[1]["auc"]):
+        print(
+            f"  {tag:28} AUC {skill['auc']:.3f} (low {skill['auc_low']:.3f}) "
+            f"{skill['num_cameras']:3} cameras {'used' if has_skill(skill) else ''}"
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser(
         "exif_jax.calibrate",
-        "Writes a copy of a release file that can say what a score means, and with "
-        "--records verify EXIF. Photos that the model was trained on are not pristine photos for "
+        "Writes a copy of a release file that can say what a score means (--pristine), and verify "
+        "EXIF (--exif). Photos that the model was trained on are not pristine photos for "
         "this: it knows them too well. What OUT's model was calibrated for before and this run "
         "does not measure stays.",
-        "exit codes: 0 written, 1 unreadable model, photos or records, or cannot write, 2 wrong "
+        "exit codes: 0 written, 1 unreadable model or photos, or cannot write, 2 wrong "
         "usage. " + command.QUIET,
     )
     add = parser.add_argument
@@ -160,7 +184,7 @@ def _parser() -> argparse.ArgumentParser:
         "--samples",
         type=pathlib.Path,
         metavar="FILE",
-        help="with --pristine: where measured samples are kept; a run that was stopped goes on "
+        help="where measured samples are kept; a run that was stopped goes on "
         "there (default: OUT with the ending .samples.jsonl)",
     )
     add(
@@ -170,8 +194,28 @@ def _parser() -> argparse.ArgumentParser:
         help="with --pristine: stop after so many samples; cameras, sizes and qualities are met "
         "about equally often from the beginning (default: three of each photo)",
     )
-    add("--method", choices=METHODS, default=LocalizationSettings().method, help=METHOD_HELP)
-    add("--records", metavar="DIR", help="output folder of data_prep.photos, as trained with")
+    add(
+        "--method",
+        choices=[name for name in METHODS if name != "auto"],
+        default="cut",
+        help="whose scores: cut (the default), of photos of every size; map, the learned map's, of "
+        "the small pictures that it judges alone; mean_shift or official",
+    )
+    add(
+        "--map-model",
+        metavar="PATH",
+        default="",
+        help="with --method map: the learned map's release file (default: what ships)",
+    )
+    add(
+        "--exif",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="whole camera originals of many cameras, to fit the regression from pixels to EXIF; "
+        "each is judged by a fit without its camera. Those that the model was trained on may be "
+        "among them, most should not; subfolders are searched; again for more",
+    )
     return parser
 
 

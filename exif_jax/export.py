@@ -29,8 +29,14 @@ from exif_jax.cli import command
 from exif_jax.forensics import patches
 from exif_jax.forensics.calibration import objection_to_score
 from exif_jax.forensics.localization import LocalizationSettings, image_encoder
-from exif_jax.forensics.methods import METHODS, part_at_border, part_spread
-from exif_jax.forensics.score_calibration import Conditions, least_reach, survival, value_at
+from exif_jax.forensics.methods import METHODS, part_variation
+from exif_jax.forensics.score_calibration import (
+    VARIATION_WEIGHT,
+    Conditions,
+    least_reach,
+    survival,
+    value_at,
+)
 from exif_jax.forensics.suitability import is_flat
 from exif_jax.forensics.verdict import LEVELS, MIN_POWER
 from exif_jax.io.atomic import write_bytes
@@ -107,13 +113,11 @@ def photo_to_map(
             "gradient_energy_gap": jnp.where(textured, result.gradient_energy_gap, 0.0),
         }
         if calibration:
-            part_RxC = result.clusters.reshape(grid.rows, grid.columns)
             at = Conditions(
                 math.log(grid.area),
                 quantization_step(photo),
                 result.gradient_energy_gap,
-                part_spread(z_PxD[: grid.num_patches], part_RxC),
-                part_at_border(part_RxC),
+                part_variation(z_PxD[: grid.num_patches], result.clusters, grid),
             )
             outputs["p_value"] = _p_value(calibration, outputs["score"], at)
         return outputs
@@ -123,7 +127,7 @@ def photo_to_map(
 
 def _p_value(calibration: dict[str, Any], score: jax.Array, at: Conditions) -> jax.Array:
     """`score_calibration.p_value`, traced; NaN where no verdict is given."""
-    evidence = _logit(score) + _logit(at.spread) - at.border
+    evidence = _logit(score) + VARIATION_WEIGHT * _logit(at.variation)
     excess = evidence - value_at(calibration["slopes"], at)
     null = calibration["null"]
     table = np.array([survival(null, float(x)).value for x in _EXCESS_LOGITS], np.float32)

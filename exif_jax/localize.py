@@ -116,13 +116,13 @@ def localize_to(
 def _verification(
     photo: Photo, localization: Localization, model: Model, settings: LocalizationSettings
 ) -> Verification | None:
-    """The EXIF against the pixels, for the page; None where the model has nothing to compare."""
+    """The EXIF against the pixels, for the page; None where what the model carries is damaged."""
     try:
         if METHODS[settings.method].encoder_input is not None:
             # The method's embeddings are not those of the photo's own pixels.
             return verify(photo.pixels, photo.exif, model, photo.objection)
         return verify_localization(localization, photo.exif, model, photo.objection)
-    except VerifyError:  # no reference set: the page says so
+    except VerifyError:  # the page says so
         return None
 
 

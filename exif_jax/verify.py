@@ -26,7 +26,6 @@ with command.imports(__name__):  # JAX takes a second to import
         Verification,
         VerifyError,
         as_json,
-        reference_set_of,
         verify_localization,
     )
     from exif_jax.io import jsonl
@@ -56,15 +55,15 @@ def as_text(verification: Verification) -> str:
     lines = [verification.summary]
     if verification.agreement is not None:
         lines.append(
-            f"agreement {verification.agreement:+.2f} nats; {verification.rank} of the EXIF of "
-            f"{verification.reference_size} other photos fit the pixels better"
+            f"log-likelihood ratio {verification.agreement:+.2f} nats; {verification.rank} of the "
+            f"EXIF of {verification.reference_size} other photos fit the pixels better"
         )
     for finding in verification.tags:
-        if finding.verdict != "cannot tell":
-            lines.append(
-                f"  {finding.tag}: {finding.value} ({finding.verdict}; "
-                f"pixels: {_preferred_values(finding)})"
-            )
+        if finding.verdict == "disagrees":
+            preferred = _preferred_values(finding)
+            lines.append(f"  {finding.tag}: {finding.value} (disagrees; pixels: {preferred})")
+    if agreeing := [finding.tag for finding in verification.tags if finding.verdict == "agrees"]:
+        lines.append(f"  not doubted: {', '.join(agreeing)}")
     if verification.closest:
         cameras = ", ".join(f"{name} {p:.0%}" for name, p in verification.closest)
         lines.append(f"like {cameras}")
@@ -103,7 +102,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work(photo: Photo, shown: str, name: str, model: Model, out: pathlib.Path):
         try:
-            reference_set_of(model)  # refuses a model without one before the long part
             localization = localize(photo.pixels, model, settings, objection_to_kind(photo))
             verification = verify_localization(localization, photo.exif, model, photo.objection)
             evidence = examine(photo)

@@ -11,6 +11,17 @@ import exif_jax
 from exif_jax.weights.release_file import ReleaseError
 
 
+def camera_exif() -> Image.Exif:
+    """As many tags as cameras write at least."""
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110] = "Canon", "Canon EOS 5D"
+    exif[0x011A], exif[0x011B], exif[0x0128], exif[0x0213] = 72, 72, 2, 2
+    exposure = exif.get_ifd(0x8769)
+    exposure[0x829A], exposure[0x829D], exposure[0x8827] = 0.01, 4.0, 200
+    exposure[0x9207], exposure[0x920A], exposure[0xA001] = 5, 50.0, 1
+    return exif
+
+
 def test_arrays_paths_and_photos_give_the_same(tmp_path):
     image, _ = spliced()
     Image.fromarray(image).save(tmp_path / "photo.png")
@@ -36,8 +47,7 @@ def test_a_model_that_is_loaded_already_is_taken_as_it_is():
 def test_a_photo_that_may_be_damaged_is_not_judged(tmp_path):
     """A progressive JPEG without its last scans is a picture, but not all that the camera saw."""
     image = np.random.default_rng(0).integers(0, 256, (384, 512, 3), dtype=np.uint8)
-    exif = Image.Exif()
-    exif[0x010F], exif[0x0110] = "Canon", "Canon EOS 5D"
+    exif = camera_exif()
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=90, progressive=True, exif=exif)
     data = file.getvalue()
@@ -66,9 +76,7 @@ def test_the_weights_that_ship_verify_photos_and_hold_nothing_private(tmp_path):
     assert len(calibration["reference_set"]["photos"]) > 100
     assert not [t for t in tags if "GPS" in t or "Serial" in t or "Date" in t or "Owner" in t]
     image = np.random.default_rng(0).integers(0, 256, (256, 320, 3), dtype=np.uint8)
-    exif = Image.Exif()
-    exif[0x010F], exif[0x0110] = "Canon", "Canon EOS 5D"
-    Image.fromarray(image).save(tmp_path / "photo.png", exif=exif)
+    Image.fromarray(image).save(tmp_path / "photo.png", exif=camera_exif())
     result = exif_jax.verify_photo(tmp_path / "photo.png")
     assert 0 < result.p_value <= 1 and result.band is not None
     assert result.reference_size == len(calibration["reference_set"]["photos"])

@@ -1,7 +1,8 @@
-"""The calibration: skill against brute force, and the command on records of simulated photos."""
+"""The calibration: skill against brute force, and the command on photos of made-up cameras."""
 
 import dataclasses
 import itertools
+import json
 import math
 
 import numpy as np
@@ -13,10 +14,10 @@ import exif_jax
 from data_prep import photos, simulate, train_tokenizer
 from exif_jax.calibrate import main
 from exif_jax.data.tokenizer import Tokenizer
+from exif_jax.evaluation import exif_calibration
 from exif_jax.evaluation.exif_calibration import measure_skill
-from exif_jax.forensics import reference_set, score_calibration
-from exif_jax.forensics.embed import embed_exif
-from exif_jax.io.jsonl import read_rows
+from exif_jax.forensics import exif_regression, reference_set, score_calibration
+from exif_jax.io.jsonl import append_rows, read_rows
 from exif_jax.weights.release_file import Model, load_model, save_model
 
 
@@ -97,52 +98,80 @@ def uncalibrated(records):
     return records.parent / "m.safetensors"
 
 
-def test_the_command_adds_a_calibration_and_leaves_the_weights(records, uncalibrated, tmp_path):
+@pytest.fixture(scope="module")
+def many_cameras(tmp_path_factory):
+    """Two photos of each of 26 cameras of three makers."""
+    folder = tmp_path_factory.mktemp("cameras")
+    for k in range(52):
+        camera_file(folder / f"{k}.jpg", f"Model {k % 26}", k, maker="ABC"[k % 26 % 3], iso=100 * k)
+    return folder
+
+
+def test_photos_of_many_cameras_let_exif_be_verified(many_cameras, uncalibrated, tmp_path, capsys):
     out = tmp_path / "c.safetensors"
-    assert main([str(uncalibrated), str(out), "--records", str(records)]) == 0
+    (many_cameras / "flat.png").write_bytes((many_cameras / "0.jpg").read_bytes()[:300])
+    command = [str(uncalibrated), str(out), "--exif", str(many_cameras)]
+    assert main(command) == 0
+    assert "EXIF: 52 photos of 26 cameras" in capsys.readouterr().out
     before, after = load_model(uncalibrated), load_model(out)
     calibration = after.calibration
     assert before.calibration == {} and before.id != after.id
     assert set(calibration) == {
-        *("reference_set", "agreement_null", "tag_skill", "scores", "grid", "measured_on")
+        *("exif_regression", "reference_set", "agreement_null", "tag_skill", "grid", "measured_on")
     }
     assert calibration["grid"] == {"num_per_dim": 30, "max_patches": 4096, "align": 8}
-    assert set(calibration["reference_set"]["tags"]) == {"Make", "Model", "ISO"}
-    known = reference_set.from_json(calibration["reference_set"], 8)
-    expected = embed_exif(known.photos, before)
-    np.testing.assert_allclose(known.embeddings, expected, rtol=2**-11, atol=1e-6)
-    num_photos = calibration["measured_on"]["num_photos"]
-    assert len(calibration["agreement_null"]["values"]) == num_photos > 0
-    (score,) = calibration["scores"].values()
-    assert set(calibration["scores"]) == {"cut"} and score["grid"] == calibration["grid"]
-    assert score["measured_on"]["num_photos"] == num_photos
-    assert score["measured_on"]["num_splices"] == 0 and "splices" not in score
-    p = [score_calibration.survival(score["null"], x).value for x in np.linspace(-9, 9, 50)]
-    assert p == sorted(p, reverse=True) and p[0] == 1
+    assert calibration["measured_on"] == {"num_photos": 52, "num_cameras": 26}
+    assert len(calibration["agreement_null"]["values"]) == 52
+    regression = exif_regression.from_json(calibration["exif_regression"], 8)
+    assert ("Make", "a") in regression.columns and regression.points_TxJ.shape[0] == 52
+    known = reference_set.from_json(calibration["reference_set"])
+    assert {photo["Make"] for photo in known.photos} == {"A", "B", "C"} and len(known.photos) == 52
     again = tmp_path / "again.safetensors"
-    assert main([str(uncalibrated), str(again), "--records", str(records)]) == 0
+    assert main([*command[:1], str(again), *command[2:]]) == 0
     assert again.read_bytes() == out.read_bytes()
+    result = exif_jax.verify_photo(many_cameras / "1.jpg", out)
+    assert 0 < result.p_value <= 1 and result.reference_size == 52 and result.closest
 
 
-def test_bad_input_ends_in_one_line(records, uncalibrated, tmp_path, capsys):
+def test_a_run_that_was_stopped_goes_on(many_cameras, uncalibrated, tmp_path, monkeypatch):
+    out, journal = tmp_path / "c.safetensors", tmp_path / "j.jsonl"
+    command = [str(uncalibrated), str(out), "--exif", str(many_cameras), "--samples", str(journal)]
+    assert main(command) == 0
+    whole, rows = out.read_bytes(), list(read_rows(journal))
+    journal.write_text("".join(json.dumps(row) + "\n" for row in rows[:40]))
+    asked = []
+    embed = exif_calibration.embedded_features
+    monkeypatch.setattr(
+        exif_calibration, "embedded_features", lambda *a: asked.append(1) or embed(*a)
+    )
+    assert main(command) == 0
+    assert len(asked) == 12 and out.read_bytes() == whole
+
+
+def test_bad_input_ends_in_one_line(originals, uncalibrated, tmp_path, capsys):
     out = str(tmp_path / "c.safetensors")
-    assert main(["none.safetensors", out, "--records", str(records)]) == 1
-    assert main([str(uncalibrated), out, "--records", str(tmp_path / "none")]) == 1
+    assert main(["none.safetensors", out, "--exif", str(originals)]) == 1
+    assert main([str(uncalibrated), out, "--exif", str(tmp_path / "none")]) == 1
+    assert main([str(uncalibrated), out, "--exif", str(originals)]) == 1
     with read_only(tmp_path / "locked"):
-        assert main([str(uncalibrated), f"{tmp_path}/locked/c", "--records", str(records)]) == 1
+        locked = f"{tmp_path}/locked/c"
+        assert main([str(uncalibrated), locked, "--exif", str(originals)]) == 1
     messages = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
-    assert len(messages) == 3 and "none.safetensors" in messages[0] and "locked" in messages[2]
+    assert len(messages) == 4 and "none.safetensors" in messages[0] and "locked" in messages[3]
+    assert "6 photos of 4 cameras; at least 24 cameras are needed" in messages[2]
     assert not (tmp_path / "c.safetensors").exists()
 
 
-def camera_file(path, camera, seed, size=(420, 300)):
+def camera_file(path, camera, seed, size=(420, 300), maker="Maker", iso=0):
     """A smooth photo with the noise of its camera, and EXIF that names it."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(40, 200, (9, 12, 3), dtype=np.uint8))
     pixels = np.asarray(coarse.resize(size, Image.Resampling.BICUBIC)).astype(float)
     pixels += rng.normal(0, 2 + 6 * (hash_of(camera) % 5), pixels.shape)
     exif = Image.Exif()
-    exif[271], exif[272] = "Maker", camera
+    exif[271], exif[272] = maker, camera
+    if iso:
+        exif.get_ifd(0x8769)[0x8827] = iso
     Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path, quality=95, exif=exif)
 
 
@@ -165,14 +194,21 @@ def test_any_folder_of_camera_originals_calibrates(originals, uncalibrated, tmp_
     assert main([*command, "--max-samples", "9"]) == 0
     first = capsys.readouterr()
     assert "no-camera.png: left out, as its EXIF names no camera" in first.err
-    rows = list(read_rows(tmp_path / "c.samples.jsonl"))
-    assert len(rows) == 9
-    assert main(command) == 0  # goes on with what was measured
-    more = list(read_rows(tmp_path / "c.samples.jsonl"))
-    assert more[:9] == rows and len({row["key"] for row in more}) == len(more) == 18
+    journal = tmp_path / "c.samples.jsonl"
+    first_row, *rows = read_rows(journal)
+    assert len(rows) == 8
+    former = {key: value for key, value in first_row.items() if key != "variation"}
+    journal.unlink()
+    append_rows(journal, [former, *rows])
+    assert main(command) == 0  # goes on with what was measured, but for a former version's row
+    _, *more = read_rows(journal)
+    assert more[:8] == rows and first_row in more[8:]
+    assert len({row["key"] for row in more}) == len(more) == 18
     printed = capsys.readouterr().out
     assert "of 6 pristine photos by 4 cameras, 6 of splices" in printed
     score = load_model(out).calibration["scores"]["cut"]
+    p = [score_calibration.survival(score["null"], x).value for x in np.linspace(-9, 9, 50)]
+    assert p == sorted(p, reverse=True) and 0.99 < p[0] <= 1 and p[-1] < 0.2
     assert score["measured_on"]["num_photos"] == 6 and score["measured_on"]["num_cameras"] == 4
     localization = exif_jax.localize_photo(originals / "0.jpg", out)
     assert 0 < localization.p_value <= 1 and localization.band

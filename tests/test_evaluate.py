@@ -44,7 +44,7 @@ def test_json_and_table(command, capsys):
         *("schema", "model", "method", "mean", "detection_auc", "baselines", "datasets"),
         *("results", "images"),
     ]
-    assert result["model"] == FakeModel.id and result["method"] == "cut"
+    assert result["model"] == FakeModel.id and result["method"] == "auto"
     assert result["datasets"] == {
         "set": {"photos": "3 tampered photos; 3 pristine photos", "notes": [], "errors": []}
     }
@@ -111,7 +111,7 @@ def test_several_datasets_and_methods(command, tmp_path, capsys):
     assert main([*arguments, *more, "--method", "cut", "--method", "mean_shift"]) == 0
     results = read_results(output)["results"]
     assert [(r["dataset"], r["detector"]) for r in results][:2] == [
-        *(("set", "m"), ("set", "m, mean_shift"))
+        *(("set", "m, cut"), ("set", "m, mean_shift"))
     ]
     assert len(results) == 12 and results[6]["dataset"] == "other"
     twin = write_splices(tmp_path / "twin" / "set", 1)

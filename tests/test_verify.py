@@ -39,7 +39,7 @@ def test_the_command_writes_a_record_and_goes_on(model, tmp_path, monkeypatch, c
     assert main(command) == 1
     printed = capsys.readouterr()
     assert "small.png: too small" in printed.err
-    assert "agreement" in printed.out and "a.jpg" in printed.out
+    assert "log-likelihood ratio" in printed.out and "a.jpg" in printed.out
     table = (tmp_path / "out" / "verification.csv").read_text().splitlines()
     assert table[0] == "file,p_value,strength,finding" and len(table) == 2
     assert str(tmp_path / "a.jpg") in table[1] and "a.jpg" in printed.out

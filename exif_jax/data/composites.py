@@ -21,16 +21,16 @@ from exif_jax.reading.pixels import BLOCK
 
 # kind -> share of all composites
 KINDS = {
-    "pristine": 0.22,
-    "other photo": 0.30,
-    "other photo, matched": 0.16,
-    "other history": 0.08,
-    "resampled": 0.08,
-    "copy": 0.08,
-    "retouched": 0.08,
+    "pristine": 0.17,
+    "other photo": 0.43,
+    "other photo, matched": 0.12,
+    "other history": 0.06,
+    "resampled": 0.12,
+    "copy": 0.05,
+    "retouched": 0.05,
 }
-_SHRUNK_AFTER = 0.12  # share of pictures that were made larger and shrunk
-_CROPPED_AFTER = 0.1  # share of pictures whose edges were cut off after a save
+_SHRUNK_AFTER = 0.08  # share of pictures that were made larger and shrunk
+_CROPPED_AFTER = 0.08  # share of pictures whose edges were cut off after a save
 _MATCHED_BEST_OF = 8  # donors looked at for one that looks like the host
 
 

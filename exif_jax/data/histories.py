@@ -24,6 +24,7 @@ RESAMPLING = (
 _PRESETS = ("medium", "high", "maximum", "web_medium", "web_high", "web_very_high", "web_maximum")
 _PRESET_SHARE = 0.15
 _SHARES_420 = (0, 2, 2)  # 4:4:4 in a third, 4:2:0 otherwise
+_LATER_420 = (0, 0, 2)  # of finished pictures, as editors save them at high quality
 
 
 def chance(rng: Rng, probability: float) -> bool:
@@ -50,11 +51,17 @@ def encode(picture: np.ndarray, quality: int | str, subsampling: int) -> np.ndar
     return np.asarray(Image.open(buffer))
 
 
-def compressed(picture: np.ndarray, rng: Rng, lowest: int, highest: int) -> np.ndarray:
+def compressed(
+    picture: np.ndarray,
+    rng: Rng,
+    lowest: int,
+    highest: int,
+    subsamplings: tuple[int, ...] = _SHARES_420,
+) -> np.ndarray:
     """A compression as a program chooses it; qualities of the standard's tables within bounds."""
     if chance(rng, _PRESET_SHARE):
         return encode(picture, pick(rng, _PRESETS), pick(rng, (0, 0, 2)))
-    return encode(picture, int(rng.integers(lowest, highest + 1)), pick(rng, _SHARES_420))
+    return encode(picture, int(rng.integers(lowest, highest + 1)), pick(rng, subsamplings))
 
 
 def earlier_saves(picture: np.ndarray, rng: Rng, none: float = 0.15) -> np.ndarray:
@@ -125,7 +132,7 @@ def later_life(picture: np.ndarray, rng: Rng) -> np.ndarray:
         if chance(rng, 0.15):
             picture = encode(picture, pick(rng, (90, 92, 95, 98, 100)), pick(rng, (0, 0, 2)))
         else:
-            picture = compressed(picture, rng, pick(rng, (70, 85)), 100)
+            picture = compressed(picture, rng, pick(rng, (70, 85)), 100, _LATER_420)
     return picture
 
 

@@ -25,7 +25,7 @@ from exif_jax.reading.photo import PhotoError, read_photo
 from exif_jax.reading.pixels import BLOCK, gradient_energy
 
 WHOLE, NATIVE = "whole", "native"
-SHARES = {WHOLE: 0.6, NATIVE: 0.4}  # of what is drawn from a pool
+SHARES = {WHOLE: 0.65, NATIVE: 0.35}  # of what is drawn from a pool
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _LARGEST = 1000  # pixels: longer side up to which a photo is taken as it is
 _SHRUNK = (420, 1000)  # longer side of whole photos

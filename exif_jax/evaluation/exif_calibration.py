@@ -1,100 +1,117 @@
-"""What `exif_jax.verify` has to know of pristine photos, measured on records of real photos.
+"""What `exif_jax.verify` has to know of pristine photos, measured on photos of many cameras.
 
-The reference set is the EXIF of the training split. What pristine photos of unknown cameras look
-like comes from the validation split, whose cameras the model never saw: the distribution of
-agreements with their own EXIF, and, tag by tag, whether the pixels predict its value.
+The regression from pixels to EXIF is fitted to all of them. What the likelihood ratios of photos
+by unknown cameras are like, and, tag by tag, whether the pixels predict its value, is measured on
+each photo by a fit that has not seen its camera.
 """
 
 from __future__ import annotations
 
+import base64
+import collections
 import dataclasses
-from collections.abc import Sequence
+import hashlib
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
-from exif_jax.data import records
-from exif_jax.evaluation.score_measuring import PRISTINE, Row
-from exif_jax.evaluation.score_samples import figures
+from exif_jax.evaluation.exif_fitting import Fitted, FittingError, fit
+from exif_jax.evaluation.score_measuring import MeasuringError, weights_id
+from exif_jax.forensics import exif_regression
 from exif_jax.forensics import reference_set as reference_sets
-from exif_jax.forensics.calibration import null_distribution
-from exif_jax.forensics.embed import embed_exif
-from exif_jax.forensics.localization import LocalizationSettings, localize
+from exif_jax.forensics.calibration import MIN_AREA, null_distribution
+from exif_jax.forensics.localization import LocalizationSettings, image_encoder
+from exif_jax.forensics.patches import embed_patches, patch_grid
 from exif_jax.forensics.reference_set import ReferenceSet, TagPosteriors, coarse_value
-from exif_jax.forensics.verification import logit_scale
-from exif_jax.reading.exif import camera_name, select_tags
+from exif_jax.forensics.suitability import is_flat
+from exif_jax.io import jsonl
+from exif_jax.io.text import printable
+from exif_jax.reading.exif import camera_name, checked
+from exif_jax.reading.photo import PhotoError, read_bytes, read_photo
 from exif_jax.weights.release_file import Model
 
-_STRIDE = 32  # pixels between patches: that of the default grid on a photo of a megapixel
-_MAX_REGIONS = 3
+# Steps of the patch grid along the longer side: a tenth of the patches move the mean little.
+_NUM_PER_DIM, _BATCH_SIZE = 9, 32
+_REFERENCES = 4  # photos of a camera in the reference set
 _RESAMPLES = 200
-# The regions of a photo side by side, by the name of a size (`score_samples.SIZES`).
-_REGIONS = ("1 region", "2 regions", "3 regions")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class KnownPhoto:
-    """A pristine photo.
-
-    Attributes:
-        exif: canonical tags.
-        samples: what its first 1, 2, 3 regions side by side scored, as many as it has: rows as
-            `score_measuring.measure` gives them.
-        z_D: mean of its patches' unit embeddings.
-    """
+    """A pristine photo: its canonical tags, and its features (`exif_regression`)."""
 
     exif: dict[str, str]
-    samples: tuple[Row, ...]
-    z_D: np.ndarray
+    features_D: np.ndarray
 
     @property
     def camera(self) -> str:
         """Make and model; "" where the photo does not say."""
         return camera_name(self.exif)
 
-    @property
-    def direction_D(self) -> np.ndarray:
-        """`z_D` at unit length."""
-        return self.z_D / np.linalg.norm(self.z_D)
+
+def known_photos(
+    photos: Mapping[str, Sequence[pathlib.Path]],
+    model: Model,
+    journal: pathlib.Path,
+    report_failure: Callable[[str], object],
+) -> list[KnownPhoto]:
+    """Embeds the photos that the journal lacks; equal files count once.
+
+    Args:
+        photos: pristine ones, of each camera.
+        model: a loaded model.
+        journal: of rows, which is made or added to.
+        report_failure: takes a message about each photo that is left out.
+
+    Raises:
+        OSError: the journal cannot be read or written.
+    """
+    about = {"weights": weights_id(model), "method": f"exif, {_NUM_PER_DIM} steps"}
+    rows = {r["key"]: r for r in jsonl.read_rows(journal) if about.items() <= r.items()}
+    known = {}
+    for path in tqdm(sorted(p for paths in photos.values() for p in paths), unit="photo"):
+        try:
+            key = hashlib.sha256(read_bytes(path)).hexdigest()[:16]
+            if key not in rows:
+                rows[key] = {"key": key} | about | _row(path, model)
+                jsonl.append_rows(journal, [rows[key]])
+            if "skipped" in rows[key]:
+                report_failure(f"{printable(path)}: left out: {rows[key]['skipped']}")
+            else:
+                known[key] = _known_photo(rows[key])
+        except PhotoError as e:
+            report_failure(printable(e))
+    return list(known.values())
 
 
-def known_photos(folder: str, model: Model) -> list[KnownPhoto]:
-    """Analyses the photos of the validation split. Raises RecordError."""
-    reader = records.RecordReader(folder, "validation")
-    photos = []
-    for numbers in tqdm(reader.photos(), unit="photo", desc="validation photos"):
-        regions = [records.decode_record(reader[i]) for i in numbers]
-        pixels = [records.decode_image(region) for region in regions]
-        side = min(min(image.shape[:2]) for image in pixels)
-        pixels = [image[:side, :side] for image in pixels]
-        exif = regions[0].exif
-        about = {"kind": PRISTINE, "photo": regions[0].photo_id[:12], "camera": camera_name(exif)}
-        samples, z_PxD = [], np.zeros((0, 1), np.float32)
-        for count in range(1, min(len(pixels), _MAX_REGIONS) + 1):
-            # Regions of one photo side by side are one camera's work, as a larger photo is.
-            image = np.concatenate(pixels[:count], axis=1)
-            steps = max(1, (image.shape[1] - model.patch_size) // _STRIDE)
-            localization = localize(image, model, LocalizationSettings(num_per_dim=steps))
-            size = {"size": _REGIONS[count - 1], "quality": None}
-            samples.append(about | size | figures(localization))
-            z_PxD = localization.embeddings
-        photos.append(KnownPhoto(exif, tuple(samples), z_PxD.mean(axis=0)))
-    return photos
+def _row(path: pathlib.Path, model: Model) -> dict[str, Any]:
+    photo = read_photo(path)
+    pixels = photo.pixels
+    if photo.objection:
+        return {"skipped": photo.objection}
+    if is_flat(pixels) or pixels.shape[0] * pixels.shape[1] < MIN_AREA * model.patch_size**2:
+        return {"skipped": "it is flat, or too small"}
+    features_D = embedded_features(pixels, model).astype("<f4")
+    packed = base64.b64encode(features_D.tobytes()).decode()
+    return {"file": path.name, "exif": photo.exif, "features": packed}
 
 
-def posteriors_of(
-    photos: Sequence[KnownPhoto], reference_set: ReferenceSet, model: Model
-) -> list[dict[str, dict[str, tuple[float, float]]]]:
-    """Returns what the pixels of each photo say of every tag (`reference_set.tag_posteriors`)."""
-    scale = logit_scale(model)
-    return [
-        reference_sets.tag_posteriors(
-            reference_sets.photo_posterior(photo.direction_D, reference_set, scale), reference_set
-        )
-        for photo in photos
-    ]
+def embedded_features(pixels: np.ndarray, model: Model) -> np.ndarray:
+    """float64 [D] of uint8 [H, W, 3], which hold a patch: `exif_regression.photo_features`."""
+    height, width = pixels.shape[:2]
+    align = LocalizationSettings().align
+    grid = patch_grid(height, width, model.patch_size, _NUM_PER_DIM, align=align)
+    encode = image_encoder(model.config)
+    z_PxD = embed_patches(encode, model.params, pixels, grid, _BATCH_SIZE)
+    return exif_regression.photo_features(np.asarray(z_PxD))
+
+
+def _known_photo(row: Mapping[str, Any]) -> KnownPhoto:
+    features_D = np.frombuffer(base64.b64decode(row["features"]), "<f4")
+    return KnownPhoto(checked(row["exif"]), features_D.astype(np.float64))
 
 
 def measure_skill(
@@ -142,13 +159,18 @@ def measure_skill(
     if truth.all() or not truth.any():
         return None
 
+    # Sorted once for all draws of cameras; equal ratios share a place.
+    _, place = np.unique(ratio, return_inverse=True)
+
     def auc(camera_weights: np.ndarray) -> float:
         share = camera_weights / counts
         weight = share[first] * share[second]
-        if not (weight[truth].sum() > 0 and weight[~truth].sum() > 0):
+        won = np.bincount(place, weight * truth)
+        lost = np.bincount(place, weight * ~truth)
+        if not (won.sum() > 0 and lost.sum() > 0):
             return 0.5
-        weight = weight / np.where(truth, weight[truth].sum(), weight[~truth].sum())
-        return float(roc_auc_score(truth, ratio, sample_weight=weight))
+        below = np.cumsum(lost) - lost / 2
+        return float(won @ below / (won.sum() * lost.sum()))
 
     rng = np.random.default_rng(seed)
     draws = rng.multinomial(len(cameras), np.full(len(cameras), 1 / len(cameras)), _RESAMPLES)
@@ -161,45 +183,62 @@ def measure_skill(
     }
 
 
-def exif_calibration(model: Model, folder: str) -> tuple[dict[str, Any], list[KnownPhoto]]:
-    """What `exif_jax.verify` needs of a calibration, and the photos that it was measured on.
-
-    Args:
-        model: a loaded model.
-        folder: of records; `exif_jax.forensics.calibration` says what becomes of them.
+def exif_calibration(photos: Sequence[KnownPhoto]) -> dict[str, Any]:
+    """What `exif_jax.verify` needs of a calibration (`exif_jax.forensics.calibration`).
 
     Raises:
-        exif_jax.data.records.RecordError: the folder holds no records, or damaged ones.
+        MeasuringError: the photos are of too few cameras.
     """
-    reader = records.RecordReader(folder, "train")
-    first_regions = (records.decode_record(reader[numbers[0]]) for numbers in reader.photos())
-    training_exif = [select_tags(record.exif, model.tags) for record in first_regions]
-    training_exif = [tags for tags in training_exif if tags]
-    # Kept in the file: to encode hundreds of texts would take longer than the photo.
-    reference_json = reference_sets.to_json(
-        reference_sets.make_reference_set(training_exif, embed_exif(training_exif, model))
-    )
-    # As it will be read: the file rounds the embeddings.
-    reference_set = reference_sets.from_json(reference_json, model.config.embed_dim)
-    photos = known_photos(folder, model)
     exif = [photo.exif for photo in photos]
     cameras = [photo.camera for photo in photos]
-    posteriors = posteriors_of(photos, reference_set, model)
-    agreements = [
-        reference_sets.agreement(values, tags)
-        for values, tags in zip(posteriors, exif, strict=True)
-    ]
-    skills = {
-        tag: measure_skill(posteriors, exif, tag)
-        for tag in tqdm(model.tags, unit="tag", desc="skill of tags")
-    }
+    try:
+        fitted = fit(np.array([photo.features_D for photo in photos]), exif)
+    except FittingError as e:
+        raise MeasuringError(f"EXIF cannot be calibrated: {e}; give a folder with more") from e
+    own_N = np.diag(fitted.ratios_NxN)
+    references = _first_of_each(cameras, _REFERENCES)
+    posteriors, judged = _posteriors(fitted, exif, references, _first_of_each(cameras, 1))
+    tags = sorted(exif_regression.compared_tags(fitted.regression.columns))
+    skills = {tag: measure_skill(posteriors, judged, tag) for tag in tqdm(tags, unit="tag")}
     return {
-        "reference_set": reference_json,
-        "agreement_null": null_distribution(agreements, cameras),
+        "exif_regression": exif_regression.to_json(fitted.regression),
+        "reference_set": reference_sets.to_json(_reference_set(exif, references)),
+        "agreement_null": null_distribution(own_N.tolist(), cameras),
         "tag_skill": {tag: skill for tag, skill in skills.items() if skill},
         "grid": grid_of(LocalizationSettings()),
         "measured_on": {"num_photos": len(photos), "num_cameras": len(set(cameras))},
-    }, photos
+    }
+
+
+def _first_of_each(cameras: Sequence[str], most: int) -> list[int]:
+    """Numbers of the first photos of each camera."""
+    counts: collections.Counter[str] = collections.Counter()
+    chosen = []
+    for i, camera in enumerate(cameras):
+        counts[camera] += 1
+        if counts[camera] <= most:
+            chosen.append(i)
+    return chosen
+
+
+def _reference_set(exif: Sequence[dict[str, str]], chosen: Sequence[int]) -> ReferenceSet:
+    return reference_sets.make_reference_set([exif[i] for i in chosen])
+
+
+def _posteriors(
+    fitted: Fitted, exif: Sequence[dict[str, str]], references: Sequence[int], judged: Sequence[int]
+) -> tuple[list[TagPosteriors], list[dict[str, str]]]:
+    """What the pixels of photos say of every tag, by references of other folds; and their EXIF."""
+    sets = {}
+    for fold in set(fitted.fold_N.tolist()):
+        others = [i for i in references if fitted.fold_N[i] != fold]
+        sets[fold] = (others, _reference_set(exif, others))
+    posteriors = []
+    for i in judged:
+        others, reference_set = sets[int(fitted.fold_N[i])]
+        posterior_N = reference_sets.photo_posterior(fitted.ratios_NxN[i, others], reference_set)
+        posteriors.append(reference_sets.tag_posteriors(posterior_N, reference_set))
+    return posteriors, [exif[i] for i in judged]
 
 
 def grid_of(settings: LocalizationSettings) -> dict[str, int]:

@@ -14,9 +14,8 @@ import numpy as np
 
 from exif_jax.evaluation.score_measuring import HOST, PRISTINE, SIMULATED, SPLICE, Row
 from exif_jax.evaluation.score_regression import camera_weights, fit_null, fit_splices
-from exif_jax.evaluation.score_samples import MASK_SHARES
 from exif_jax.forensics import score_calibration
-from exif_jax.forensics.calibration import MIN_AREA_OF_SCORE
+from exif_jax.forensics.calibration import min_area
 from exif_jax.forensics.likelihood import cllr
 from exif_jax.forensics.score_calibration import Conditions
 from exif_jax.forensics.verdict import LEVELS, MIN_POWER
@@ -47,7 +46,11 @@ class Judged(NamedTuple):
     def can_tell(self) -> bool:
         """Whether a verdict is given."""
         power = 1.0 if self.power is None else self.power
-        return self.row["area"] >= MIN_AREA_OF_SCORE and power >= MIN_POWER
+        return _large_enough(self.row) and power >= MIN_POWER
+
+
+def _large_enough(row: Row) -> bool:
+    return row["area"] >= min_area(row["method"])
 
 
 def fit(judged: Sequence[Judged], grid: Mapping[str, int], date: datetime.date) -> dict[str, Any]:
@@ -61,7 +64,7 @@ def fit(judged: Sequence[Judged], grid: Mapping[str, int], date: datetime.date) 
     Raises:
         ValueError: the pristine photos are of fewer than two cameras.
     """
-    judged = [j for j in judged if j.row["area"] >= MIN_AREA_OF_SCORE]
+    judged = [j for j in judged if _large_enough(j.row)]
     rows = [j.row for j in judged]
     calibration = _fit(rows)
     pristine = [j for j in judged if j.row["kind"] == PRISTINE]
@@ -83,14 +86,11 @@ def fit(judged: Sequence[Judged], grid: Mapping[str, int], date: datetime.date) 
 
 def _fit(rows: Sequence[Row]) -> dict[str, Any]:
     """The calibration without what is said of it; pictures that are not judged take no part."""
-    rows = [row for row in rows if row["area"] >= MIN_AREA_OF_SCORE]
+    rows = [row for row in rows if _large_enough(row)]
     pristine, splices = _table(rows, (PRISTINE,)), _table(rows, (SIMULATED, SPLICE))
     calibration = fit_null(*pristine)
     if len(splices[0]) >= _MIN_SPLICES:
         calibration["splices"] = fit_splices(calibration, splices, pristine)
-    f1 = [row["f1_at"] for row in rows if "f1_at" in row]
-    if f1:
-        calibration["mask_share"] = MASK_SHARES[int(np.mean(f1, axis=0).argmax())]
     compact = [row for row in rows if row["kind"] == PRISTINE and row["compactness"] >= _COMPACT]
     if compact:
         contrasts = [score_calibration.contrast(row["score"], conditions(row)) for row in compact]
@@ -101,7 +101,7 @@ def _fit(rows: Sequence[Row]) -> dict[str, Any]:
 
 def conditions(row: Row) -> Conditions:
     """The conditions of a measured sample."""
-    names = ("step", "gap", "spread", "border")
+    names = ("step", "gap", "variation")
     return Conditions(float(np.log(row["area"])), *(row[name] for name in names))
 
 

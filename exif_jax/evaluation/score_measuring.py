@@ -1,7 +1,8 @@
 """Localises the samples that a calibration of scores is made of, and keeps what they scored.
 
 A row of the journal is one sample: what was taken, of which photo and camera, and the figures of
-its localisation (`score_samples.figures`). Rows of the same weights and method are not taken again.
+its localisation (`score_samples.figures`). Those of the same weights and method are
+not taken again.
 """
 
 from __future__ import annotations
@@ -22,15 +23,18 @@ from tqdm import tqdm
 from exif_jax.evaluation.datasets import Dataset
 from exif_jax.evaluation.masks import DatasetError, read_mask
 from exif_jax.evaluation.score_samples import (
+    FIGURES,
     QUALITIES,
     Task,
     Treatment,
     figures,
+    made_small,
     mask_figures,
     plan,
     splice,
     treat,
 )
+from exif_jax.forensics.learned_map import loaded_map
 from exif_jax.forensics.localization import LocalizationSettings, localize
 from exif_jax.forensics.methods import LocalizeError
 from exif_jax.io import jsonl
@@ -126,6 +130,8 @@ def measure(
 ) -> list[Row]:
     """Takes the samples that the journal lacks; returns all rows of these weights and method.
 
+    The learned map's are of pictures that it judges alone.
+
     Args:
         photos: pristine ones, of each camera.
         dataset: splices with masks and pristine photos; None: only those that are made here.
@@ -138,10 +144,19 @@ def measure(
         OSError: the journal cannot be read or written.
     """
     about = {"weights": weights_id(model), "method": settings.method}
-    known = [row for row in jsonl.read_rows(journal) if about.items() <= row.items()]
+    if settings.method == "map":
+        about["map"] = loaded_map(settings.map_model).id
+    # Rows of an earlier version, which lack a figure, are taken anew.
+    known = [
+        row
+        for row in jsonl.read_rows(journal)
+        if about.items() <= row.items() and ("skipped" in row or row.keys() >= FIGURES)
+    ]
     taken = {row["key"] for row in known}
     cache = _Cache()
-    tasks = [task for task in _all_tasks(photos, dataset) if task[0] not in taken]
+    # Two samples of a photo may be the same once they are made small.
+    all_tasks = {task[0]: task for task in _all_tasks(photos, dataset, small="map" in about)}
+    tasks = [task for key, task in all_tasks.items() if key not in taken]
     tasks = tasks if max_samples is None else tasks[: max(0, max_samples - len(known))]
     for key, place, take in tqdm(tasks, desc="measuring", unit="sample"):
         try:
@@ -149,7 +164,7 @@ def measure(
             localization = localize(pixels, model, settings)
             row = figures(localization)
             if mask is not None:
-                row |= mask_figures(localization.heatmap, mask)
+                row |= mask_figures(localization.heatmap, localization.mask, mask)
         except (PhotoError, DatasetError, LocalizeError, ValueError) as e:
             report_failure(f"{key}: {printable(e)}")
             row = {"skipped": str(e)[:200]}
@@ -175,12 +190,12 @@ _Take = Callable[[_Cache], _Pixels]
 
 
 def _all_tasks(
-    photos: Mapping[str, Sequence[pathlib.Path]], dataset: Dataset | None
+    photos: Mapping[str, Sequence[pathlib.Path]], dataset: Dataset | None, small: bool
 ) -> Iterable[tuple[str, Row, _Take]]:
     """(key, what the row says of it, how its pixels are made) of every sample, in order."""
-    of_photos = [_of_photo(task) for task in plan(photos)]
+    of_photos = [_of_photo(task) for task in plan(photos, small)]
     first_round = 3 * len(photos)
-    whole, treated = _of_dataset(dataset) if dataset else ([], [])
+    whole, treated = _of_dataset(dataset, small) if dataset else ([], [])
     return itertools.chain(whole, of_photos[:first_round], treated, of_photos[first_round:])
 
 
@@ -195,7 +210,7 @@ def _of_photo(task: Task):
     return task.key, _place(task.photo.name, task.camera, kind, task.treatment), take
 
 
-def _of_dataset(dataset: Dataset):
+def _of_dataset(dataset: Dataset, small: bool):
     whole, treated = [], []
     for i, sample in enumerate(dataset.samples):
         kind = SPLICE if sample.is_tampered else HOST
@@ -206,6 +221,7 @@ def _of_dataset(dataset: Dataset):
             Treatment(("cut", "half", "whole")[(i + k) % 3], QUALITIES[(i // 2 + 3 * k) % 8] or 80)
             for k in range(_TREATMENTS_OF_DATASET)
         ]
+        treatments = [made_small(each) for each in treatments] if small else treatments
         for k, treatment in enumerate(treatments):
 
             def take(cache: _Cache, sample=sample, treatment=treatment) -> _Pixels:

@@ -16,6 +16,7 @@ import numpy as np
 from exif_jax.forensics.likelihood import fit_ratio
 from exif_jax.forensics.score_calibration import (
     FILE_CONDITIONS,
+    VARIATION_WEIGHT,
     Conditions,
     evidence,
     value_at,
@@ -61,7 +62,8 @@ def fit_null(
     Returns:
         "slopes": "intercept" and one of each of CONDITIONS, and "least_log_area": smaller photos
         were hardly measured, and are expected to score as photos of that size; "null": how often
-        what excess is exceeded, as a table, and the number of "cameras".
+        what excess is exceeded, as a table, and the number of "cameras"; "variation_weight", of
+        the evidence that this holds for.
 
     Raises:
         ValueError: there are fewer than two cameras.
@@ -81,6 +83,7 @@ def fit_null(
         "slopes": _named(_quantile_line(x, y, cameras))
         | {"least_log_area": round(float(least), 4)},
         "null": _survival_table(excess, camera_weights(cameras)) | {"cameras": len(set(cameras))},
+        "variation_weight": VARIATION_WEIGHT,
     }
 
 

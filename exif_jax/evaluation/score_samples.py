@@ -19,15 +19,16 @@ from PIL import Image, ImageDraw, ImageFilter
 from exif_jax.evaluation.distortions import resize
 from exif_jax.evaluation.splice_metrics import pixel_metrics
 from exif_jax.forensics.localization import Localization
-from exif_jax.forensics.methods import part_at_border, part_spread
 from exif_jax.forensics.regions import compactness
 from exif_jax.reading.pixels import Jpeg, compress
 
 SIZES = ("whole", "half", "cut", "web")
+SMALL_SIZES = ("cut", "small", "cut", "medium")
+"""Those of pictures that the learned map judges alone."""
 QUALITIES = (None, 80, None, 95, None, 60, 80, 95)  # None: not compressed again
 CUT = (256, 384)  # pixels: the shorter and the longer side
 WEB_WIDTH = 800
-MASK_SHARES = tuple(round(0.2 + 0.05 * k, 2) for k in range(16))
+MEDIUM = 576  # pixels: longer side
 _PER_PHOTO, _SPLICE_AT = 3, 1
 
 _MAX_TRIES = 60  # places at which a cut is sought that shows a splice
@@ -35,7 +36,7 @@ _MIN_SIDE = 128  # pixels, of a photo that can be treated
 
 
 class Treatment(NamedTuple):
-    """What a photo went through: a name of SIZES or "small", and the quality of JPEG or None."""
+    """What a photo went through: the name of a size (`treat`), and the quality of JPEG or None."""
 
     size: str
     quality: int | None
@@ -59,7 +60,7 @@ class Task(NamedTuple):
         return f"{self.photo.name}, {kind}, {self.treatment}"
 
 
-def plan(photos: Mapping[str, Sequence[pathlib.Path]]) -> list[Task]:
+def plan(photos: Mapping[str, Sequence[pathlib.Path]], small: bool = False) -> list[Task]:
     """The samples to take: three of each photo, of which the second is a splice on it.
 
     However early one stops, cameras, sizes and qualities are met about equally often: a first
@@ -67,6 +68,7 @@ def plan(photos: Mapping[str, Sequence[pathlib.Path]]) -> list[Task]:
 
     Args:
         photos: of each camera.
+        small: in sizes that the learned map judges alone.
     """
     # By a hash, as names of one maker follow each other in the alphabet and on its product lines.
     cameras = sorted(photos, key=lambda camera: hashlib.sha256(camera.encode()).digest())
@@ -77,7 +79,8 @@ def plan(photos: Mapping[str, Sequence[pathlib.Path]]) -> list[Task]:
                 donor = _donor(photos, cameras, i, nth) if k == _SPLICE_AT else None
                 if k == _SPLICE_AT and donor is None:
                     continue
-                task = Task(photo, camera, _treatment(i, nth, k), donor)
+                treatment = _treatment(i, nth, k)
+                task = Task(photo, camera, made_small(treatment) if small else treatment, donor)
                 tasks.append(((nth + k, i, nth), task))
     return [task for _, task in sorted(tasks, key=lambda pair: pair[0])]
 
@@ -92,6 +95,13 @@ def _treatment(camera: int, nth: int, k: int) -> Treatment:
     quality = QUALITIES[(camera // 4 + 3 * k + 2 * nth) % len(QUALITIES)]
     # The photo as it is comes once, above.
     return Treatment(size, quality or 80 if size == "whole" and nth % 2 == 0 else quality)
+
+
+def made_small(treatment: Treatment) -> Treatment:
+    """A treatment in the place of another that leaves a picture as the learned map judges alone."""
+    if treatment.size == "small":
+        return treatment
+    return treatment._replace(size=SMALL_SIZES[SIZES.index(treatment.size)])
 
 
 def _donor(
@@ -113,18 +123,20 @@ def treat(
     Args:
         pixels: uint8 [H, W, 3].
         mask: bool [H, W]; None: pristine.
-        treatment: what is done. "half", "web" and "small" shrink by Lanczos' filter; photos that
-            are no wider than WEB_WIDTH stay as wide. "cut" takes a piece of CUT whose blocks are
-            the photo's own and which shows both parts of a splice; "small" is no longer than it.
+        treatment: what is done. "half", "web", "medium" and "small" shrink by Lanczos' filter;
+            photos that are no wider than WEB_WIDTH, no longer than MEDIUM or than CUT stay as
+            large. "cut" takes a piece of CUT whose blocks are the photo's own and which shows both
+            parts of a splice.
         seed: decides where it is cut.
 
     Raises:
         ValueError: too small to be treated.
     """
     height, width = pixels.shape[:2]
-    if treatment.size in ("half", "web", "small"):
+    if treatment.size in ("half", "web", "medium", "small"):
         factors = {
             "half": 0.5,
+            "medium": min(1.0, MEDIUM / max(height, width)),
             "web": min(1.0, WEB_WIDTH / width),
             "small": min(1.0, max(CUT) / max(height, width)),
         }
@@ -218,35 +230,39 @@ def _random(seed: str) -> np.random.Generator:
     return np.random.default_rng(list(hashlib.sha256(seed.encode()).digest()))
 
 
+FIGURES = frozenset(("score", "area", "gap", "step", "share", "variation", "compactness"))
+"""The keys of `figures`."""
+
+
 def figures(localization: Localization) -> dict[str, Any]:
     """What a calibration needs to know of a localisation: its score and what explains it."""
+    at = localization.conditions
     return {
         "score": round(localization.score, 6),
         "area": round(localization.grid.area, 3),
-        "gap": round(localization.gradient_energy_gap, 5),
-        "step": round(localization.quantization_step, 4),
+        "gap": round(at.gap, 5),
+        "step": round(at.step, 4),
         "share": round(float(localization.clusters.mean()), 5),
-        "spread": round(float(part_spread(localization.embeddings, localization.clusters)), 6),
-        "border": round(float(part_at_border(localization.clusters)), 5),
+        "variation": round(at.variation, 6),
         "compactness": round(compactness(localization.clusters), 5),
     }
 
 
-def mask_figures(heatmap: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
-    """How well shares of the map's maximum separate what was tampered with.
+def mask_figures(heatmap: np.ndarray, found: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
+    """How well a map separates what was tampered with.
 
     Args:
         heatmap: float32 [H, W].
-        mask: bool [H, W].
+        found: bool [H, W], the region that it singles out.
+        mask: bool [H, W], what was tampered with.
 
     Returns:
-        "f1_at": the F1 of the pixels above each of MASK_SHARES of the maximum; "f1_best": at the
-        best threshold of this photo. {} where the mask lacks tampered or other pixels.
+        "f1_mask": the F1 of the region's pixels; "f1_best": at the best threshold of this map.
+        {} where the mask lacks tampered or other pixels.
     """
-    heatmap, mask = heatmap[::4, ::4], mask[::4, ::4]  # the map is smooth
+    heatmap, found, mask = heatmap[::4, ::4], found[::4, ::4], mask[::4, ::4]  # they are smooth
     if mask.all() or not mask.any():
         return {}
-    cuts = [heatmap > share * heatmap.max() for share in MASK_SHARES]
-    f1 = [2 * (cut & mask).sum() / max(1, cut.sum() + mask.sum()) for cut in cuts]
+    f1 = 2 * (found & mask).sum() / (found.sum() + mask.sum())
     best = pixel_metrics(heatmap, mask)["f1"]
-    return {"f1_at": [round(float(value), 4) for value in f1], "f1_best": round(best, 4)}
+    return {"f1_mask": round(float(f1), 4), "f1_best": round(best, 4)}

@@ -5,10 +5,12 @@ called the calibration: a dict of plain types with the keys
 
 * "scores": of each method that was calibrated what its scores mean
   (`exif_jax.forensics.score_calibration`), with the "grid" that this holds for;
-* "agreement_null": how well pristine photos agree with their own EXIF (`null_distribution`);
-* "tag_skill": for each tag whether the pixels predict its value (`exif_jax.calibrate`);
+* "exif_regression": what pixels say of EXIF (`exif_jax.forensics.exif_regression`);
+* "agreement_null": how well pristine photos agree with their own EXIF (`null_distribution`), by a
+  regression that has not seen their cameras;
+* "tag_skill": for each tag whether the pixels predict its value, likewise;
 * "reference_set": EXIF of known photos (`exif_jax.forensics.reference_set`);
-* "grid": num_per_dim, max_patches and align of the patch grid that the last three hold for;
+* "grid": num_per_dim, max_patches and align of the patch grid that these hold for;
 * "measured_on": "num_photos" and "num_cameras" of these.
 
 NumPy only.
@@ -24,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from exif_jax.forensics.patches import Grid, patch_grid
+from exif_jax.forensics.score_calibration import VARIATION_WEIGHT
 
 # A p-value at or below the first is weak evidence, at or below the second strong.
 WEAK, STRONG = 0.05, 0.02
@@ -34,11 +37,20 @@ WEAK, STRONG = 0.05, 0.02
 # calls none at 1.6 patches (160 pixels), 1 at 2.2, 2 at 3.1, 8 at 4 and 9 at 6.2; the calibration
 # was measured on photos of 12 and more.
 MIN_AREA = 4.0
-MIN_AREA_OF_SCORE = 10.0
-"""Of the score: on the third of CASIA v1 that is for looking, 384 x 256 pixels or 6 patches of 128,
-the cut is at chance (docs/experiments.md)."""
+MIN_AREA_OF_CUT = 10.0
+"""Of the cut's score: on the third of CASIA v1 that is for looking, 384 x 256 pixels or 6 patches
+of 128, it is at chance (docs/experiments.md)."""
 
 NOT_CALIBRATED = "the model is not calibrated (python -m exif_jax.calibrate does that)"
+MAP_NOT_CALIBRATED = (
+    "the learned map judged this picture, and how high pristine pictures score by it was not "
+    "measured; --method cut judges by the patches' embeddings instead"
+)
+OTHER_MAP = "the model is calibrated for another learned map than this one"
+MAP_IN_LARGE = (
+    "how high pristine photos score by the learned map was measured on pictures of up to {} pixels "
+    "on the longer side; --method auto judges larger ones by the patches' embeddings"
+)
 
 
 def null_distribution(values: Sequence[float], cameras: Sequence[str]) -> dict[str, Any]:
@@ -88,18 +100,27 @@ def objection_to_grid(calibration: Mapping[str, Any], grid: Grid) -> str:
     )
 
 
-def objection_to_score(calibration: Mapping[str, Any], grid: Grid, method: str) -> str:
+def min_area(method: str) -> float:
+    """The area, in patches side by side, from which on a method's scores are judged."""
+    return MIN_AREA if method == "map" else MIN_AREA_OF_CUT
+
+
+def objection_to_score(
+    calibration: Mapping[str, Any], grid: Grid, method: str, map_id: str = ""
+) -> str:
     """Says why a photo's splice score has no p-value, or "" where it has one.
 
     Args:
         calibration: of the release file.
         grid: of the photo.
-        method: the name of the localisation's method.
+        method: that made the score (`methods.method_of_score`).
+        map_id: of the learned map's release file, where it took part.
     """
     return (
         _too_few_patches(grid)
-        or _too_small_a_picture(grid)
+        or _too_small_a_picture(grid, method)
         or _other_method(calibration, method)
+        or _other_map(calibration["scores"][method], grid, map_id)
         or _other_grid(calibration["scores"][method]["grid"], grid)
     )
 
@@ -113,8 +134,8 @@ def _too_few_patches(grid: Grid) -> str:
     )
 
 
-def _too_small_a_picture(grid: Grid) -> str:
-    if grid.area >= MIN_AREA_OF_SCORE:
+def _too_small_a_picture(grid: Grid, method: str) -> str:
+    if grid.area >= min_area(method):
         return ""
     return (
         f"{grid.width} x {grid.height} pixels are too few: pictures as small are mostly shrunk "
@@ -128,12 +149,27 @@ def _not_calibrated(calibration: Mapping[str, Any]) -> str:
 
 
 def _other_method(calibration: Mapping[str, Any], method: str) -> str:
-    calibrated = calibration.get("scores", {})
+    calibrated = [
+        name
+        for name, scores in calibration.get("scores", {}).items()
+        if scores.get("variation_weight") == VARIATION_WEIGHT  # else it is of other evidence
+    ]
     if method in calibrated:
         return ""
     if not calibrated:
         return NOT_CALIBRATED
+    if method == "map":
+        return MAP_NOT_CALIBRATED
     return f"the model is calibrated for the method {', '.join(calibrated)}, not for {method}"
+
+
+def _other_map(scores: Mapping[str, Any], grid: Grid, map_id: str) -> str:
+    if "map" not in scores:
+        return ""
+    if scores["map"] != map_id:
+        return OTHER_MAP
+    longest = scores["longest"]
+    return MAP_IN_LARGE.format(longest) if max(grid.height, grid.width) > longest else ""
 
 
 def _other_grid(settings: Mapping[str, Any], grid: Grid) -> str:
@@ -156,7 +192,7 @@ def agreement_p_value(agreement_null: Mapping[str, Any], agreement: float) -> fl
 
     Args:
         agreement_null: of `null_distribution`.
-        agreement: of `exif_jax.forensics.reference_set.agreement`.
+        agreement: of `exif_jax.forensics.exif_regression.log_likelihood_ratio`.
     """
     mirrored = {
         "values": [-value for value in agreement_null["values"]],

@@ -20,12 +20,11 @@ from exif_jax.forensics.methods import (
     DEFAULT_METHOD,
     LEARNED,
     METHODS,
-    calibrated_method,
     checked_image,
     finite_embeddings,
     flat_result,
-    part_at_border,
-    part_spread,
+    method_of_score,
+    part_variation,
 )
 from exif_jax.forensics.patches import Encoder, Grid, PhotoFeatures
 from exif_jax.forensics.score_calibration import Conditions
@@ -44,15 +43,6 @@ from exif_jax.reading.quantization import quantization_step
 if TYPE_CHECKING:
     from exif_jax.weights.release_file import Model
 
-MAP_NOT_CALIBRATED = (
-    "the learned map judged this picture, and how high pristine pictures score by it was not "
-    "measured; --method cut judges by the patches' embeddings instead"
-)
-_SCORES = 0.5  # share of the learned map from which on the score is its own
-
-MAP_THRESHOLD = 0.5
-"""The mask holds what exceeds this in a map in which the learned one took part."""
-_MASK_SHARE = 0.5  # of another map's maximum, where no calibration says it
 
 # Times that the patches must cover the photo for shared features to pay: they need memory.
 _MIN_OVERLAP = 2
@@ -100,9 +90,10 @@ class Localization:
         clusters: int32 [rows, columns]: the patches in two parts, 1 in the smaller. There are
             always two, in a pristine photo too.
         score: higher is less consistent. By the cut, 1 - cosine of the two parts' means, less what
-            their content explains (`methods.content_adjusted_score`); where the learned map has
-            the larger share, the probability of its surest hundredth; by mean shift, as in the
-            paper, the mean of 1 - cosine over all pairs of patches.
+            their content explains (`methods.content_adjusted_score`); by the learned map, the
+            probability of its surest hundredth; by mean shift, as in the paper, the mean of
+            1 - cosine over all pairs of patches.
+        scored_by: the method that gave the score: with "auto", "cut" or in small pictures "map".
         grid: where the patches lie.
         flat: the photo shows no texture; map, clusters and score are zeros.
         share_of_map: of the learned map in the heatmap: 1 of it alone, 0 where it took no part.
@@ -111,8 +102,9 @@ class Localization:
             (`methods.gradient_energy_gap`); 0 by other methods.
         quantization_step: how strongly it was last compressed, as far as its pixels show it
             (`exif_jax.reading.quantization`); 0 where they do not.
-        threshold: what the heatmap exceeds in the mask: a share of its maximum that was chosen
-            by calibration; 0.5 where the learned map took part.
+        threshold: what the heatmap exceeds in the mask: where it parts the photo's patches best
+            (`regions.threshold_of`), and where the learned map took part its own values
+            (`regions.otsu`).
         judgement: what the score means.
     """
 
@@ -122,6 +114,7 @@ class Localization:
     clusters: np.ndarray
     score: float
     grid: Grid
+    scored_by: str = "cut"
     flat: bool = False
     share_of_map: float = 0.0
     map_id: str = ""
@@ -162,13 +155,13 @@ class Localization:
 
     @property
     def conditions(self) -> Conditions:
-        """What the meaning of the score depends on."""
-        return Conditions(
-            math.log(self.grid.area),
-            self.quantization_step,
-            self.gradient_energy_gap,
-            float(part_spread(self.embeddings, self.clusters)),
-            float(part_at_border(self.clusters)),
+        """What the meaning of the score depends on; of the learned map's, the file alone."""
+        file = Conditions(math.log(self.grid.area), self.quantization_step)
+        if self.scored_by == "map":
+            return file
+        return file._replace(
+            gap=self.gradient_energy_gap,
+            variation=float(part_variation(self.embeddings, self.clusters, self.grid)),
         )
 
 
@@ -199,16 +192,13 @@ def localize(
         settings,
         _photo_features(model.config),
     )
-    method = calibrated_method(settings.method)
-    calibration = model.calibration.get("scores", {}).get(method, {})
     if settings.method in LEARNED and not localization.flat:
         localization = _with_learned_map(localization, image, settings)
-    if localization.share_of_map == 0:
-        threshold = calibration.get("mask_share", _MASK_SHARE) * localization.heatmap.max()
-        localization = dataclasses.replace(localization, threshold=float(threshold))
-    elif localization.share_of_map >= _SCORES:
-        objection = objection or MAP_NOT_CALIBRATED
-    objection = objection or objection_to_score(model.calibration, localization.grid, method)
+    method = localization.scored_by
+    calibration = model.calibration.get("scores", {}).get(method, {})
+    objection = objection or objection_to_score(
+        model.calibration, localization.grid, method, localization.map_id
+    )
     return dataclasses.replace(
         localization, judgement=_judgement(localization, calibration, objection)
     )
@@ -250,9 +240,9 @@ def _with_learned_map(
         heatmap=heatmap,
         share_of_map=share,
         map_id=model.id,
-        threshold=MAP_THRESHOLD,
+        threshold=regions.otsu(heatmap),
     )
-    if share < _SCORES:
+    if localization.scored_by != "map":
         return localization
     score = float(learned_map.probability(np.array(learned_map.picture_score(logits))))
     clusters = learned_map.parts(heatmap, localization.grid)
@@ -327,16 +317,18 @@ def localize_with_encoder(
     step = 0.0 if flat else float(quantization_step(image))
     result = flat_result(grid) if flat else method.analyze(z_PxD, image, grid)
     affinities = affinity.affinity_matrix(z_PxD)
+    embeddings, heatmap = finite_embeddings(z_PxD), np.asarray(result.heatmap)
     return Localization(
-        embeddings=finite_embeddings(z_PxD),
+        embeddings=embeddings,
         affinity=np.asarray(affinities),
-        heatmap=np.asarray(result.heatmap),
+        heatmap=heatmap,
         clusters=np.asarray(result.clusters).reshape(grid.rows, grid.columns),
         score=float(result.score),
         grid=grid,
+        scored_by=method_of_score(settings.method, grid.area),
         flat=flat,
         gradient_energy_gap=float(result.gradient_energy_gap),
         quantization_step=step,
-        threshold=_MASK_SHARE * float(result.heatmap.max()),
+        threshold=regions.threshold_of(heatmap, embeddings, grid),
         judgement=cannot_tell(FLAT) if flat else NOT_JUDGED,
     )

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from exif_jax.forensics import affinity, clustering
+from exif_jax.forensics.calibration import MIN_AREA_OF_CUT
 from exif_jax.forensics.patches import Grid
 from exif_jax.io.errors import ExifJaxError
 from exif_jax.reading.pixels import BLOCK, gradient_energy
@@ -116,12 +117,22 @@ METHODS = {
 LEARNED = ("auto", "map")  # methods that the learned map takes part in
 
 
-def calibrated_method(method: str) -> str:
-    """The method whose calibration the scores of a method are judged by, where they are judged."""
-    return "cut" if method in LEARNED else method
+def method_of_score(method: str, area: float) -> str:
+    """The method that gives a photo's score, and whose calibration it is judged by.
+
+    The learned map's heatmap is the better one in small pictures, but its score is not until they
+    are so small that the cut is at chance (docs/experiments.md).
+
+    Args:
+        method: that the photo is localised with.
+        area: `Grid.area`.
+    """
+    if method == "auto":
+        return "cut" if area >= MIN_AREA_OF_CUT else "map"
+    return method
 
 
-DEFAULT_METHOD = "cut"
+DEFAULT_METHOD = "auto"
 METHOD_HELP = (
     "how the map is made: map, a network that learned from composites; cut, from the patches' "
     "embeddings alone, by a cut that knows where they lie; auto, the first for small pictures, "
@@ -154,37 +165,42 @@ def gradient_energy_gap(energy: Any, clusters: Any, grid: Grid) -> Any:
     return xp.where((inside > 0) & (outside > 0), abs(mean_inside - mean_outside), 0.0)
 
 
-def part_spread(z_PxD: Any, clusters: Any) -> Any:
-    """How unlike each other the patches of the smaller part are.
+def part_variation(z_PxD: Any, clusters: Any, grid: Grid) -> Any:
+    """How unlike its neighbours a patch of the smaller part is.
 
-    A sky or a wall is of one piece: it lies far from the rest although one camera made both.
+    Sky, water and walls are of one piece: such a part lies far from the rest of the photo although
+    one camera made both. What is pasted in shows more than one thing.
 
     Args:
         z_PxD: unit rows; of NumPy or of JAX.
         clusters: int [P] or [rows, columns], 1 in the part.
+        grid: of the patches.
 
     Returns:
-        The mean of 1 - cosine over all pairs, each with itself too, a scalar in [0, 1]; 0 of no
-        part.
+        The mean of 1 - cosine over the pairs of the part's patches that lie one beside the other,
+        across or down, and do not overlap, as nearly as the grid allows; of a part without such
+        pairs over all its pairs, each patch with itself too. A scalar in [0, 2]; 0 of no part.
     """
     xp = z_PxD.__array_namespace__()
-    part_P = (xp.asarray(clusters).ravel() != 0).astype(z_PxD.dtype)
+    z_RxCxD = z_PxD.reshape(grid.rows, grid.columns, -1)
+    part_RxC = xp.asarray(clusters).reshape(grid.rows, grid.columns) != 0
+    apart = max(1, round(grid.patch / grid.stride))
+    total, number = 0.0, 0
+    for ahead, behind in (
+        (np.s_[apart:], np.s_[:-apart]),
+        (np.s_[:, apart:], np.s_[:, :-apart]),
+    ):
+        both = part_RxC[ahead] & part_RxC[behind]
+        unlike = 1 - (z_RxCxD[ahead] * z_RxCxD[behind]).sum(axis=-1)
+        total, number = total + xp.where(both, unlike, 0.0).sum(), number + both.sum()
+    return xp.where(number > 0, total / xp.maximum(number, 1), _part_spread(z_PxD, part_RxC))
+
+
+def _part_spread(z_PxD: Any, part_RxC: Any) -> Any:
+    xp = z_PxD.__array_namespace__()
+    part_P = part_RxC.ravel().astype(z_PxD.dtype)
     mean_D = part_P @ z_PxD / xp.maximum(part_P.sum(), 1)
     return xp.where(part_P.sum() > 0, 1 - xp.square(mean_D).sum(), 0.0)
-
-
-def part_at_border(clusters: Any) -> Any:
-    """The share of the patches along the photo's four sides that are in the smaller part.
-
-    Sky, ground and walls reach the sides; what is pasted in mostly does not.
-
-    Args:
-        clusters: int [rows, columns], 1 in the part; of NumPy or of JAX.
-    """
-    part = clusters != 0
-    rows, columns = part.shape
-    number = rows * columns - max(rows - 2, 0) * max(columns - 2, 0)
-    return (part.sum() - part[1:-1, 1:-1].sum()) / number
 
 
 def _blocks_of_patches(patches: int, blocks: int, grid: Grid) -> np.ndarray:

@@ -1,17 +1,16 @@
-"""What the EXIF of known photos says a patch of pixels looks like: Bayes over a reference set.
+"""What the EXIF of known photos says a photo's pixels look like: Bayes over a reference set.
 
-The model was trained to pick, among EXIF texts, the one of a patch's own photo: softmax(scale *
-cos) is its posterior over the texts it is shown. Shown the texts of a reference set, the posterior
-of one tag's value is the mass on the photos that carry it. Its ratio to the share that the value
-has in the set says what the pixels add. Numbers count as equal when they are near (`coarse_value`):
-cameras of unknown models have exposure times that no photo of the set has to the last digit.
+`exif_regression` says how likely each EXIF of a reference set is for a photo's pixels, and that
+makes a posterior over its photos. The posterior of one tag's value is the mass on the photos that
+carry it; its ratio to the share that the value has in the set says what the pixels add. Numbers
+count as equal when they are near (`coarse_value`): cameras of unknown models have exposure times
+that no photo of the set has to the last digit.
 
-NumPy on small arrays. Shape letters: N photos of the reference set, D embedding width.
+NumPy on small arrays. Shape letter: N photos of the reference set.
 """
 
 from __future__ import annotations
 
-import base64
 import collections
 import dataclasses
 import math
@@ -59,27 +58,22 @@ class ReferenceSet:
     Attributes:
         photos: N canonical mappings, tag -> value text.
         weights: float64 [N], sum 1: n photos of one camera weigh as much as sqrt(n) single ones.
-        embeddings: float32 [N, D], unit rows: the photos' EXIF texts by the model.
     """
 
     photos: tuple[dict[str, str], ...]
     weights: np.ndarray
-    embeddings: np.ndarray
 
 
-def make_reference_set(photos: Sequence[dict[str, str]], embeddings: np.ndarray) -> ReferenceSet:
+def make_reference_set(photos: Sequence[dict[str, str]]) -> ReferenceSet:
     """Weighs the photos by their cameras (`ReferenceSet.weights`)."""
     cameras = [camera_name(tags) for tags in photos]
     counts = collections.Counter(cameras)
     weights = np.array([counts[name] ** -0.5 for name in cameras])
-    return ReferenceSet(tuple(photos), weights / weights.sum(), embeddings)
+    return ReferenceSet(tuple(photos), weights / weights.sum())
 
 
 def to_json(reference_set: ReferenceSet) -> dict[str, Any]:
-    """Returns the reference set as plain types, each value text once.
-
-    The embeddings become the base64 of float16, which moves each number by 2**-11 of it at most.
-    """
+    """Returns the reference set as plain types, each value text once."""
     tags = sorted({tag for photo in reference_set.photos for tag in photo})
     values = [sorted({p[tag] for p in reference_set.photos if tag in p}) for tag in tags]
     places = [{value: i for i, value in enumerate(tag_values)} for tag_values in values]
@@ -87,19 +81,17 @@ def to_json(reference_set: ReferenceSet) -> dict[str, Any]:
         [place.get(photo.get(tag, ""), -1) for tag, place in zip(tags, places, strict=True)]
         for photo in reference_set.photos
     ]
-    packed = base64.b64encode(reference_set.embeddings.astype("<f2").tobytes()).decode()
-    return {"tags": tags, "values": values, "photos": rows, "embeddings": packed}
+    return {"tags": tags, "values": values, "photos": rows}
 
 
-def from_json(data: Any, embed_dim: int) -> ReferenceSet:
+def from_json(data: Any) -> ReferenceSet:
     """Undoes `to_json`.
 
     Args:
         data: what a release file holds; anyone may have written it.
-        embed_dim: D of the model.
 
     Raises:
-        ReferenceSetError: this is no reference set, or its embeddings are not finite or not [N, D].
+        ReferenceSetError: this is no reference set.
     """
     try:
         tags, values = list(map(str, data["tags"])), [list(map(str, v)) for v in data["values"]]
@@ -113,13 +105,9 @@ def from_json(data: Any, embed_dim: int) -> ReferenceSet:
         ]
         if not photos:
             raise ValueError("no photos")
-        packed = base64.b64decode(data["embeddings"], validate=True)
-        embeddings = np.frombuffer(packed, "<f2").reshape(len(photos), embed_dim)
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as e:
         raise ReferenceSetError(f"not a reference set of EXIF ({type(e).__name__}: {e})") from e
-    if not np.isfinite(embeddings).all():
-        raise ReferenceSetError("the embeddings of the reference set are not finite numbers")
-    return make_reference_set(photos, embeddings.astype(np.float32))
+    return make_reference_set(photos)
 
 
 def coarse_value(tag: str, value: str) -> str:
@@ -130,15 +118,21 @@ def coarse_value(tag: str, value: str) -> str:
     """
     if tag not in _SERIES:
         return value
-    match = re.search(r"(\d+(?:\.\d+)?)(?:/(\d+(?:\.\d+)?))?", value)
-    if not match:
-        return value
-    number = float(match[1]) / (float(match[2] or 1) or math.inf)
-    if not 1e-6 < number < 1e9:
+    number = number_in(value)
+    if number is None:
         return value
     base, step = _SERIES[tag]
     rounded = base * 2.0 ** (round(math.log2(number / base) / step) * step)
     return f"~1/{_two_digits(1 / rounded)}" if rounded < 0.45 else f"~{_two_digits(rounded)}"
+
+
+def number_in(value: str) -> float | None:
+    """Returns the first number or ratio of a text, where it lies between 1e-6 and 1e9."""
+    match = re.search(r"(\d+(?:\.\d+)?)(?:/(\d+(?:\.\d+)?))?", value)
+    if not match:
+        return None
+    number = float(match[1]) / (float(match[2] or 1) or math.inf)
+    return number if 1e-6 < number < 1e9 else None
 
 
 def _two_digits(number: float) -> str:
@@ -146,19 +140,14 @@ def _two_digits(number: float) -> str:
     return f"{round(number, decimals):.{max(decimals, 0)}f}".removesuffix(".0")
 
 
-def photo_posterior(
-    image_embedding_D: np.ndarray, reference_set: ReferenceSet, scale: float
-) -> np.ndarray:
+def photo_posterior(log_likelihood_N: np.ndarray, reference_set: ReferenceSet) -> np.ndarray:
     """Returns the posterior over the set's photos, float64 [N] with sum 1.
 
     Args:
-        image_embedding_D: mean embedding of a photo's patches, of unit length.
-        reference_set: the known photos.
-        scale: 1 / temperature of the model.
+        log_likelihood_N: of each photo's EXIF for some pixels; a constant may be missing.
+        reference_set: the known photos, whose weights are the prior.
     """
-    cosines_N = reference_set.embeddings @ image_embedding_D
-    logits_N = scale * np.asarray(cosines_N, np.float64)
-    posterior_N = reference_set.weights * np.exp(logits_N - logits_N.max())
+    posterior_N = reference_set.weights * np.exp(log_likelihood_N - log_likelihood_N.max())
     return posterior_N / posterior_N.sum()
 
 
@@ -188,17 +177,3 @@ def tag_posteriors(
             posterior = (1 - _PRIOR_SHARE) * mass / total_mass + _PRIOR_SHARE * share
             posteriors[tag][value] = (posterior, share)
     return posteriors
-
-
-def agreement(posteriors: TagPosteriors, tags: Mapping[str, str]) -> float:
-    """How much better the pixels fit these tags than those of any photo, in nats.
-
-    The sum over tags of log(posterior / share in the set), as if tags were independent, which
-    they are not: a number for comparing, not a probability. Tags and values that the reference
-    set does not hold count nothing.
-    """
-    total = 0.0
-    for tag, value in tags.items():
-        posterior, share = posteriors.get(tag, {}).get(coarse_value(tag, value), (1.0, 1.0))
-        total += math.log(posterior / share)
-    return total

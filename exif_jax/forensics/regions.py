@@ -9,15 +9,82 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from exif_jax.forensics.patches import Grid
 
 Ring = list[tuple[float, float]]
 
 _MAX_SIDE = 256  # the map is smooth: an outline on so many samples a side is within a pixel or two
 _TOLERANCE = 0.9  # samples: an outline may be simplified by so much
 _LEAST_SHARE = 0.01  # of the region: smaller pieces are left out of the polygons
+
+
+_BINS = 256  # of a map's values
+# Thresholds that are tried: so far up from the middle of a map's values to the highest.
+_WAYS_UP = np.linspace(0.4, 0.95, 12)
+
+
+def threshold_of(heatmap: np.ndarray, z_PxD: np.ndarray, grid: Grid) -> float:
+    """The threshold at which a photo's own map parts its patches best.
+
+    How far two parts lie apart is 1 - cosine of their mean embeddings; that of few patches is
+    large by chance, so it counts times sqrt(p * (1 - p)), where p is the share of the patches above
+    the threshold: the square of it is what Otsu (1979) makes large, but of embeddings in place of
+    the map's own values. The square root and the thresholds that are tried were chosen on the
+    development splices, as they were and shrunk to 800 pixels (docs/experiments.md).
+
+    Args:
+        heatmap: [H, W]; its value in the middle of a patch stands for the patch.
+        z_PxD: unit rows, the patches of `grid` row by row.
+        grid: of the photo.
+
+    Returns:
+        The threshold; the map's maximum, which nothing exceeds, where most patches have the highest
+        value of all.
+    """
+    y, x = grid.origins().T + grid.patch // 2
+    values_P = heatmap[y, x].astype(np.float64)
+    low, high = float(np.median(values_P)), float(values_P.max())
+    if high <= low:
+        return float(heatmap.max())
+    thresholds_T = low + _WAYS_UP * (high - low)
+    above_TxP = values_P > thresholds_T[:, None]
+    distance_T = 1 - (_directions(above_TxP, z_PxD) * _directions(~above_TxP, z_PxD)).sum(axis=1)
+    share_T = above_TxP.mean(axis=1)
+    return float(thresholds_T[(distance_T * np.sqrt(share_T * (1 - share_T))).argmax()])
+
+
+def otsu(values: np.ndarray) -> float:
+    """The threshold between two groups of values in [0, 1] that lie farthest apart (Otsu 1979).
+
+    Of a learned map: chosen for it on development splices cut to 384 x 256 and shrunk to 800
+    pixels, and on the third of CASIA v1 that is for looking (docs/experiments.md).
+
+    Args:
+        values: of any shape, in [0, 1].
+
+    Returns:
+        Where p (1 - p) d^2 is largest, p the share of the values above and d the distance of the
+        means; 1, which nothing exceeds, of values that are all alike.
+    """
+    counts, edges = np.histogram(values, bins=_BINS, range=(0, 1))
+    middles = (edges[:-1] + edges[1:]) / 2
+    below, total = counts.cumsum(), (counts * middles).cumsum()
+    above = below[-1] - below
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance = (total[-1] - total) / above - total / below
+        between = np.where((above > 0) & (below > 0), below * above * distance**2, 0.0)
+    return float(edges[1 + between.argmax()]) if between.max() > 0 else 1.0
+
+
+def _directions(members_TxP: np.ndarray, z_PxD: np.ndarray) -> np.ndarray:
+    """float64 [T, D]: of unit length, the mean embeddings of several sets of patches."""
+    sum_TxD = members_TxP.astype(np.float64) @ z_PxD
+    return sum_TxD / np.maximum(np.linalg.norm(sum_TxD, axis=1, keepdims=True), 1e-12)
 
 
 def mask_of(heatmap: np.ndarray, threshold: float) -> np.ndarray:

@@ -1,8 +1,8 @@
 """What a score means: how often pristine photos score so, and how much more often splices do.
 
 Conformal prediction with cameras as folds, around a quantile regression. The evidence is
-logit(score) and what the smaller part tells beside it: a part of one piece along the photo's sides
-is a sky or a wall more often than something pasted in. Of pristine photos its quantiles are
+logit(score) and what the smaller part tells beside it: a part of one piece is a sky or a wall more
+often than something pasted in. Of pristine photos its quantiles are
 expected to be linear functions, of the same slopes, of what is known of the file (its size and last
 compression), and what exceeds that, the *excess*, to be alike whatever they are. A photo's excess
 is compared with those of pristine photos, each by a fit to other cameras' photos (as in CV+, Barber
@@ -12,9 +12,9 @@ and monotone, and has few enough numbers for a few dozen cameras.
 Splices made of the same photos say how far the excess of splices lies above, `reach`, at the same
 size and compression; from that the likelihood ratio, and where the method is blind.
 
-A method's calibration is a dict of plain types: "slopes" and "null", "splices" (missing where none
-were measured), all of `exif_jax.evaluation.score_regression`, and what `exif_jax.calibrate` adds.
-NumPy only.
+A method's calibration is a dict of plain types: "slopes" and "null", "variation_weight", "splices"
+(missing where none were measured), all of `exif_jax.evaluation.score_regression`, and what
+`exif_jax.calibrate` adds. NumPy only.
 """
 
 from __future__ import annotations
@@ -29,25 +29,32 @@ from exif_jax.forensics.likelihood import likelihood_ratio
 
 FILE_CONDITIONS = ("log_area", "step")
 """What evidence is expected to depend on; the first of `Conditions`."""
+VARIATION_WEIGHT = 3.0
+"""What a unit of logit(variation) counts in the evidence beside one of logit(score).
+
+Chosen on splices made of pristine photos, the cameras left out in turn (docs/experiments.md). A
+calibration says it as "variation_weight", as it holds for no other.
+"""
 _FINEST = 0.1  # no p-value is lower than this share of one in the number of cameras
 
 
 class Conditions(NamedTuple):
-    """What is known of a file beside its score; numbers, or scalars of JAX.
+    """What is known of a photo beside its score; numbers, or scalars of JAX.
+
+    The last two are of the cut's parts. The learned map's score is evidence enough alone, so that
+    its photos have those that count nothing.
 
     Attributes:
         log_area: log of `Grid.area`.
         step: `Localization.quantization_step`.
         gap: `Localization.gradient_energy_gap`.
-        spread: `methods.part_spread`.
-        border: `methods.part_at_border`.
+        variation: `methods.part_variation`.
     """
 
     log_area: Any
     step: Any
-    gap: Any
-    spread: Any
-    border: Any
+    gap: Any = 0.0
+    variation: Any = 0.5
 
 
 class PValue(NamedTuple):
@@ -69,12 +76,8 @@ def logit(score: Any) -> Any:
 
 
 def evidence(score: float, conditions: Conditions) -> float:
-    """What speaks for a splice: the score, and beside it what the smaller part is like.
-
-    That a unit of either counts as much as one of logit(score) was chosen on development splices
-    and splices made of other cameras' photos (docs/experiments.md).
-    """
-    return float(logit(score) + logit(conditions.spread) - conditions.border)
+    """What speaks for a splice: the score, and beside it what the smaller part is like."""
+    return float(logit(score) + VARIATION_WEIGHT * logit(conditions.variation))
 
 
 def contrast(score: float, conditions: Conditions) -> float:

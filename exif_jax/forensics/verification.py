@@ -1,9 +1,9 @@
 """Whether the pixels of a photo agree with the EXIF in its file.
 
-The patches' mean embedding is compared with the EXIF texts of a reference set of photos that
-travels with the model. That gives, for every tag, what the pixels look like ("about ISO 1600"),
-and, for the file's own EXIF, how well it fits beside other photos' EXIF and beside what pristine
-photos of unknown cameras show. Paper: section 4.4 compares image and text likewise, for splices.
+A regression that travels with the model (`exif_regression`) says how likely the file's EXIF is for
+these pixels, beside how likely it is for any; how well pristine photos of cameras that the
+regression did not see fit theirs makes a p-value of that. The EXIF of a reference set of photos,
+weighed likewise, says of every tag what the pixels look like ("about ISO 1600").
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from exif_jax.forensics import exif_regression
 from exif_jax.forensics import reference_set as reference_sets
 from exif_jax.forensics.calibration import (
     NOT_CALIBRATED,
+    WEAK,
     agreement_band,
     agreement_p_value,
     objection_to_grid,
 )
+from exif_jax.forensics.exif_regression import ExifRegression, RegressionError
 from exif_jax.forensics.localization import Localization, LocalizationSettings, localize
 from exif_jax.forensics.patches import Grid
 from exif_jax.forensics.reference_set import ReferenceSet, ReferenceSetError
@@ -32,8 +35,16 @@ if TYPE_CHECKING:
 
 # A value is doubted where the pixels make it three times rarer than it is in the reference set.
 _DOUBTED_RATIO = 1 / 3
+_MOST_LOOKS = 6  # tags of which it is said what the pixels look like
+# A tag is spoken of where this many cameras showed this skill; not the best guess of it, but the
+# lower end of its interval.
+_SKILL_CAMERAS, _SKILL = 50, 0.6
 NO_EXIF = "no EXIF was found, so there is nothing to verify"
 NO_KNOWN_EXIF = "no EXIF was found that the model knows, so there is nothing to verify"
+NOT_FITTED = (
+    "pixels and EXIF cannot be compared: the model carries no regression from pixels to EXIF "
+    "(python -m exif_jax.calibrate MODEL OUT --exif DIR fits one)"
+)
 FLAT = "the photo is flat: it shows no texture, so its pixels carry no trace of a camera"
 
 
@@ -70,16 +81,18 @@ class Verification:
     """What the pixels say of a file's EXIF.
 
     Attributes:
-        agreement: how much better the pixels fit the file's tags than tags in general, in nats;
-            None where the file has no tag that the reference set holds.
-        rank: how many EXIF of the reference set's photos the pixels fit better than the file's.
+        agreement: log of how much more likely the file's EXIF is for these pixels than for any,
+            in nats; None where the file has no tag that the regression knows, or the model no
+            regression.
+        rank: how many EXIF of the reference set's photos have a higher one.
         reference_size: number of the reference set's photos.
         p_value: how often a pristine photo agrees with its own EXIF this little.
         band: "no contradiction", "weak doubt", "strong doubt"; None without a p-value, and then the
             summary says why.
         summary: all that in a sentence.
         tags: the file's tags, with what the pixels say of them.
-        looks_like: tags on which the model has shown skill, with what the pixels look like.
+        looks_like: the tags on which the model has shown most skill, with what the pixels look
+            like.
         closest: cameras of the reference set with their probabilities, best first.
     """
 
@@ -106,10 +119,9 @@ def verify(
         objection: as for `localization.localize`.
 
     Raises:
-        VerifyError: the model carries no reference set of EXIF.
+        VerifyError: what the model carries to compare with cannot be read.
         LocalizeError: the photo is smaller than a patch.
     """
-    reference_set_of(model)  # refuses a model without one before the long part
     localization = localize(pixels, model, LocalizationSettings(method="cut"))
     return verify_localization(localization, exif, model, objection)
 
@@ -142,35 +154,35 @@ def verify_embeddings(
         objection: as for `localization.localize`.
 
     Raises:
-        VerifyError: the model carries no reference set of EXIF.
+        VerifyError: what the model carries to compare with cannot be read.
     """
-    reference_set = reference_set_of(model)
+    fitted = fitted_of(model)
+    if fitted is None:
+        return _not_compared(0, NOT_FITTED)
+    regression, reference_set = fitted
     if flat:
-        return _not_compared(reference_set, FLAT)
-    mean_D = z_PxD.mean(axis=0, dtype=np.float64)
-    mean_D = mean_D / max(float(np.linalg.norm(mean_D)), 1e-12)
-    posterior_N = reference_sets.photo_posterior(mean_D, reference_set, logit_scale(model))
+        return _not_compared(len(reference_set.photos), FLAT)
+    ratio, ratio_N = _log_ratios(z_PxD, exif, regression, reference_set)
+    posterior_N = reference_sets.photo_posterior(ratio_N, reference_set)
     posteriors = reference_sets.tag_posteriors(posterior_N, reference_set)
     calibration = model.calibration
-    objection = objection or objection_to_grid(calibration, grid)
     # The skill too was measured on photos of the calibrated grid.
-    skills = {} if objection else calibration.get("tag_skill", {})
+    no_skill = objection or objection_to_grid(calibration, grid)
+    skills = {} if no_skill else calibration.get("tag_skill", {})
+    known_tags = exif_regression.known_tags(exif, regression.columns)
+    agreement = rank = p_value = None
+    if known_tags:
+        agreement, rank = ratio, int((ratio_N > ratio).sum())
+        objection = no_skill or _too_few_tags(known_tags, regression)
+        if not objection and "agreement_null" in calibration:
+            p_value = agreement_p_value(calibration["agreement_null"], agreement)
     findings = {
-        tag: _tag_finding(tag, exif.get(tag, ""), values, skills.get(tag, {}))
+        tag: _tag_finding(tag, exif.get(tag, ""), values, skills.get(tag, {}), p_value)
         for tag, values in posteriors.items()
     }
     skilled_tags = [tag for tag in findings if has_skill(skills.get(tag))]
-    known_tags = [tag for tag in exif if tag in findings]
-    agreement = rank = p_value = None
-    if known_tags:
-        agreement = reference_sets.agreement(posteriors, exif)
-        rank = sum(
-            reference_sets.agreement(posteriors, other) > agreement
-            for other in reference_set.photos
-        )
-        if not objection and "agreement_null" in calibration:
-            p_value = agreement_p_value(calibration["agreement_null"], agreement)
-    tags = tuple(findings[tag] for tag in known_tags)
+    skilled_tags.sort(key=lambda tag: -skills[tag]["auc"])
+    tags = tuple(findings[tag] for tag in exif if tag in findings)
     if known_tags:
         summary = _summary(p_value, objection or NOT_CALIBRATED, tags)
     else:
@@ -183,18 +195,41 @@ def verify_embeddings(
         band=agreement_band(p_value),
         summary=summary,
         tags=tags,
-        looks_like=tuple(
-            findings[tag] for tag in sorted(skilled_tags, key=lambda tag: -skills[tag]["auc"])
-        ),
+        looks_like=tuple(findings[tag] for tag in skilled_tags[:_MOST_LOOKS]),
         closest=_closest_cameras(posterior_N, reference_set),
     )
 
 
-def _not_compared(reference_set: ReferenceSet, summary: str) -> Verification:
+def _log_ratios(
+    z_PxD: np.ndarray,
+    exif: Mapping[str, str],
+    regression: ExifRegression,
+    reference_set: ReferenceSet,
+) -> tuple[float, np.ndarray]:
+    """The log-likelihood ratios of a photo's own EXIF and of the reference set's."""
+    features_D = exif_regression.photo_features(z_PxD)
+    table = exif_regression.exif_table([exif, *reference_set.photos], regression.columns)
+    predicted_1xK = exif_regression.predict(features_D[None], regression)
+    (ratios,) = exif_regression.log_likelihood_ratio(
+        predicted_1xK, regression.exif(table), regression
+    )
+    return float(ratios[0]), ratios[1:]
+
+
+def _too_few_tags(known_tags: Sequence[str], regression: ExifRegression) -> str:
+    if len(known_tags) >= regression.min_tags:
+        return ""
+    return (
+        f"it has {len(known_tags)} of the tags that are compared, and of 100 camera files 99 have "
+        f"{regression.min_tags} or more: some seem to have been taken away"
+    )
+
+
+def _not_compared(reference_size: int, summary: str) -> Verification:
     return Verification(
         agreement=None,
         rank=None,
-        reference_size=len(reference_set.photos),
+        reference_size=reference_size,
         p_value=None,
         band=None,
         summary=summary,
@@ -209,6 +244,7 @@ def _tag_finding(
     value: str,
     values: Mapping[str, tuple[float, float]],
     skill: Mapping[str, Any],
+    p_value: float | None = None,
 ) -> TagFinding:
     """What the pixels say of a tag.
 
@@ -217,6 +253,7 @@ def _tag_finding(
         value: of the file, or "".
         values: of the tag, as `reference_set.tag_posteriors` gives them.
         skill: as the calibration has it; {} where it has none.
+        p_value: of the file's EXIF as a whole. A tag is doubted only where that is, too.
     """
     ordered = sorted(values.items(), key=lambda item: -item[1][0])
     preferred = tuple((name, round(p, 4)) for name, (p, _) in ordered[:3])
@@ -225,7 +262,8 @@ def _tag_finding(
     if own is not None:
         posterior, share = own
         probability = round(posterior, 4)
-        if has_skill(skill) and posterior / share < _DOUBTED_RATIO:
+        doubted = p_value is not None and p_value <= WEAK
+        if has_skill(skill) and posterior / share < _DOUBTED_RATIO and doubted:
             verdict = "disagrees"
         elif has_skill(skill) and posterior / share >= 1:
             verdict = "agrees"
@@ -234,8 +272,7 @@ def _tag_finding(
 
 def has_skill(skill: Mapping[str, Any] | None) -> bool:
     """Whether a tag's measured skill is enough to speak of it."""
-    # The lower end of the interval, not the best guess: a tag counts once it has shown it.
-    return bool(skill) and skill["auc_low"] > 0.5
+    return bool(skill) and skill["auc_low"] > _SKILL and skill["num_cameras"] >= _SKILL_CAMERAS
 
 
 def _summary(p_value: float | None, objection: str, tags: Sequence[TagFinding]) -> str:
@@ -269,25 +306,22 @@ def _closest_cameras(
     return tuple((name, round(mass, 4)) for name, mass in best if name)
 
 
-def logit_scale(model: Model) -> float:
-    """Returns the model's 1 / temperature between patches and texts."""
-    return float(np.exp(model.params["log_scale"]))
-
-
-def reference_set_of(model: Model) -> ReferenceSet:
-    """Returns the reference set that the model carries.
+def fitted_of(model: Model) -> tuple[ExifRegression, ReferenceSet] | None:
+    """Returns the regression and the reference set that the model carries; None without them.
 
     Raises:
-        VerifyError: it carries none, or none that can be read.
+        VerifyError: they cannot be read.
     """
-    if "reference_set" not in model.calibration:
-        raise VerifyError(
-            "the model carries no reference set of EXIF; add one with python -m exif_jax.calibrate"
-        )
+    calibration = model.calibration
+    if not {"exif_regression", "reference_set"} <= calibration.keys():
+        return None
     try:
-        return reference_sets.from_json(model.calibration["reference_set"], model.config.embed_dim)
-    except ReferenceSetError as e:
-        raise VerifyError(str(e)) from e
+        regression = exif_regression.from_json(
+            calibration["exif_regression"], model.config.embed_dim
+        )
+        return regression, reference_sets.from_json(calibration["reference_set"])
+    except (ReferenceSetError, RegressionError) as e:
+        raise VerifyError(f"the model cannot verify EXIF: {e}; fit it again") from e
 
 
 def as_json(verification: Verification) -> dict[str, Any]:

@@ -4,7 +4,8 @@ Every 8 x 8 block of the photo becomes a short vector (log |DCT| and the energy 
 column of the block, which shows the grids of earlier compressions and resampling), four of them
 become a cell of 16 x 16, and residual blocks compare a cell with the means around it and with the
 photo's. The network weights the photo's mean itself, so that later blocks may leave out what
-earlier ones found tampered.
+earlier ones found tampered. What the cells say goes back to the blocks, where further residual
+blocks compare these with each other: regions of small pictures are mostly border at 16 pixels.
 
 Shape letters: B photos, H and W pixels, h = H / 8 and w = W / 8 blocks, C channels.
 """
@@ -38,6 +39,7 @@ class TamperingMapConfig:
         width: channels of a 16 x 16 cell.
         hidden: channels inside a residual block of cells.
         radii: one residual block each: sides of its local mean, odd, in cells.
+        fine_radii: the same for the residual blocks behind them, in 8 x 8 blocks.
         references: groups of channels, each with its own weights for the photo's reference mean.
     """
 
@@ -47,6 +49,7 @@ class TamperingMapConfig:
     width: int = 128
     hidden: int = 192
     radii: tuple[int, ...] = (3, 7, 3, 9)
+    fine_radii: tuple[int, ...] = (3, 7)
     references: int = 4
 
     def __post_init__(self):
@@ -56,8 +59,10 @@ class TamperingMapConfig:
                     f"{name} {getattr(self, name)} is not a multiple of {self.references} "
                     "references"
                 )
-        if not self.radii or any(radius < 1 or radius % 2 == 0 for radius in self.radii):
-            raise ValueError(f"radii {self.radii} are not odd numbers of cells")
+        for name in ("radii", "fine_radii"):
+            sides = getattr(self, name)
+            if not sides or any(side < 1 or side % 2 == 0 for side in sides):
+                raise ValueError(f"{name} {sides} are not odd numbers")
 
 
 class TamperingMap(nnx.Module):
@@ -72,6 +77,9 @@ class TamperingMap(nnx.Module):
             setattr(self, f"cells{k}", Comparison(c.width, c.hidden, radius, c.references, rngs))
         self.skip = nnx.Linear(c.block_width, c.block_width, rngs=rngs)
         self.spread = nnx.Linear(c.width, c.block_width, use_bias=False, rngs=rngs)
+        for k, radius in enumerate(c.fine_radii):
+            fine = Comparison(c.block_width, 2 * c.block_width, radius, c.references, rngs)
+            setattr(self, f"fine{k}", fine)
         self.out = nnx.Linear(c.block_width, 1, kernel_init=nnx.initializers.zeros, rngs=rngs)
 
     def __call__(self, photos: jax.Array, valid: jax.Array | None = None) -> jax.Array:
@@ -96,7 +104,10 @@ class TamperingMap(nnx.Module):
         for k in range(len(self.config.radii)):
             cells = cells + getattr(self, f"cells{k}")(cells, cell_mask)
         fine = jnp.repeat(jnp.repeat(self.spread(normalized(cells)), 2, axis=1), 2, axis=2)
-        return self.out(jax.nn.gelu(self.skip(normalized(blocks)) + fine))[..., 0]
+        fine = fine + self.skip(normalized(blocks))
+        for k in range(len(self.config.fine_radii)):
+            fine = fine + getattr(self, f"fine{k}")(fine, mask)
+        return self.out(jax.nn.gelu(fine))[..., 0]
 
 
 class Comparison(nnx.Module):
@@ -107,9 +118,7 @@ class Comparison(nnx.Module):
         self.weigh = nnx.Linear(
             width, references, use_bias=False, kernel_init=nnx.initializers.zeros, rngs=rngs
         )
-        self.up = nnx.Linear(width, hidden, rngs=rngs)
-        self.up_away = nnx.Linear(width, hidden, use_bias=False, rngs=rngs)
-        self.up_distance = nnx.Linear(width, hidden, use_bias=False, rngs=rngs)
+        self.up = nnx.Linear(3 * width, hidden, rngs=rngs)
         self.of_photo = nnx.Linear(width, hidden, use_bias=False, rngs=rngs)
         small = nnx.initializers.variance_scaling(0.1, "fan_in", "normal")
         self.down = nnx.Linear(hidden, width, kernel_init=small, rngs=rngs)
@@ -120,9 +129,8 @@ class Comparison(nnx.Module):
         n = normalized(x_BxhxwxC)
         mean, spread = reference(n, self.weigh(n), mask_Bxhxw)
         away = (local_mean(n, mask_Bxhxw, self.radius) - mean) * (1 / spread)
-        # Flat, as a CPU multiplies matrices faster than it contracts higher ranks.
-        n, away = n.reshape(-1, C), away.reshape(-1, C)
-        y = self.up(n) + self.up_away(away) + self.up_distance(jnp.abs(away))
+        # One flat product: a CPU multiplies matrices faster than it contracts higher ranks.
+        y = self.up(jnp.concatenate([n, away, jnp.abs(away)], axis=-1).reshape(-1, 3 * C))
         y = y.reshape(B, h, w, -1) + self.of_photo(jnp.log(spread))
         y = self.down(jax.nn.gelu(y).reshape(B * h * w, -1))
         return y.reshape(B, h, w, C)
@@ -152,8 +160,8 @@ def reference(
     weights = jax.nn.softmax(logits, axis=1)
     x = x_BxhxwxC.reshape(B, h * w, R, C // R)
     mean = jnp.einsum("bnr,bnrc->brc", weights, x)
-    variance = jnp.einsum("bnr,bnrc->brc", weights, jnp.square(x)) - jnp.square(mean)
-    spread = jnp.sqrt(jnp.maximum(variance, 0) + _FLOOR)
+    variance = jnp.einsum("bnr,bnrc->brc", weights, jnp.square(x - mean[:, None]))
+    spread = jnp.sqrt(variance + _FLOOR)
     return mean.reshape(B, 1, 1, C), spread.reshape(B, 1, 1, C)
 
 

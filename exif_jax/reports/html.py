@@ -175,7 +175,7 @@ def _exif_comparison(report: Mapping[str, Any]) -> Markup:
     title = "Do the pixels agree with the EXIF?"
     verify = report.get("verify")
     if not verify:
-        words = "Not compared: the model carries no reference set of EXIF to compare with."
+        words = "Not compared: what the model carries to compare EXIF with cannot be read."
         return _section(title, fill("paragraph", content=words))
     summary = visible(verify["summary"], 600)
     pieces = [fill("paragraph", content=Markup(f"{summary[:1].upper()}{summary[1:]}."))]

@@ -17,7 +17,6 @@ import numpy as np
 from PIL import Image
 
 import exif_jax
-from exif_jax.forensics.methods import calibrated_method
 from exif_jax.forensics.regions import region_json
 from exif_jax.forensics.verdict import SIGNS, support
 from exif_jax.io.atomic import replacing, write_bytes
@@ -118,7 +117,7 @@ def make_report(
     """
     about: dict[str, Any] = {}
     if calibration and localization.band is not None:
-        about = calibration["scores"][calibrated_method(settings.method)].get("measured_on", {})
+        about = calibration["scores"][localization.scored_by].get("measured_on", {})
     judgement = localization.judgement
     height, width = localization.heatmap.shape
     grid = localization.grid

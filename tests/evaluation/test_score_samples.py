@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from exif_jax.evaluation import score_samples
-from exif_jax.evaluation.score_samples import SIZES, Treatment
+from exif_jax.evaluation.score_samples import SIZES, SMALL_SIZES, Treatment
+from exif_jax.forensics.learned_map import ALONE
 from exif_jax.forensics.regions import compactness
 
 
@@ -30,6 +31,16 @@ def test_the_plan_is_balanced_wherever_it_is_stopped():
     spliced = [task for task in tasks if task.donor]
     assert len(spliced) == 16 * 3
     assert all(task.donor not in photos()[task.camera] for task in spliced)
+
+
+def test_small_pictures_are_no_larger_than_the_learned_map_judges_alone():
+    whole, small = (score_samples.plan(photos(), small) for small in (False, True))
+    assert [task.photo for task in whole] == [task.photo for task in small]
+    sizes = collections.Counter(task.treatment.size for task in small)
+    assert sizes.keys() == {*SMALL_SIZES, "small"} and min(sizes.values()) > 0.1 * len(small)
+    for task in small[:48]:
+        treated, _ = score_samples.treat(noise(1500, 2000, 100), None, task.treatment, task.key)
+        assert max(treated.shape) <= ALONE
 
 
 def test_one_camera_gives_no_splices():
@@ -73,17 +84,19 @@ def test_treatments_have_the_sizes_that_they_claim():
         score_samples.treat(pixels[:200], None, Treatment("cut", None), "x")
 
 
-def test_mask_figures_are_those_of_the_cuts():
+def test_mask_figures_are_those_of_the_region_and_of_the_best_cut():
     heatmap = np.zeros((80, 80), np.float32)
     mask = np.zeros((80, 80), bool)
     mask[20:60, 20:60] = True
     heatmap[mask] = 0.6
     heatmap[:20] = 0.3
-    found = score_samples.mask_figures(heatmap, mask)
-    low, high = found["f1_at"][0], found["f1_at"][-1]
-    assert high == 1 and found["f1_best"] == 1
-    assert low == pytest.approx(2 * 1600 / (1600 + 1600 + 20 * 80), abs=1e-3)
-    assert score_samples.mask_figures(heatmap, np.ones_like(mask)) == {}
+    assert score_samples.mask_figures(heatmap, heatmap > 0.5, mask) == {"f1_mask": 1, "f1_best": 1}
+    found = score_samples.mask_figures(heatmap, heatmap > 0.2, mask)
+    assert found["f1_best"] == 1
+    assert found["f1_mask"] == pytest.approx(2 * 1600 / (1600 + 1600 + 20 * 80), abs=1e-3)
+    assert score_samples.mask_figures(heatmap, mask & False, mask)["f1_mask"] == 0
+    for all_or_none in (np.ones_like(mask), np.zeros_like(mask)):
+        assert score_samples.mask_figures(heatmap, mask, all_or_none) == {}
 
 
 def test_compactness():

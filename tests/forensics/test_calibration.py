@@ -7,6 +7,7 @@ import pytest
 
 from exif_jax.forensics import calibration as c
 from exif_jax.forensics.patches import patch_grid
+from exif_jax.forensics.score_calibration import VARIATION_WEIGHT
 
 
 def test_many_photos_of_one_camera_do_not_drown_the_others():
@@ -20,7 +21,8 @@ GRID = {"num_per_dim": 30, "max_patches": 4096, "align": 8}
 
 
 def calibration_of(method="cut"):
-    return {"grid": GRID, "scores": {method: {"grid": GRID}}}
+    scores = {"grid": GRID, "variation_weight": VARIATION_WEIGHT}
+    return {"grid": GRID, "scores": {method: scores}}
 
 
 def test_what_was_measured_holds_for_the_grid_and_the_method_that_it_was_measured_with():
@@ -51,11 +53,34 @@ def test_fewer_than_four_patches_side_by_side_are_too_few(height, width, enough)
     assert enough or f"too few patches to compare: {width} x {height} pixels" in words
 
 
+def test_the_learned_map_is_judged_in_small_pictures_by_what_itself_scored():
+    of_cut = calibration_of()["scores"]["cut"]
+    scores = {"map": of_cut | {"map": "abc", "longest": 600}, "cut": of_cut}
+    small, large = patch_grid(256, 384, 128, 30, 4096, 8), patch_grid(600, 608, 128, 30, 4096, 8)
+    largest = patch_grid(600, 600, 128, 30, 4096, 8)
+    for grid in (small, largest):
+        assert c.objection_to_score({"scores": scores}, grid, "map", "abc") == ""
+    assert "too few" in c.objection_to_score({"scores": scores}, small, "cut")
+    assert "up to 600 pixels" in c.objection_to_score({"scores": scores}, large, "map", "abc")
+    assert "another learned map" in c.objection_to_score({"scores": scores}, small, "map", "abd")
+    assert "learned map judged" in c.objection_to_score(calibration_of(), small, "map", "abc")
+    assert "not calibrated" in c.objection_to_score({}, small, "map", "abc")
+    tiny = patch_grid(192, 256, 128, 30, 4096, 8)
+    assert "too few patches" in c.objection_to_score({"scores": scores}, tiny, "map", "abc")
+
+
 def test_without_a_calibration_nothing_was_measured():
     grid = patch_grid(768, 1024, 128, 30, 4096, 8)
     assert "not calibrated" in c.objection_to_score({}, grid, "cut")
     assert "not calibrated" in c.objection_to_score({"grid": GRID}, grid, "cut")
     assert c.agreement_band(None) is None
+
+
+def test_what_was_calibrated_by_other_evidence_does_not_count():
+    grid = patch_grid(768, 1024, 128, 30, 4096, 8)
+    for former in ({}, {"variation_weight": VARIATION_WEIGHT + 1}):
+        known = {"grid": GRID, "scores": {"cut": {"grid": GRID} | former}}
+        assert "not calibrated" in c.objection_to_score(known, grid, "cut")
 
 
 def test_low_agreement_is_what_is_rare():

@@ -1,7 +1,9 @@
 """The learned map of a photo: any size, tiles without seams, its share beside the cut."""
 
+import dataclasses
 import itertools
 import json
+import math
 
 import jax
 import numpy as np
@@ -10,7 +12,7 @@ from PIL import Image
 from stand_in import tiny_release
 
 from exif_jax import localize as command
-from exif_jax.forensics import learned_map
+from exif_jax.forensics import learned_map, regions
 from exif_jax.forensics.learned_map import (
     LIFT,
     block_logits,
@@ -23,11 +25,14 @@ from exif_jax.forensics.learned_map import (
 )
 from exif_jax.forensics.localization import LocalizationSettings, localize
 from exif_jax.forensics.patches import patch_grid
+from exif_jax.forensics.score_calibration import VARIATION_WEIGHT
 from exif_jax.models.tampering_map import TamperingMapConfig, init_map_params, map_logits
 from exif_jax.weights.map_file import MapModel, load_map, save_map
 from exif_jax.weights.release_file import ReleaseError, load_model
 
-TINY = TamperingMapConfig(block_width=4, width=4, hidden=4, radii=(3,), references=2)
+TINY = TamperingMapConfig(
+    block_width=4, width=4, hidden=4, radii=(3,), fine_radii=(3,), references=2
+)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +136,7 @@ def test_the_learned_map_judges_a_small_picture(encoders, map_path):
     assert np.array_equal(found.heatmap, probability(upsampled(logits, 96, 128)))
     assert found.share_of_map == 1 and found.map_id == load_map(map_path).id
     assert found.score == pytest.approx(1 / (1 + np.exp(-picture_score(logits))), abs=1e-6)
-    assert found.p_value is None and "learned map" in found.reason
+    assert found.p_value is None and "not calibrated" in found.reason
 
 
 def test_the_cut_alone_judges_a_large_one(encoders, map_path):
@@ -144,6 +149,18 @@ def test_the_cut_alone_judges_a_large_one(encoders, map_path):
     assert auto.share_of_map == 0 and auto.map_id == "" and auto.reason == cut.reason
 
 
+@pytest.mark.parametrize(("width", "by"), [(640, "cut"), (632, "map")])
+def test_the_cut_gives_the_score_where_it_is_better_than_chance(encoders, map_path, width, by):
+    """From ten patches side by side on; the tiny model's have 64 pixels a side."""
+    image = photo(64, width)
+    settings = LocalizationSettings(method="auto", map_model=map_path)
+    found = localize(image, encoders, settings)
+    alone = localize(image, encoders, dataclasses.replace(settings, method=by))
+    assert found.scored_by == by and found.score == alone.score
+    assert np.array_equal(found.clusters, alone.clusters) and found.map_id
+    assert found.threshold == regions.otsu(found.heatmap)
+
+
 def test_both_have_a_share_between(encoders, map_path):
     image = photo(64, 900)
     maps = {
@@ -154,6 +171,27 @@ def test_both_have_a_share_between(encoders, map_path):
     assert maps["auto"].score == maps["cut"].score  # the larger share's
     for other in ("cut", "map"):
         assert np.abs(maps["auto"].heatmap - maps[other].heatmap).max() > 1e-3
+
+
+def test_a_small_picture_gets_the_p_value_of_the_maps_own_calibration(encoders, map_path):
+    image = photo(96, 128)
+    settings = LocalizationSettings(method="auto", map_model=map_path)
+    names = ("num_per_dim", "max_patches", "align")
+    scores = {
+        "grid": {name: getattr(settings, name) for name in names},
+        "slopes": {"intercept": 0.0, "log_area": 0.0, "step": 0.0},
+        "null": {"excess": [-9.0, 9.0], "p": [1.0, 0.5], "tail": 1.0, "cameras": 9},
+        "variation_weight": VARIATION_WEIGHT,
+        "map": load_map(map_path).id,
+        "longest": 600,
+    }
+    calibrated = dataclasses.replace(encoders, calibration={"scores": {"map": scores}})
+    found = localize(image, calibrated, settings)
+    evidence = math.log(found.score / (1 - found.score))  # nothing of the cut's parts
+    assert found.p_value == pytest.approx(1 - (evidence + 9) / 36, abs=1e-4)
+    other = calibrated.calibration["scores"]["map"] | {"map": "another"}
+    other = dataclasses.replace(calibrated, calibration={"scores": {"map": other}})
+    assert "another learned map" in localize(image, other, settings).reason
 
 
 def test_a_plain_picture_stays_empty(encoders, map_path):
@@ -175,7 +213,7 @@ def test_the_command_says_whose_map_it_is(map_path, tmp_path):
     report = json.loads((tmp_path / "out" / "small.json").read_text())
     assert report["share_of_map"] == 1
     assert report["settings"]["map_model"] == load_map(map_path).id
-    assert report["p_value"] is None and "learned map" in report["reason"]
+    assert report["p_value"] is None and "not calibrated" in report["reason"]
 
 
 def test_a_missing_map_is_one_error(tmp_path, capsys):

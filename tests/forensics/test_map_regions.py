@@ -5,6 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from exif_jax.forensics import regions
+from exif_jax.forensics.patches import patch_grid
 
 
 def filled(shape, polygons):
@@ -28,6 +29,77 @@ def disc(shape, y, x, radius):
 
 def difference(mask, polygons):
     return (filled(mask.shape, polygons) ^ mask).sum() / mask.sum()
+
+
+GRID = patch_grid(64, 96, 16, 10, 4096, 8)  # 7 x 11 patches
+
+
+def map_of(values_P):
+    """A map of GRID's photo that has these values in the middle of its patches, and 0 elsewhere."""
+    heatmap = np.zeros((64, 96), np.float32)
+    y, x = GRID.origins().T + 8
+    heatmap[y, x] = values_P
+    return heatmap
+
+
+def of_two_kinds(second_P, noise=0.05):
+    """Unit embeddings, one direction or another for each patch."""
+    z_PxD = np.random.default_rng(0).normal(0, noise, (GRID.num_patches, 12))
+    z_PxD[~second_P, 0] += 1
+    z_PxD[second_P, 1] += 1
+    return (z_PxD / np.linalg.norm(z_PxD, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize("number", [3, 20, 35])
+def test_the_threshold_lies_where_the_embeddings_part(number):
+    values = np.linspace(0, 1, GRID.num_patches) ** 2  # no gap between them
+    second = np.arange(GRID.num_patches) >= GRID.num_patches - number
+    heatmap = map_of(np.random.default_rng(1).permutation(values))
+    order = heatmap[tuple(GRID.origins().T + 8)].argsort().argsort()
+    z_PxD = of_two_kinds(second[order])
+    found = regions.threshold_of(heatmap, z_PxD, GRID)
+    tried = np.median(values) + np.linspace(0.4, 0.95, 12) * (1 - np.median(values))
+    assert min(abs(tried - found)) < 1e-6
+    scores = [parted(heatmap, z_PxD, threshold) for threshold in tried]
+    assert parted(heatmap, z_PxD, found) == pytest.approx(max(scores))
+    if number < 35:  # 35 of 77 begin below the lowest threshold
+        wanted = values[-number]
+        assert abs(found - wanted) <= abs(tried - wanted).min() + 0.05
+
+
+def parted(heatmap, z_PxD, threshold):
+    """By the definition."""
+    above = heatmap[tuple(GRID.origins().T + 8)] > threshold
+    a, b = (z_PxD[part].mean(axis=0, dtype=float) for part in (above, ~above))
+    cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    return (1 - cosine) * np.sqrt(above.mean() * (1 - above.mean()))
+
+
+def test_a_map_without_a_part_has_no_region():
+    z_PxD = of_two_kinds(np.arange(GRID.num_patches) < 20)
+    for flat in (0.0, 0.3):
+        heatmap = np.full((64, 96), flat, np.float32)
+        threshold = regions.threshold_of(heatmap, z_PxD, GRID)
+        assert threshold == heatmap.max()
+        assert not regions.mask_of(heatmap, threshold).any()
+    most = map_of(np.where(np.arange(GRID.num_patches) < 39, 0.8, 0.1))  # 39 of 77 are highest
+    assert not regions.mask_of(most, regions.threshold_of(most, z_PxD, GRID)).any()
+    less = map_of(np.where(np.arange(GRID.num_patches) < 38, 0.8, 0.1))
+    assert regions.mask_of(less, regions.threshold_of(less, z_PxD, GRID)).sum() == 38
+
+
+def test_a_photo_of_one_patch_has_no_region():
+    heatmap = np.full((16, 16), 0.2, np.float32)
+    one = patch_grid(16, 16, 16, 10, 4096, 8)
+    assert regions.threshold_of(heatmap, np.ones((1, 4), np.float32) / 2, one) == heatmap.max()
+
+
+def test_one_patch_that_stands_out_is_a_region():
+    values = np.zeros(GRID.num_patches)
+    values[30] = 0.7
+    z_PxD = of_two_kinds(values > 0)
+    heatmap = map_of(values)
+    assert regions.mask_of(heatmap, regions.threshold_of(heatmap, z_PxD, GRID)).sum() == 1
 
 
 @pytest.mark.parametrize("shape, radius", [((120, 160), 40), ((600, 900), 200), ((1500, 700), 300)])
@@ -80,3 +152,25 @@ def test_the_json_holds_share_and_threshold():
     assert found["share"] == pytest.approx(20 * 30 / 2400) and found["threshold"] == 0.5
     assert found["type"] == "MultiPolygon"
     assert set(found["coordinates"][0][0]) == {(20, 10), (50, 10), (50, 30), (20, 30)}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_otsus_threshold_parts_values_as_the_least_variance_within_does(seed):
+    rng = np.random.default_rng(seed)
+    values = np.concatenate([rng.beta(2, 8, 900), rng.beta(8, 3, 100 + 100 * seed)])
+    found = regions.otsu(values.reshape(-1, 10).astype(np.float32))
+
+    def within(threshold):
+        low, high = values[values <= threshold], values[values > threshold]
+        return low.size * low.var() + high.size * high.var()
+
+    least = min(within(t) for t in np.linspace(0.01, 0.99, 981))
+    assert within(found) <= least * 1.002  # of 256 bins
+
+
+def test_otsus_threshold_at_its_bounds():
+    assert not (np.full((4, 5), 0.3) > regions.otsu(np.full((4, 5), 0.3))).any()
+    two = np.array([0.2, 0.2, 0.2, 0.9])
+    assert ((two > regions.otsu(two)) == [False, False, False, True]).all()
+    ends = np.array([0.0, 1.0])
+    assert ((ends > regions.otsu(ends)) == [False, True]).all()

@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,8 +12,7 @@ from hypothesis import strategies as st
 from exif_jax.forensics.methods import (
     content_adjusted_score,
     gradient_energy_gap,
-    part_at_border,
-    part_spread,
+    part_variation,
 )
 from exif_jax.forensics.patches import patch_grid
 from exif_jax.reading.pixels import gradient_energy
@@ -59,24 +59,52 @@ def test_without_a_gap_nothing_is_taken_off():
         assert content_adjusted_score(distance, 0.0) == distance
 
 
-def test_the_spread_of_a_part_is_that_of_all_its_pairs():
-    z_PxD = np.random.default_rng(4).normal(size=(12, 5))
-    z_PxD /= np.linalg.norm(z_PxD, axis=1, keepdims=True)
-    clusters = np.arange(12).reshape(3, 4) % 3 == 0
-    part = z_PxD[clusters.ravel()]
+def variation(z_PxD, clusters, grid):
+    """Of NumPy and of JAX, which must agree."""
+    found = part_variation(z_PxD, clusters, grid)
+    traced = jax.jit(part_variation, static_argnums=2)(
+        jnp.asarray(z_PxD), jnp.asarray(clusters), grid
+    )
+    assert float(traced) == pytest.approx(float(found), abs=1e-6)
+    return float(found)
+
+
+def unit_rows(count, seed=4):
+    z_PxD = np.random.default_rng(seed).normal(size=(count, 5))
+    return z_PxD / np.linalg.norm(z_PxD, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    "size, steps, apart",
+    [((64, 88), 7, 4), ((96, 128), 3, 1), ((200, 320), 2, 1)],  # strides of 8, 32 and 144
+)
+def test_the_variation_of_a_part_is_that_of_its_neighbours_that_do_not_overlap(size, steps, apart):
+    grid = patch_grid(*size, 32, steps, 4096, 8)
+    z_PxD = unit_rows(grid.num_patches)
+    clusters = (np.random.default_rng(0).random((grid.rows, grid.columns)) < 0.7).astype(int)
+    z_RxCxD = z_PxD.reshape(grid.rows, grid.columns, -1)
+    pairs = [
+        1 - z_RxCxD[y, x] @ z_RxCxD[v, u]
+        for y in range(grid.rows)
+        for x in range(grid.columns)
+        for v, u in ((y + apart, x), (y, x + apart))
+        if v < grid.rows and u < grid.columns and clusters[y, x] and clusters[v, u]
+    ]
+    assert pairs
+    assert variation(z_PxD, clusters, grid) == pytest.approx(np.mean(pairs))
+    assert variation(z_PxD, clusters.ravel(), grid) == pytest.approx(np.mean(pairs))
+
+
+def test_a_part_without_such_neighbours_varies_as_all_its_pairs_do():
+    grid = patch_grid(64, 96, 32, 8, 4096, 8)  # 5 x 9 patches, of which every fourth is apart
+    z_PxD = unit_rows(grid.num_patches)
+    clusters = np.zeros((grid.rows, grid.columns), int)
+    clusters[0, :3] = 1
+    part = z_PxD[clusters.ravel() > 0]
     expected = np.mean([1 - a @ b for a in part for b in part])
-    assert part_spread(z_PxD, clusters.astype(int)) == pytest.approx(expected)
-    traced = part_spread(jnp.asarray(z_PxD), jnp.asarray(clusters))
-    assert float(traced) == pytest.approx(expected, abs=1e-6)
-    assert part_spread(z_PxD, np.zeros((3, 4), int)) == 0
-
-
-def test_how_much_of_the_sides_belongs_to_a_part():
-    clusters = np.zeros((4, 6), int)
-    clusters[1:3, 2:4] = 1
-    assert part_at_border(clusters) == 0
-    clusters[0] = 1  # 6 of 16 patches along the sides
-    assert part_at_border(clusters) == pytest.approx(6 / 16)
-    assert float(part_at_border(jnp.asarray(clusters))) == pytest.approx(6 / 16)
-    for shape in ((1, 5), (2, 2), (1, 1)):  # all of whose patches lie along the sides
-        assert part_at_border(np.ones(shape, int)) == 1
+    assert variation(z_PxD, clusters, grid) == pytest.approx(expected)
+    clusters[0, 4] = 1  # beside the first: one pair
+    assert variation(z_PxD, clusters, grid) == pytest.approx(1 - z_PxD[0] @ z_PxD[4])
+    assert variation(z_PxD, clusters * 0, grid) == 0
+    one = patch_grid(32, 32, 32, 8, 4096, 8)
+    assert variation(z_PxD[:1], np.ones((1, 1), int), one) == pytest.approx(0, abs=1e-9)

@@ -11,7 +11,7 @@ from exif_jax.forensics import score_calibration as c
 from exif_jax.forensics.score_calibration import Conditions
 
 SLOPES = {"log_area": 0.4, "step": -0.5}
-PART = 0.0, 0.5, 0.0  # gap, spread, border: which say nothing beside the score
+PART = 0.0, 0.5  # gap and variation, which say nothing beside the score
 
 
 def expit(x):
@@ -110,14 +110,14 @@ def test_the_critical_excess_has_its_p_value(null):
         assert c.survival(null["null"], at).value == pytest.approx(level, rel=1e-3)
 
 
-def test_a_part_of_one_piece_along_the_sides_is_less_evidence():
+def test_a_part_of_one_piece_is_less_evidence():
     at = Conditions(4.0, 0.0, *PART)
     assert c.evidence(0.3, at) == pytest.approx(special.logit(0.3))
-    assert c.evidence(0.3, at._replace(spread=0.1)) == pytest.approx(
-        special.logit(0.3) + special.logit(0.1)
+    assert c.evidence(0.3, at._replace(variation=0.1)) == pytest.approx(
+        special.logit(0.3) + 3 * special.logit(0.1)
     )
-    assert c.evidence(0.3, at._replace(border=0.4)) == pytest.approx(special.logit(0.3) - 0.4)
-    assert math.isfinite(c.evidence(0.0, at._replace(spread=0.0)))  # a part of one patch
+    for end in (0.0, 1.2):  # a part of one patch; opposite patches
+        assert math.isfinite(c.evidence(0.0, at._replace(variation=end)))
 
 
 def test_one_camera_is_not_enough():

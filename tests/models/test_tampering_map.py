@@ -19,7 +19,9 @@ from exif_jax.models.tampering_map import (
 )
 from exif_jax.models.vit import log_spectrum
 
-TINY = TamperingMapConfig(block_width=8, width=8, hidden=12, radii=(3,), references=2)
+TINY = TamperingMapConfig(
+    block_width=8, width=8, hidden=12, radii=(3,), fine_radii=(3, 3), references=2
+)
 
 
 @pytest.fixture(scope="module")
@@ -117,15 +119,17 @@ def test_network_against_numpy(params):
         )
         near = np.asarray(local_mean(n.astype(np.float32), mask, 3), np.float64)
         away = (near - mean) / spread
-        y = linear(q["up"], n) + linear(q["up_away"], away)
-        y = y + linear(q["up_distance"], abs(away)) + linear(q["of_photo"], np.log(spread))
+        y = linear(q["up"], np.concatenate([n, away, abs(away)], axis=-1))
+        y = y + linear(q["of_photo"], np.log(spread))
         return v + linear(q["down"], gelu(y))
 
     blocks = compare(p["block"], linear(p["embed"], np.asarray(block_features(x), np.float64)))
     quads = norm(blocks).reshape(2, 3, 2, 4, 2, 8).transpose(0, 1, 3, 2, 4, 5).reshape(2, 3, 4, 32)
     cells = compare(p["cells0"], linear(p["merge"], quads))
     fine = linear(p["spread"], norm(cells)).repeat(2, axis=1).repeat(2, axis=2)
-    expected = linear(p["out"], gelu(linear(p["skip"], norm(blocks)) + fine))[..., 0]
+    fine = linear(p["skip"], norm(blocks)) + fine
+    fine = compare(p["fine1"], compare(p["fine0"], fine))
+    expected = linear(p["out"], gelu(fine))[..., 0]
     np.testing.assert_allclose(found, expected, atol=2e-4)
 
 
@@ -160,6 +164,7 @@ def test_config_survives_plain_types():
     ("change", "words"),
     [
         ({"radii": (4,)}, "odd"),
+        ({"fine_radii": (3, 2)}, "odd"),
         ({"references": 3}, "multiple"),
         ({"hidden": 0}, "positive"),
         ({"hidden": "x"}, "type"),

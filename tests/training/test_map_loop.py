@@ -21,7 +21,8 @@ from exif_jax.training.map_loop import train_map
 from exif_jax.weights.map_file import KIND, MapModel, load_map, save_map
 from exif_jax.weights.release_file import PRETRAINED, ReleaseError, load_model
 
-MODEL = {"block_width": 8, "width": 8, "hidden": 8, "radii": [3], "references": 2}
+MODEL = {"block_width": 8, "width": 8, "hidden": 8, "radii": [3]}
+MODEL |= {"fine_radii": [3], "references": 2}
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +225,14 @@ def test_wrong_use_of_the_command(tmp_path, monkeypatch, capsys, words, status, 
 
 
 def test_a_map_survives_its_file(tmp_path):
-    tiny = TamperingMapConfig(block_width=4, width=4, hidden=4, radii=(3, 5), references=2)
+    tiny = TamperingMapConfig(
+        block_width=4,
+        width=4,
+        hidden=4,
+        radii=(3, 5),
+        fine_radii=(3,),
+        references=2,
+    )
     params = jax.tree.map(np.asarray, init_map_params(tiny, jax.random.key(0)))
     save_map(MapModel(tiny, params, {"steps": 3}), tmp_path / "m.safetensors")
     read = load_map(tmp_path / "m.safetensors")
@@ -243,7 +251,9 @@ def test_what_is_no_map_is_refused(tmp_path):
         load_map(tmp_path / "m")
     with pytest.raises(ReleaseError, match="cannot read"):
         load_map(tmp_path / "none")
-    tiny = TamperingMapConfig(block_width=4, width=4, hidden=4, radii=(3,), references=2)
+    tiny = TamperingMapConfig(
+        block_width=4, width=4, hidden=4, radii=(3,), fine_radii=(3,), references=2
+    )
     params = jax.tree.map(
         lambda x: np.full(x.shape, np.nan), init_map_params(tiny, jax.random.key(0))
     )

@@ -6,7 +6,7 @@ from exif_jax.forensics.file_evidence.facts import Facts
 from exif_jax.forensics.file_evidence.findings import CONTRADICTS, FITS, SILENT
 from exif_jax.forensics.file_evidence.gallery import Known
 from exif_jax.forensics.file_evidence.jpeg_tables import Answer
-from exif_jax.forensics.file_evidence.thumbnail import Comparison
+from exif_jax.forensics.file_evidence.thumbnail import BARRED, MIDDLE, Comparison
 
 _MIN_CORRELATION = 0.45
 _MIN_TURN_GAIN = 0.2
@@ -24,6 +24,10 @@ def thumbnail_shape(facts: Facts, known: Known) -> Answer:
         return SILENT, "the thumbnail shows the photo turned"
     if seen.aspect < 0 or max(seen.aspect, 1 / seen.aspect) > _MAX_ASPECT:
         return SILENT, "the thumbnail has another shape than the photo, as some cameras write it"
+    if seen.shows == BARRED:
+        return FITS, "between its black bars the thumbnail has the photo's shape"
+    if seen.shows == MIDDLE:
+        return SILENT, "the thumbnail shows the photo's middle alone, in another shape"
     return FITS, "the thumbnail has the photo's shape"
 
 

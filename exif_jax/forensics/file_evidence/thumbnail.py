@@ -35,6 +35,7 @@ class Comparison(NamedTuple):
     """A thumbnail against its photo.
 
     Attributes:
+      shows: `WHOLE` the photo, `BARRED` likewise but between black bars, or `MIDDLE` of it alone.
       aspect: Longer side over shorter of what the thumbnail shows, over the photo's; 1 where both
         have one shape, negative where one stands and the other lies.
       correlation: Of their grey values, -1 to 1, at the best shift of up to 2 pixels.
@@ -45,6 +46,7 @@ class Comparison(NamedTuple):
       picture: uint8 [h, w, 3] of the thumbnail, of the same size, less its black bars.
     """
 
+    shows: str
     aspect: float
     correlation: float
     turn: str
@@ -55,6 +57,7 @@ class Comparison(NamedTuple):
 
 
 MAP_FULL = 12.0
+WHOLE, BARRED, MIDDLE = "whole", "barred", "middle"
 
 
 def decode_small(data: bytes) -> Image.Image | None:
@@ -82,13 +85,14 @@ def compare(photo: Image.Image, small: Image.Image) -> Comparison:
     reduced = _reduced(photo, 4 * _SIDE)
     small = _reduced(small, _SIDE)
     fits = []
-    for photo_part, small_part in _hypotheses(reduced, small):
+    for shows, photo_part, small_part in _hypotheses(reduced, small):
         b = _grey(small_part, small_part.size)
-        fits.append((_best_fit(_grey(photo_part, small_part.size), b), photo_part, small_part))
+        fit = _best_fit(_grey(photo_part, small_part.size), b)
+        fits.append((fit, shows, photo_part, small_part))
     # A picture cut to another shape counts only where it fits clearly better than the whole.
     best = max(fits[1:], key=lambda fit: fit[0][0], default=fits[0])
-    whole = fits[0][0][0] > best[0][0] - 0.01
-    (correlation, shift), photo_part, small_part = fits[0] if whole else best
+    chosen = fits[0] if fits[0][0][0] > best[0][0] - 0.01 else best
+    (correlation, shift), shows, photo_part, small_part = chosen
     b = _grey(small_part, small_part.size)
     turn, turned = _TURNS[0][0], correlation
     for name, function in _TURNS[1:]:
@@ -99,7 +103,8 @@ def compare(photo: Image.Image, small: Image.Image) -> Comparison:
             turn, turned = name, value
     deviation = _deviation(_grey(photo_part, small_part.size), b, shift)
     return Comparison(
-        aspect=_aspect(photo, small) if whole else 1.0,
+        shows=shows,
+        aspect=_aspect(photo, small) if shows == WHOLE else 1.0,
         correlation=correlation,
         turn=turn,
         turned_correlation=turned,
@@ -116,9 +121,11 @@ def _reduced(image: Image.Image, side: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BOX, reducing_gap=4.0)
 
 
-def _hypotheses(photo: Image.Image, small: Image.Image) -> list[tuple[Image.Image, Image.Image]]:
+def _hypotheses(
+    photo: Image.Image, small: Image.Image
+) -> list[tuple[str, Image.Image, Image.Image]]:
     """What may show the same: both whole; the thumbnail less its bars; the photo's middle."""
-    pairs = [(photo, small)]
+    pairs = [(WHOLE, photo, small)]
     ratio = photo.width * small.height / (photo.height * small.width)
     if abs(ratio - 1) < 0.015:
         return pairs
@@ -139,9 +146,9 @@ def _hypotheses(photo: Image.Image, small: Image.Image) -> list[tuple[Image.Imag
     if min(inner[2] - inner[0], inner[3] - inner[1]) < 16:
         return pairs
     if all(_is_dark(small, bar) for bar in bars):
-        pairs.append((photo, small.crop(inner)))
+        pairs.append((BARRED, photo, small.crop(inner)))
     if min(middle[2] - middle[0], middle[3] - middle[1]) >= 16:
-        pairs.append((photo.crop(middle), small))
+        pairs.append((MIDDLE, photo.crop(middle), small))
     return pairs
 
 

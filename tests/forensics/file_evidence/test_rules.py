@@ -159,6 +159,22 @@ def test_the_thumbnail_of_another_photo():
     assert contradicted(data) == {"thumbnail's content"}
 
 
+def test_what_is_said_of_the_thumbnails_shape_is_true():
+    """4:3 thumbnails of a wide photo, as cameras write them: with black bars, or cut."""
+    image = scene(960, 540, seed=99)
+    barred, middle = Image.new("RGB", (160, 120)), image.crop((120, 0, 840, 540))
+    barred.paste(image.resize((160, 90), Image.Resampling.BOX), (0, 15))
+    cut = middle.resize((160, 120), Image.Resampling.BOX)
+    for small, verdict, words in (
+        (thumbnail_of(image, (160, 90)), "fits", "the thumbnail has the photo's shape"),
+        (jpeg(barred, quality=90), "fits", "between its black bars the thumbnail has"),
+        (jpeg(cut, quality=90), "silent", "the photo's middle alone, in another shape"),
+    ):
+        data = acme(image=image, thumbnail=small)
+        assert verdicts(data)["thumbnail's shape"] == verdict
+        assert words in sentences(data)["thumbnail's shape"]
+
+
 def test_a_photo_turned_after_the_thumbnail_was_made():
     image = scene(seed=99)
     turned = image.transpose(2)

@@ -7,7 +7,13 @@ import pytest
 from camera_file import jpeg, scene, thumbnail_of
 from PIL import Image
 
-from exif_jax.forensics.file_evidence.thumbnail import compare, decode_small
+from exif_jax.forensics.file_evidence.thumbnail import (
+    BARRED,
+    MIDDLE,
+    WHOLE,
+    compare,
+    decode_small,
+)
 
 PHOTO = scene(960, 640)
 
@@ -21,7 +27,7 @@ def against(photo: Image.Image, small: bytes):
 def test_a_thumbnail_of_the_photo_fits():
     seen = against(PHOTO, thumbnail_of(PHOTO))
     assert seen.correlation > 0.97 and seen.turn == "as it is"
-    assert abs(seen.aspect - 1) < 0.02 and seen.difference < 15
+    assert abs(seen.aspect - 1) < 0.02 and seen.difference < 15 and seen.shows == WHOLE
     assert seen.map.dtype == np.float32 and 0 <= seen.map.min() <= seen.map.max() <= 1
 
 
@@ -44,11 +50,13 @@ def test_black_bars_do_not_count():
     whole.paste(PHOTO.resize((160, 107), Image.Resampling.BOX), (0, 6))
     seen = against(PHOTO, jpeg(whole, quality=90))
     assert seen.correlation > 0.97 and seen.aspect == 1 and seen.picture.shape[:2] == (107, 160)
+    assert seen.shows == BARRED
 
 
 def test_a_thumbnail_of_the_photos_middle_fits():
     middle = PHOTO.crop((53, 0, 907, 640)).resize((160, 120), Image.Resampling.BOX)
-    assert against(PHOTO, jpeg(middle, quality=90)).correlation > 0.95
+    seen = against(PHOTO, jpeg(middle, quality=90))
+    assert seen.correlation > 0.95 and seen.shows == MIDDLE
 
 
 @pytest.mark.parametrize(
