@@ -27,6 +27,7 @@ from exif_jax.forensics.exif_regression import ExifRegression, RegressionError
 from exif_jax.forensics.localization import Localization, LocalizationSettings, localize
 from exif_jax.forensics.patches import Grid
 from exif_jax.forensics.reference_set import ReferenceSet, ReferenceSetError
+from exif_jax.forensics.verdict import in_hundred
 from exif_jax.io.errors import ExifJaxError
 from exif_jax.reading.exif import camera_name
 
@@ -285,7 +286,7 @@ def _summary(p_value: float | None, objection: str, tags: Sequence[TagFinding]) 
     else:
         sentence = (
             f"the pixels fit this EXIF badly ({band}): of pristine photos of unknown cameras "
-            f"about {100 * p_value:.0f} in 100 fit theirs as badly"
+            f"{in_hundred(p_value)} fit theirs as badly"
         )
     doubted = [
         f"{finding.tag} {finding.value} (pixels: {finding.preferred[0][0]})"

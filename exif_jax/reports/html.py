@@ -35,8 +35,8 @@ _PHOTO_SIDE, _MAP_SIDE = 1400, 500
 
 _WORDS = {
     "photo": "The photo as it is, turned upright.",
-    "map": "Bright parts resemble the rest of the photo least. The scale is fixed, from one camera "
-    "(0) to unrelated (1); it is never stretched.",
+    "map": "Bright parts resemble the rest of the photo least. The scale is fixed, from like it "
+    "(0) to unlike it (1); it is never stretched.",
     "parts": "The patches in the two parts that differ most. There are always two, in a pristine "
     "photo too.",
     "colours": "The three main directions in which patches differ, as red, green and blue: like "

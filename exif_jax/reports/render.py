@@ -108,7 +108,7 @@ def overlay_image(
         draw.line([(bar_x + bar, y), (bar_x + bar + unit // 3, y)], _INK)
         draw.text((bar_x + bar + unit / 2, y), f"{value:.2f}", _INK, small, anchor="lm")
     draw.text((gap, caption_y), "photo", _INK, small)
-    words = "inconsistency with the rest of the photo: 0 same camera, 1 unrelated"
+    words = "how unlike the rest of the photo each place is, from 0 to 1"
     draw.text((2 * gap + width, caption_y), _fit(draw, words, small, width), _INK, small)
     return canvas
 
