@@ -30,7 +30,7 @@ def run_without(package: str, folder: pathlib.Path, *words: str) -> subprocess.C
     [
         ("google_crc32c", ("data_prep.photos", "--help"), "data"),
         ("google_crc32c", ("exif_jax.train", "--help"), "train"),
-        ("sklearn", ("exif_jax.calibrate", "--help"), "data,eval"),
+        ("sklearn", ("exif_jax.evaluate", "--help"), "eval"),
     ],
 )
 def test_a_command_names_all_that_it_needs_at_once(tmp_path, package, words, extras):
