@@ -29,6 +29,7 @@ from exif_jax.forensics.exif_regression import (
     log_likelihood_ratio,
     predict,
 )
+from exif_jax.io.errors import ExifJaxError
 from exif_jax.reading.exif import camera_name
 
 # Chosen on folds of the training cameras (docs/experiments.md).
@@ -44,7 +45,7 @@ MIN_CAMERAS = 3 * _MIN_CAMERAS
 """With fewer no column might be left where a fold is taken away."""
 
 
-class FittingError(ValueError):
+class FittingError(ExifJaxError, ValueError):
     """The photos do not suffice for a fit; the message says why."""
 
 

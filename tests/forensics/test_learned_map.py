@@ -130,10 +130,10 @@ def encoders(tmp_path_factory):
 
 
 def test_the_learned_map_judges_a_small_picture(encoders, map_path):
-    image = photo(96, 128)
+    image = photo(96, 96)
     found = localize(image, encoders, LocalizationSettings(method="auto", map_model=map_path))
     logits = block_logits(image, load_map(map_path))
-    assert np.array_equal(found.heatmap, probability(upsampled(logits, 96, 128)))
+    assert np.array_equal(found.heatmap, probability(upsampled(logits, 96, 96)))
     assert found.share_of_map == 1 and found.map_id == load_map(map_path).id
     assert found.score == pytest.approx(1 / (1 + np.exp(-picture_score(logits))), abs=1e-6)
     assert found.p_value is None and "not calibrated" in found.reason
@@ -149,9 +149,9 @@ def test_the_cut_alone_judges_a_large_one(encoders, map_path):
     assert auto.share_of_map == 0 and auto.map_id == "" and auto.reason == cut.reason
 
 
-@pytest.mark.parametrize(("width", "by"), [(640, "cut"), (632, "map")])
+@pytest.mark.parametrize(("width", "by"), [(160, "cut"), (152, "map")])
 def test_the_cut_gives_the_score_where_it_is_better_than_chance(encoders, map_path, width, by):
-    """From ten patches side by side on; the tiny model's have 64 pixels a side."""
+    """From ten patches side by side on; the tiny model's have 32 pixels a side."""
     image = photo(64, width)
     settings = LocalizationSettings(method="auto", map_model=map_path)
     found = localize(image, encoders, settings)
@@ -174,7 +174,7 @@ def test_both_have_a_share_between(encoders, map_path):
 
 
 def test_a_small_picture_gets_the_p_value_of_the_maps_own_calibration(encoders, map_path):
-    image = photo(96, 128)
+    image = photo(96, 96)
     settings = LocalizationSettings(method="auto", map_model=map_path)
     names = ("num_per_dim", "max_patches", "align")
     scores = {

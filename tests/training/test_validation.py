@@ -109,7 +109,7 @@ def stand_in() -> release_file.Model:
 def test_splices_are_scored_as_the_command_scores_them(splices, capsys):
     samples, model = validation.read_splices(str(splices)), stand_in()
     metrics = validation.splice_metrics(samples, model)
-    detector = model_detector(model, LocalizationSettings(), "model")
+    detector = model_detector(model, LocalizationSettings(method="cut"), "model")
     rows = runner.evaluate(samples, "set", [detector], print)
     expected = runner.summarize(rows, "set", "model")
     assert expected["tampered"] == expected["pristine"] == 3
