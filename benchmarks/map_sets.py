@@ -2,11 +2,11 @@
 
 python -m benchmarks.map_sets OUT, and for each folder python -m exif_jax.evaluate --root OUT/NAME
 
-OUT/web800: the splices of EXIF_JAX_PHOTOS and their pristine hosts, shrunk to 800 px on the longer
-side and saved as JPEG 80. OUT/cut384: 384 x 256 pixels of each of which about a fifth is tampered
-(of a host the same place), as they are. OUT/casia_look and OUT/casia_rest (with
-EXIF_JAX_BENCHMARKS): splices and authentic photos of CASIA v1 whose stem's md5 is 0 modulo 3, for
-choosing, and all others, for reporting.
+OUT/web512, web640, web800: the splices of EXIF_JAX_PHOTOS and their pristine hosts, shrunk to so
+many pixels on the longer side and saved as JPEG 80. OUT/cut384: 384 x 256 pixels of each of which
+about a fifth is tampered (of a host the same place), as they are. OUT/casia_look and
+OUT/casia_rest (with EXIF_JAX_BENCHMARKS): splices and authentic photos of CASIA v1 whose stem's md5
+is 0 modulo 3, for choosing, and all others, for reporting.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from exif_jax.evaluation.folder_dataset import read_folder
 from exif_jax.evaluation.masks import read_mask
 from exif_jax.evaluation.public_datasets import read_dataset
 
-_WEB, _QUALITY = 800, 80
+_WEB, _QUALITY = (512, 640, 800), 80
 _WIDTH, _HEIGHT = 384, 256
 
 
@@ -41,7 +41,8 @@ def main() -> None:
         mask = None
         if sample.mask is not None:
             mask = read_mask(sample.mask, (image.height, image.width)).tampered
-        _write_web(out / "web800", sample.image, image, mask)
+        for side in _WEB:
+            _write_web(out / f"web{side}", side, sample.image, image, mask)
         if mask is not None:
             hosts = [p for p in (splices / "pristine").iterdir() if p.stem == sample.image.stem]
             host = hosts[0] if hosts else None
@@ -51,9 +52,13 @@ def main() -> None:
 
 
 def _write_web(
-    folder: pathlib.Path, path: pathlib.Path, image: Image.Image, mask: np.ndarray | None
+    folder: pathlib.Path,
+    side: int,
+    path: pathlib.Path,
+    image: Image.Image,
+    mask: np.ndarray | None,
 ) -> None:
-    factor = _WEB / max(image.size)
+    factor = side / max(image.size)
     size = (round(image.width * factor), round(image.height * factor))
     _save(folder / ("pristine" if mask is None else "images") / f"{path.stem}.jpg",
           image.resize(size, Image.Resampling.LANCZOS), quality=_QUALITY)  # fmt: skip

@@ -115,7 +115,9 @@ def unpack(archive_path: pathlib.Path, folder: pathlib.Path) -> int:
                         f"{archive_path}: holds {member.name!r}, which is no photo; "
                         "make it with `python -m benchmarks.one_gpu pack`"
                     )
-                archive.extract(member, folder, filter="data")
+                content = archive.extractfile(member)
+                assert content is not None  # of a plain file
+                (folder / member.name).write_bytes(content.read())
     except (tarfile.TarError, EOFError) as error:
         raise OneGpuError(f"{archive_path}: no whole tar file ({error}); pack it again") from error
     return sum(member.name != _MANIFEST for member in members)

@@ -24,7 +24,7 @@ RESAMPLING = (
 _PRESETS = ("medium", "high", "maximum", "web_medium", "web_high", "web_very_high", "web_maximum")
 _PRESET_SHARE = 0.15
 _SHARES_420 = (0, 2, 2)  # 4:4:4 in a third, 4:2:0 otherwise
-_LATER_420 = (0, 0, 2)  # of finished pictures, as editors save them at high quality
+_EDITORS_420 = (0, 0, 2)  # of finished pictures, as editors save them at high quality
 
 
 def chance(rng: Rng, probability: float) -> bool:
@@ -60,7 +60,7 @@ def compressed(
 ) -> np.ndarray:
     """A compression as a program chooses it; qualities of the standard's tables within bounds."""
     if chance(rng, _PRESET_SHARE):
-        return encode(picture, pick(rng, _PRESETS), pick(rng, (0, 0, 2)))
+        return encode(picture, pick(rng, _PRESETS), pick(rng, _EDITORS_420))
     return encode(picture, int(rng.integers(lowest, highest + 1)), pick(rng, subsamplings))
 
 
@@ -130,9 +130,9 @@ def later_life(picture: np.ndarray, rng: Rng) -> np.ndarray:
     saves = rng.choice(3, p=(0.22, 0.63, 0.15))
     for _ in range(saves):
         if chance(rng, 0.15):
-            picture = encode(picture, pick(rng, (90, 92, 95, 98, 100)), pick(rng, (0, 0, 2)))
+            picture = encode(picture, pick(rng, (90, 92, 95, 98, 100)), pick(rng, _EDITORS_420))
         else:
-            picture = compressed(picture, rng, pick(rng, (70, 85)), 100, _LATER_420)
+            picture = compressed(picture, rng, pick(rng, (70, 85)), 100, _EDITORS_420)
     return picture
 
 

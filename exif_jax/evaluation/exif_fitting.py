@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from exif_jax.forensics import exif_regression
+from exif_jax.forensics.calibration import camera_weights
 from exif_jax.forensics.exif_regression import (
     Column,
     Components,
@@ -99,7 +100,7 @@ def fit_regression(
 ) -> ExifRegression:
     """Fits the regression alone, with its numbers rounded as a file keeps them; see `fit`."""
     cameras = [camera_name(exif) for exif in photos]
-    weights_N = camera_weights(cameras)
+    weights_N = camera_weights(cameras) * len(cameras)  # with mean 1
     columns = shared_columns(photos, cameras)
     table_NxC = exif_table(photos, columns)
     exif = components(table_NxC, weights_N, EXIF_COMPONENTS)
@@ -125,13 +126,6 @@ def fit_regression(
         min_tags=int(np.quantile(known, _FEW_TAGS, method="lower")),
     )
     return exif_regression.from_json(exif_regression.to_json(regression), features_NxF.shape[1])
-
-
-def camera_weights(cameras: Sequence[str]) -> np.ndarray:
-    """float64 [N] with mean 1: n photos of one camera weigh as much as sqrt(n) single ones."""
-    counts = collections.Counter(cameras)
-    weights_N = np.array([counts[camera] ** -0.5 for camera in cameras])
-    return weights_N / weights_N.mean()
 
 
 def camera_folds(cameras: Sequence[str], seed: int) -> np.ndarray:

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from exif_jax.evaluation.score_measuring import HOST, PRISTINE, SIMULATED, SPLICE, Row
-from exif_jax.evaluation.score_regression import camera_weights, fit_null, fit_splices
+from exif_jax.evaluation.score_regression import fit_null, fit_splices
 from exif_jax.forensics import score_calibration
-from exif_jax.forensics.calibration import min_area
+from exif_jax.forensics.calibration import camera_weights, min_area
 from exif_jax.forensics.likelihood import cllr
 from exif_jax.forensics.score_calibration import Conditions
 from exif_jax.forensics.verdict import LEVELS, MIN_POWER

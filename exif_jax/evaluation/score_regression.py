@@ -6,13 +6,13 @@ those (composite quantile regression, Zou and Yuan 2008). NumPy only.
 
 from __future__ import annotations
 
-import collections
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from exif_jax.forensics.calibration import camera_weights
 from exif_jax.forensics.likelihood import fit_ratio
 from exif_jax.forensics.score_calibration import (
     FILE_CONDITIONS,
@@ -39,13 +39,6 @@ _FOLDS = 10  # of whole cameras
 
 Samples = tuple[Sequence[float], Sequence[Conditions], Sequence[str]]
 """Scores in [0, 1], the conditions and the camera of each (of splices, the hosts')."""
-
-
-def camera_weights(cameras: Sequence[str]) -> np.ndarray:
-    """float64 [N], so that n samples of a camera weigh sqrt(n) together; their sum is 1."""
-    counts = collections.Counter(cameras)
-    weights = np.array([counts[camera] ** -0.5 for camera in cameras])
-    return weights / weights.sum()
 
 
 def fit_null(

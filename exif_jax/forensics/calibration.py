@@ -44,13 +44,20 @@ of 128, it is at chance (docs/experiments.md)."""
 NOT_CALIBRATED = "the model is not calibrated (python -m exif_jax.calibrate does that)"
 MAP_NOT_CALIBRATED = (
     "the learned map judged this picture, and how high pristine pictures score by it was not "
-    "measured; --method cut judges by the patches' embeddings instead"
+    "measured (python -m exif_jax.calibrate --method map does that)"
 )
 OTHER_MAP = "the model is calibrated for another learned map than this one"
 MAP_IN_LARGE = (
     "how high pristine photos score by the learned map was measured on pictures of up to {} pixels "
     "on the longer side; --method auto judges larger ones by the patches' embeddings"
 )
+
+
+def camera_weights(cameras: Sequence[str]) -> np.ndarray:
+    """float64 [N], so that n photos of a camera weigh sqrt(n) together; their sum is 1."""
+    counts = collections.Counter(cameras)
+    weights_N = np.array([counts[camera] ** -0.5 for camera in cameras])
+    return weights_N / weights_N.sum()
 
 
 def null_distribution(values: Sequence[float], cameras: Sequence[str]) -> dict[str, Any]:
@@ -63,11 +70,11 @@ def null_distribution(values: Sequence[float], cameras: Sequence[str]) -> dict[s
     Returns:
         "values", sorted, and their "weights": the n photos of one camera weigh sqrt(n) together.
     """
-    counts = collections.Counter(cameras)
     order = np.argsort(values)
+    weights_N = camera_weights(cameras)[order]
     return {
         "values": [round(float(values[i]), 5) for i in order],
-        "weights": [round(counts[cameras[int(i)]] ** -0.5, 4) for i in order],
+        "weights": [round(float(weight), 7) for weight in weights_N],
     }
 
 

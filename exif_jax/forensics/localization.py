@@ -43,7 +43,6 @@ from exif_jax.reading.quantization import quantization_step
 if TYPE_CHECKING:
     from exif_jax.weights.release_file import Model
 
-
 # Times that the patches must cover the photo for shared features to pay: they need memory.
 _MIN_OVERLAP = 2
 
@@ -242,11 +241,11 @@ def _with_learned_map(
         map_id=model.id,
         threshold=regions.otsu(heatmap),
     )
-    if localization.scored_by != "map":
+    if method_of_score(settings.method, localization.grid.area) != "map":
         return localization
     score = float(learned_map.probability(np.array(learned_map.picture_score(logits))))
     clusters = learned_map.parts(heatmap, localization.grid)
-    return dataclasses.replace(localization, clusters=clusters, score=score)
+    return dataclasses.replace(localization, clusters=clusters, score=score, scored_by="map")
 
 
 # Flax is imported with the first photo: it takes a quarter of a second, which `--help` spares.
@@ -325,7 +324,7 @@ def localize_with_encoder(
         clusters=np.asarray(result.clusters).reshape(grid.rows, grid.columns),
         score=float(result.score),
         grid=grid,
-        scored_by=method_of_score(settings.method, grid.area),
+        scored_by="cut" if settings.method in LEARNED else settings.method,
         flat=flat,
         gradient_energy_gap=float(result.gradient_energy_gap),
         quantization_step=step,

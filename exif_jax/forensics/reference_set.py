@@ -11,7 +11,6 @@ NumPy on small arrays. Shape letter: N photos of the reference set.
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import math
 import re
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from exif_jax.forensics.calibration import camera_weights
 from exif_jax.io.errors import ExifJaxError
 from exif_jax.reading.exif import camera_name
 
@@ -67,9 +67,7 @@ class ReferenceSet:
 def make_reference_set(photos: Sequence[dict[str, str]]) -> ReferenceSet:
     """Weighs the photos by their cameras (`ReferenceSet.weights`)."""
     cameras = [camera_name(tags) for tags in photos]
-    counts = collections.Counter(cameras)
-    weights = np.array([counts[name] ** -0.5 for name in cameras])
-    return ReferenceSet(tuple(photos), weights / weights.sum())
+    return ReferenceSet(tuple(photos), camera_weights(cameras))
 
 
 def to_json(reference_set: ReferenceSet) -> dict[str, Any]:

@@ -14,6 +14,8 @@ def test_many_photos_of_one_camera_do_not_drown_the_others():
     scores = [0.1] * 25 + [0.9]
     null = c.null_distribution(scores, ["a"] * 25 + ["b"])
     # One camera of weight 5, one of weight 1.
+    weights = c.camera_weights(["a"] * 25 + ["b"])
+    assert weights[-1] == pytest.approx(1 / 6) and weights.sum() == pytest.approx(1)
     assert c.survival_function(0.5, null) == pytest.approx(1 / 6, abs=0.01)
 
 

@@ -99,11 +99,6 @@ def test_survival_of_a_normal_sample_is_that_of_the_normal_distribution():
         assert found == pytest.approx(expected, rel=0.5, abs=0.01)
 
 
-def test_many_photos_of_one_camera_do_not_drown_the_others():
-    weights = regression.camera_weights(["a"] * 25 + ["b"])
-    assert weights[-1] == pytest.approx(1 / 6) and weights.sum() == pytest.approx(1)
-
-
 def test_the_critical_excess_has_its_p_value(null):
     for level in (0.02, 0.05, 0.15):
         at = c.critical_excess(null["null"], level)
