@@ -1,11 +1,14 @@
 """Our own benchmarking dataset, which anyone can make: the same bytes on every machine.
 
-Splices of simulated cameras, their pristine hosts and masks, in four parts:
+Splices of simulated cameras, their pristine hosts and masks, in four parts and a control:
 
   native        1024 x 768 pixels, as an editor saves them (PNG or JPEG of quality 98, 95, 90)
   recompressed  the same files, saved again as JPEG of quality 75
   web           the same files, shrunk to 640 x 480 and saved as JPEG of quality 85
   small         384 x 288 pixels cut out of the same files at the splice's edge, saved as PNG
+  same_camera   as native, but what is pasted is of another photo by the host's camera with the host's
+                settings, from the same place and on the same JPEG grid: nothing of it is to be found
+                by comparing cameras, and what a method finds here are contents and edges
 
 Cameras, scenes and outlines come from `exact_random`, which nothing that makes training photos
 uses: no seed of `data_prep.simulate` gives one of these cameras or scenes.
@@ -26,18 +29,18 @@ from PIL import Image, features
 from data_prep.simulation.camera import Camera, quantisation_tables
 from data_prep.simulation.exact_random import ExactRandom
 from data_prep.simulation.exact_scenes import exact_blob, exact_scene
-from data_prep.simulation.exposure import choose_shot_settings
+from data_prep.simulation.exposure import ShotSettings, choose_shot_settings
 from data_prep.simulation.random_cameras import draw_camera, draw_make
 from data_prep.simulation.shooting import COARSE_SETTING, shoot
 from data_prep.simulation.writing import OutputError, explain_os_error, make_folders, run_jobs
 from exif_jax.io.atomic import write_bytes
 from exif_jax.io.errors import ExifJaxError
 
-PARTS = ("native", "recompressed", "web", "small")
+PARTS = ("native", "recompressed", "web", "small", "same_camera")
 FOLDERS = ("images", "masks", "pristine")
 PAIRS = 32
 """Splices of each part."""
-SHA256 = "c23daa63cf522f1cf01a669d1d63e5cb4fbb2f5579f0bfbeb948d89014eab715"
+SHA256 = "030be5df5d81cb67d4009c7000c67324a0b56ddbe4258ab5a0da1dddca9dcc76"
 """Of all files of the suite, by `suite_digest`."""
 
 _WIDTH, _HEIGHT = 1024, 768
@@ -47,7 +50,7 @@ _SAVED_AS = ("png", "jpg98", "jpg95", "jpg90")
 _SCALES = (1.0, 1.0, 1.0, 0.8, 1.25)
 _SHARE = (0.08, 0.30)  # of the photo that is tampered with
 _KEY = 20_262_029
-_CAMERAS, _PAIRS = 1, 2  # streams of random numbers
+_CAMERAS, _PAIRS, _SAME_CAMERA = 1, 2, 3  # streams of random numbers
 
 
 class SuiteError(ExifJaxError):
@@ -72,7 +75,7 @@ def make_pair(job: SuiteJob) -> None:
     rng = ExactRandom(_KEY, _PAIRS, job.index)
     host_camera, donor_camera = (_camera(2 * job.index + k) for k in (0, 1))
     saved_as = _SAVED_AS[job.index % len(_SAVED_AS)]
-    host = _take(host_camera, _HEIGHT, _WIDTH, rng)
+    host, settings = _take(host_camera, _HEIGHT, _WIDTH, rng)
     mask = exact_blob(rng, _HEIGHT, _WIDTH, rng.uniform(*_SHARE))
     opacity = _soften(mask) if rng.random() < 0.5 else mask.astype(np.uint16) * 255
     donor = _donor(donor_camera, float(rng.choice(_SCALES)), rng)
@@ -92,6 +95,9 @@ def make_pair(job: SuiteJob) -> None:
     write("web", (_resize(first[0], _WEB), _resize(first[1], _WEB)), web_mask, "jpg85")
     window = _window(mask)
     write("small", (first[0][window], first[1][window]), mask[window], "png")
+    rng = ExactRandom(_KEY, _SAME_CAMERA, job.index)  # the parts above owe nothing to this one
+    other, _ = _take(host_camera, _HEIGHT, _WIDTH, rng, settings)
+    write("same_camera", (_paste(host, other, opacity), host), mask, saved_as)
 
 
 def make_suite(output: Path, workers: int) -> str:
@@ -155,22 +161,28 @@ def _camera(number: int) -> Camera:
     )
 
 
-def _take(camera: Camera, height: int, width: int, rng: ExactRandom) -> np.ndarray:
-    """A photo of a scene of its own as its JPEG file holds it, uint8 [height, width, 3]."""
+def _take(
+    camera: Camera, height: int, width: int, rng: ExactRandom, settings: ShotSettings | None = None
+) -> tuple[np.ndarray, ShotSettings]:
+    """A photo of a scene of its own as its JPEG file holds it, uint8 [height, width, 3].
+
+    Args:
+      settings: Those of the shot; None draws them. Those used are returned beside the photo.
+    """
     view = exact_scene(rng, height, width)
-    settings = choose_shot_settings(camera, rng)
+    settings = settings or choose_shot_settings(camera, rng)
     pixels, _ = shoot(camera, view, settings, rng)
     stream = io.BytesIO()
     # Without EXIF and with the standard's Huffman codes: how libraries write those may change.
     tables = quantisation_tables(camera, 1.0 if settings.fine else COARSE_SETTING)
     Image.fromarray(pixels).save(stream, "JPEG", qtables=tables, subsampling=camera.subsampling)
-    return decode(stream.getvalue())
+    return decode(stream.getvalue()), settings
 
 
 def _donor(camera: Camera, scale: float, rng: ExactRandom) -> np.ndarray:
     """A part of another photo, of the host's size, at `scale` times its own: uint8 [H, W, 3]."""
     height, width = (int(np.ceil((side + _MARGIN) / scale / 2)) * 2 for side in (_HEIGHT, _WIDTH))
-    photo = _take(camera, height, width, rng)
+    photo, _ = _take(camera, height, width, rng)
     if scale != 1.0:
         photo = _resize(photo, (round(width * scale), round(height * scale)))
     y, x = (rng.integers(photo.shape[k] - side + 1) for k, side in enumerate((_HEIGHT, _WIDTH)))
