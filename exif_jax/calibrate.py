@@ -21,7 +21,7 @@ from typing import Any
 
 from exif_jax.cli import command
 
-with command.imports(__name__, "data,eval"):
+with command.imports(__name__):
     from exif_jax.cli.photo_command import keep_compiled, positive
     from exif_jax.evaluation import score_fitting
     from exif_jax.evaluation.exif_calibration import (

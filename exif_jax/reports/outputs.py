@@ -136,6 +136,7 @@ def make_report(
         "size": {"width": width, "height": height},
         "orientation": photo.orientation,
         "share_of_map": localization.share_of_map,
+        "scored_by": localization.scored_by,
         "score": localization.score,
         "verdict": localization.verdict,
         "band": judgement.band,
