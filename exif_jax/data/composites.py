@@ -32,6 +32,7 @@ KINDS = {
 _SHRUNK_AFTER = 0.08  # share of pictures that were made larger and shrunk
 _CROPPED_AFTER = 0.08  # share of pictures whose edges were cut off after a save
 _MATCHED_BEST_OF = 8  # donors looked at for one that looks like the host
+CELL = 2 * BLOCK  # pixels: side of the grid of subsampled colours in a JPEG
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,7 +65,7 @@ def make_composite(
     if kind is None:
         kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
     factor = rng.uniform(1.15, 1.9) if chance(rng, _SHRUNK_AFTER) else 1.0
-    margin = BLOCK if chance(rng, _CROPPED_AFTER) else 0
+    margin = CELL if chance(rng, _CROPPED_AFTER) else 0
     size = (round((height + margin) * factor), round((width + margin) * factor))
     number = int(pool.draw(rng, 1)[0])
     clean = _clean_part(pool.picture(number), *size, rng)
@@ -149,11 +150,11 @@ def _other_photo(
             pick(rng, (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.25, 1.5, rng.uniform(0.4, 1.7)))
         )
     # Cut with room for the corner of the grid to lie elsewhere.
-    high, wide = round(height / factor) + BLOCK, round(width / factor) + BLOCK
+    high, wide = round(height / factor) + CELL, round(width / factor) + CELL
     part = _clean_part(photo, high, wide, rng)
-    part = histories.earlier_saves(part, rng, none=0.2)
-    y, x = rng.integers(BLOCK, size=2)
-    part = part[y : y + high - BLOCK, x : x + wide - BLOCK]
+    part = histories.earlier_saves(part, rng, none=0.3)
+    y, x = rng.integers(CELL, size=2)
+    part = part[y : y + high - CELL, x : x + wide - CELL]
     if part.shape[:2] != (height, width):
         part = histories.resized(part, width, height, rng)
     if chance(rng, 0.12):
