@@ -23,7 +23,7 @@ RESAMPLING = (
 # Tables of a widely used editor, which Pillow carries; others scale those of the standard.
 _PRESETS = ("medium", "high", "maximum", "web_medium", "web_high", "web_very_high", "web_maximum")
 _PRESET_SHARE = 0.15
-_SHARES_420 = (0, 2, 2)  # 4:4:4 in a third, 4:2:0 otherwise
+_SHARES_420 = (0, 2, 2, 2)  # 4:4:4 in a quarter, 4:2:0 otherwise
 _EDITORS_420 = (0, 0, 2)  # of finished pictures, as editors save them at high quality
 
 
@@ -97,8 +97,8 @@ def there_and_back(picture: np.ndarray, rng: Rng) -> np.ndarray:
 
 
 def on_another_grid(picture: np.ndarray, rng: Rng) -> np.ndarray:
-    """Compressed with the corner of the grid of 8 x 8 blocks elsewhere."""
-    shift = int(rng.integers(8)), int(rng.integers(8))
+    """Compressed with the corner of the grid of 16 x 16 pixels elsewhere."""
+    shift = int(rng.integers(16)), int(rng.integers(16))
     moved = earlier_saves(np.roll(picture, shift, (0, 1)), rng, none=0)
     return np.roll(moved, (-shift[0], -shift[1]), (0, 1))
 

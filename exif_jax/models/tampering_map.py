@@ -2,7 +2,8 @@
 
 Every 8 x 8 block of the photo becomes a short vector (log |DCT| and the energy of each row and
 column of the block, which shows the grids of earlier compressions and resampling), four of them
-become a cell of 16 x 16, and residual blocks compare a cell with the means around it and with the
+become a cell of 16 x 16 together with the DCT of the cell's colours at half resolution, as JPEG
+files mostly hold them, and residual blocks compare a cell with the means around it and with the
 photo's. The network weights the photo's mean itself, so that later blocks may leave out what
 earlier ones found tampered. What the cells say goes back to the blocks, where further residual
 blocks compare these with each other: regions of small pictures are mostly border at 16 pixels.
@@ -26,7 +27,8 @@ from exif_jax.models.vit import block_transform, spectrum_scale, ycbcr_matrix
 from exif_jax.reading.pixels import BLOCK
 
 CELL = 2 * BLOCK  # pixels: side of a cell; photos are padded to multiples of it
-_SPECTRUM, _PHASES = 3 * BLOCK**2, 2 * BLOCK  # features of a block
+_SPECTRUM, _PHASES = 3 * BLOCK**2, 4 * BLOCK  # features of a block
+_COLOURS = 2 * (BLOCK**2 - 1)  # features of a cell
 _FLOOR = 1e-4  # of a variance, so that the gradient of its root is finite
 
 
@@ -73,6 +75,7 @@ class TamperingMap(nnx.Module):
         self.embed = nnx.Linear(_SPECTRUM + _PHASES, c.block_width, rngs=rngs)
         self.block = Comparison(c.block_width, 3 * c.block_width // 2, 3, c.references, rngs)
         self.merge = nnx.Linear(4 * c.block_width, c.width, rngs=rngs)
+        self.colours = nnx.Linear(_COLOURS, c.width, use_bias=False, rngs=rngs)
         for k, radius in enumerate(c.radii):
             setattr(self, f"cells{k}", Comparison(c.width, c.hidden, radius, c.references, rngs))
         self.skip = nnx.Linear(c.block_width, c.block_width, rngs=rngs)
@@ -100,6 +103,7 @@ class TamperingMap(nnx.Module):
         blocks = blocks + self.block(blocks, mask)
         quads = blocks.reshape(B, h // 2, 2, w // 2, 2, -1).transpose(0, 1, 3, 2, 4, 5)
         cells = self.merge(normalized(quads).reshape(B, h // 2, w // 2, -1))
+        cells = cells + self.colours(colour_features(photos))
         cell_mask = mask[:, ::2, ::2]
         for k in range(len(self.config.radii)):
             cells = cells + getattr(self, f"cells{k}")(cells, cell_mask)
@@ -188,12 +192,13 @@ def _band(number: int, side: int) -> np.ndarray:
 
 
 def block_features(photos: jax.Array) -> jax.Array:
-    """What the network sees of each 8 x 8 block: uint8 [B, H, W, 3] -> float32 [B, h, w, 208].
+    """What the network sees of each 8 x 8 block: uint8 [B, H, W, 3] -> float32 [B, h, w, 224].
 
     192 log |DCT|, those of `vit.log_spectrum` in the order (row, column, Y Cb Cr), then the log
-    energy of the luma's 8 columns and 8 rows: how far pixels lie from the mean of their two
-    neighbours. Energy by its place on the grid is how the blocks of earlier
-    compressions and interpolation show.
+    energy of the luma's 8 columns and 8 rows, how far pixels lie from the mean of their two
+    neighbours, and of the chroma's, the steps of Cb and Cr to the next column and row. Energy by
+    its place on the grid is how the blocks of earlier compressions, interpolation and the pairs of
+    subsampled colours show.
     """
     B, H, W, _ = photos.shape
     h, w = H // BLOCK, W // BLOCK
@@ -201,11 +206,34 @@ def block_features(photos: jax.Array) -> jax.Array:
     dct = blocks.reshape(B * h * w, _SPECTRUM).astype(jnp.float32) @ block_transform()
     mean, std, kept = spectrum_scale()
     spectra = (jnp.log1p(jnp.abs(dct)) - mean[None]) / std[None] * kept[None]
-    luma = jnp.einsum("bhwc,c->bhw", photos.astype(jnp.float32), ycbcr_matrix()[0])
-    columns = _residual(luma, 2).reshape(B, h, BLOCK, w, BLOCK).mean(2)
-    rows = _residual(luma, 1).reshape(B, h, BLOCK, w, BLOCK).mean(4).transpose(0, 1, 3, 2)
-    energy = jnp.concatenate([columns, rows], axis=-1)
+    luma, blue, red = jnp.einsum("bhwc,dc->dbhw", photos.astype(jnp.float32), ycbcr_matrix())
+    across = jnp.stack([_residual(luma, 2), _step(blue, 2) + _step(red, 2)])
+    down = jnp.stack([_residual(luma, 1), _step(blue, 1) + _step(red, 1)])
+    columns = across.reshape(2, B, h, BLOCK, w, BLOCK).mean(3).transpose(1, 2, 3, 0, 4)
+    rows = down.reshape(2, B, h, BLOCK, w, BLOCK).mean(5).transpose(1, 2, 4, 0, 3)
+    energy = jnp.concatenate([columns, rows], axis=-1).reshape(B, h, w, _PHASES)
     return jnp.concatenate([spectra.reshape(B, h, w, _SPECTRUM), jnp.log(energy + 0.1)], axis=-1)
+
+
+def colour_features(photos: jax.Array) -> jax.Array:
+    """What a cell of 16 x 16 shows at half resolution: uint8 [B, H, W, 3] -> float32 [..., 126].
+
+    log |DCT| of the cell's 8 x 8 means of four pixels in Cb and Cr, without the mean colours:
+    in the order (frequency, row by row; Cb Cr), [B, H / 16, W / 16, 126]. JPEG files mostly hold
+    colours so; what an earlier compression left at 0 there stays small until the picture is moved.
+    """
+    B, H, W, _ = photos.shape
+    h, w = H // CELL, W // CELL
+    halved = photos.astype(jnp.float32).reshape(B, H // 2, 2, W // 2, 2, 3).mean((2, 4))
+    cells = halved.reshape(B, h, BLOCK, w, BLOCK, 3).transpose(0, 1, 3, 2, 4, 5)
+    dct = cells.reshape(B * h * w, _SPECTRUM) @ block_transform()
+    colours = dct.reshape(B, h, w, BLOCK**2, 3)[..., 1:, 1:]
+    return jnp.log(jnp.abs(colours) + 0.1).reshape(B, h, w, _COLOURS)
+
+
+def _step(x: jax.Array, axis: int) -> jax.Array:
+    """|x - the next| along an axis; 0 at the end."""
+    return jnp.abs(jnp.diff(x, axis=axis, append=jax.lax.slice_in_dim(x, -1, None, axis=axis)))
 
 
 def _residual(x: jax.Array, axis: int) -> jax.Array:

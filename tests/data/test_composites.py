@@ -135,6 +135,19 @@ def test_tone_is_the_hosts():
     assert np.array_equal(match_tone(donor, host, 0.0), donor)
 
 
+def test_a_rich_region_lies_where_the_donor_has_more_than_the_host(monkeypatch):
+    donor, host = (rng(n).integers(120, 136, (96, 128, 3), dtype=np.uint8) for n in (1, 2))
+    donor[32:64, 64:96] = rng(3).integers(0, 256, (32, 32, 3), dtype=np.uint8)  # detail and colour
+    host[:, :32] = rng(4).integers(0, 256, (96, 32, 3), dtype=np.uint8)
+    masks_in_turn = []
+    for left in (0, 32, 64, 96):
+        masks_in_turn.append(np.zeros((96, 128), np.uint8))
+        masks_in_turn[-1][32:64, left : left + 32] = 255
+    turn = iter(masks_in_turn)
+    monkeypatch.setattr(composites, "region", lambda *_: next(turn))
+    assert composites._rich_region(donor, host, rng(5)) is masks_in_turn[2]
+
+
 def test_another_grid_keeps_the_scene():
     picture = np.asarray(
         Image.fromarray(rng(3).integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((128, 96))

@@ -5,11 +5,15 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+import scipy.fft
+from PIL import Image
 
+from exif_jax.data.histories import encode
 from exif_jax.models.config import ModelConfigError, map_config_from_dict
 from exif_jax.models.tampering_map import (
     TamperingMapConfig,
     block_features,
+    colour_features,
     init_map_params,
     local_mean,
     map_logits,
@@ -19,6 +23,8 @@ from exif_jax.models.tampering_map import (
 )
 from exif_jax.models.vit import log_spectrum
 
+# RGB to Cb and Cr, as JFIF has them.
+CHROMA = np.array([[-0.168736, 0.5], [-0.331264, -0.418688], [0.5, -0.081312]])
 TINY = TamperingMapConfig(
     block_width=8, width=8, hidden=12, radii=(3,), fine_radii=(3, 3), references=2
 )
@@ -51,11 +57,17 @@ def test_energies_against_numpy():
     across, down = np.pad(luma, ((0, 0), (1, 1)), "edge"), np.pad(luma, ((1, 1), (0, 0)), "edge")
     of_columns = abs(luma - (across[:, :-2] + across[:, 2:]) / 2)
     of_rows = abs(luma - (down[:-2] + down[2:]) / 2)
+    chroma = x[0].astype(np.float64) @ CHROMA
+    to_the_right = abs(np.diff(chroma, axis=1, append=chroma[:, -1:])).sum(2)
+    downwards = abs(np.diff(chroma, axis=0, append=chroma[-1:])).sum(2)
     found = np.asarray(block_features(x))[0, ..., 192:]
     for i in range(2):
         for j in range(3):
             block = np.s_[8 * i : 8 * i + 8, 8 * j : 8 * j + 8]
-            expected = np.concatenate([of_columns[block].mean(0), of_rows[block].mean(1)])
+            expected = np.concatenate(
+                [energy[block].mean(axis) for energy, axis in (
+                    (of_columns, 0), (of_rows, 1), (to_the_right, 0), (downwards, 1))]
+            )  # fmt: skip
             np.testing.assert_allclose(found[i, j], np.log(expected + 0.1), atol=1e-4)
 
 
@@ -63,6 +75,34 @@ def test_a_grid_shows_in_the_energy_of_its_columns():
     steps = np.repeat(np.arange(8) * 20, 8)[None, :, None] + np.zeros((64, 1, 3))
     energy = np.asarray(block_features(steps.astype(np.uint8)[None]))[0, 2, 2, 192:200]
     assert set(np.argsort(energy)[-2:]) == {0, 7}  # at the seams of the blocks
+
+
+def test_pairs_of_subsampled_colours_show_in_the_steps_between_columns():
+    rng = np.random.default_rng(3)
+    grey = np.full((32, 32, 3), 128)
+    grey[..., 2] = rng.integers(0, 256, (32, 16)).repeat(2, axis=1)
+    steps = np.asarray(block_features(grey.astype(np.uint8)[None]))[0, 1, 1, 208:216]
+    assert steps[::2].max() < -2 and steps[1::2].min() > 2
+
+
+def test_colours_at_half_resolution_against_scipy():
+    x = photos(32, 48, 2)
+    halved = x.astype(np.float64).reshape(2, 16, 2, 24, 2, 3).mean((2, 4)) @ CHROMA
+    blocks = halved.reshape(2, 2, 8, 3, 8, 2).transpose(0, 1, 3, 2, 4, 5)
+    dct = scipy.fft.dctn(blocks, axes=(3, 4), norm="ortho").reshape(2, 2, 3, 64, 2)
+    expected = np.log(abs(dct[..., 1:, :]) + 0.1).reshape(2, 2, 3, 126)
+    np.testing.assert_allclose(np.asarray(colour_features(x)), expected, atol=2e-3)
+
+
+def test_colours_of_a_jpeg_are_small_on_its_grid_alone():
+    rng = np.random.default_rng(4)
+    noise = Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8))
+    smooth = np.asarray(noise.resize((208, 144), Image.Resampling.BICUBIC))
+    saved = encode(smooth, 60, 2)
+    on_grid = np.asarray(colour_features(saved[None, :128, :192])).mean()
+    for down, across in ((8, 8), (0, 8), (1, 0)):
+        moved = saved[None, down : down + 128, across : across + 192]
+        assert np.asarray(colour_features(moved)).mean() > on_grid + 0.2
 
 
 @pytest.mark.parametrize("side", [3, 5])
@@ -125,7 +165,8 @@ def test_network_against_numpy(params):
 
     blocks = compare(p["block"], linear(p["embed"], np.asarray(block_features(x), np.float64)))
     quads = norm(blocks).reshape(2, 3, 2, 4, 2, 8).transpose(0, 1, 3, 2, 4, 5).reshape(2, 3, 4, 32)
-    cells = compare(p["cells0"], linear(p["merge"], quads))
+    colours = linear(p["colours"], np.asarray(colour_features(x), np.float64))
+    cells = compare(p["cells0"], linear(p["merge"], quads) + colours)
     fine = linear(p["spread"], norm(cells)).repeat(2, axis=1).repeat(2, axis=2)
     fine = linear(p["skip"], norm(blocks)) + fine
     fine = compare(p["fine1"], compare(p["fine0"], fine))
