@@ -18,7 +18,7 @@ import sys
 from exif_jax.cli import command
 from exif_jax.evaluation import runner, tables
 from exif_jax.evaluation.row_files import Row, open_rows
-from exif_jax.evaluation.splice_metrics import METRICS, OF_ANY_MAP, OF_PROBABILITIES
+from exif_jax.evaluation.splice_metrics import METRICS, OF_ANY_MAP, OF_MASK, OF_PROBABILITIES
 
 PARTS = ("whole", "other two thirds", "third looked at")
 
@@ -40,7 +40,7 @@ def rows_of_part(rows: list[Row], part: str) -> list[Row]:
 def main() -> int:
     parser = command.parser("benchmarks.dataset_parts", __doc__)
     parser.add_argument("rows", type=pathlib.Path, help="rows.jsonl of exif_jax.evaluate")
-    parser.add_argument("--metric", action="append", choices=(*OF_ANY_MAP, *OF_PROBABILITIES),
+    parser.add_argument("--metric", action="append", choices=(*OF_ANY_MAP, *OF_PROBABILITIES, *OF_MASK),
                         help="a column; again for more")  # fmt: skip
     args = parser.parse_args()
     if not args.rows.is_file():

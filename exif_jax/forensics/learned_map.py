@@ -25,7 +25,7 @@ _TILE = 2048  # pixels: largest side that is computed at once
 _OVERLAP = 256  # pixels that two neighbouring tiles share at least
 # Added to the network's logits. It learned from blocks of which a tenth was tampered, so that it
 # hardly ever says 0.5; even odds would add 2.3, and put a fifth of pristine small pictures' area
-# above it. With this a twelfth of it is (docs/experiments.md).
+# above it. With this a fourteenth of it is (docs/experiments.md).
 LIFT = 1.4
 # Photos are padded to multiples of these, so that photos of like size share a compiled program.
 _SMALL_STEP, _LARGE_STEP, _SMALL = 128, 512, 1024
