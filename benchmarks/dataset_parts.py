@@ -40,8 +40,8 @@ def rows_of_part(rows: list[Row], part: str) -> list[Row]:
 def main() -> int:
     parser = command.parser("benchmarks.dataset_parts", __doc__)
     parser.add_argument("rows", type=pathlib.Path, help="rows.jsonl of exif_jax.evaluate")
-    parser.add_argument("--metric", action="append", choices=(*OF_ANY_MAP, *OF_PROBABILITIES, *OF_MASK),
-                        help="a column; again for more")  # fmt: skip
+    parser.add_argument("--metric", action="append", help="a column; again for more",
+                        choices=(*OF_ANY_MAP, *OF_PROBABILITIES, *OF_MASK))  # fmt: skip
     args = parser.parse_args()
     if not args.rows.is_file():
         return command.fail(f"{args.rows}: there is no such file; it is in evaluate's --output")

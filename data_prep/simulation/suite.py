@@ -6,9 +6,9 @@ Splices of simulated cameras, their pristine hosts and masks, in four parts and 
   recompressed  the same files, saved again as JPEG of quality 75
   web           the same files, shrunk to 640 x 480 and saved as JPEG of quality 85
   small         384 x 288 pixels cut out of the same files at the splice's edge, saved as PNG
-  same_camera   as native, but what is pasted is of another photo by the host's camera with the host's
-                settings, from the same place and on the same JPEG grid: nothing of it is to be found
-                by comparing cameras, and what a method finds here are contents and edges
+  same_camera   as native, but what is pasted is of another photo by the host's camera with the
+                host's settings, from the same place and on the same JPEG grid: nothing of it is to
+                be found by comparing cameras; what a method finds here are contents and edges
 
 Cameras, scenes and outlines come from `exact_random`, which nothing that makes training photos
 uses: no seed of `data_prep.simulate` gives one of these cameras or scenes.
