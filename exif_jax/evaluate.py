@@ -245,7 +245,7 @@ def _write_results(
     summaries = _summarize(rows)
     report = results.make_report(about, datasets, summaries, BASELINES)
     results.write_report(output / RESULTS, report, rows)
-    notes = results.count_row_notes(rows)
+    notes = results.count_row_notes(rows) + results.verdict_notes(summaries)
     results.write_tables(output, rows, summaries, metrics, datasets, notes, words)
     if about["model"]:
         results.write_sheets(output, rows, datasets, rows.compared[0], args.max_pixels)

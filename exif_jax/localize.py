@@ -97,17 +97,20 @@ def localize_to(
     """
     try:
         localization = localize(photo.pixels, model, settings, objection_to_kind(photo))
-        evidence = examine(photo) if page else None
+        page_parts = None
+        if page:
+            colours = affinity.pca_colours(localization.embeddings, localization.grid)
+            page_parts = examine(photo), colours
     except (LocalizeError, GalleryError) as e:
         raise batch.PhotoFailed(str(e)) from e
     report = outputs.make_report(photo, shown, model.id, settings, localization, model.calibration)
     page_bytes = None
-    if evidence is not None:
+    if page_parts is not None:
+        evidence, colours = page_parts
         verification = _verification(photo, localization, model, settings)
         report["verify"] = verification and as_json(verification)
         statement = state(evidence, verification)
         report["statement"] = statement_as_json(statement)
-        colours = affinity.pca_colours(localization.embeddings, localization.grid)
         page_bytes = make_html(photo, localization, report, colours, (evidence, statement))
     outputs.write_outputs(out, name, photo, localization, report, page_bytes, mask)
     return localization, {key: report[key] for key in _JOURNALLED}

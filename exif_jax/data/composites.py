@@ -17,7 +17,7 @@ from exif_jax.data import histories
 from exif_jax.data.histories import Rng, chance, pick
 from exif_jax.data.masks import region, softened
 from exif_jax.data.photo_pool import PhotoPool
-from exif_jax.reading.pixels import BLOCK
+from exif_jax.reading.pixels import BLOCK, CELL
 
 # kind -> share of all composites
 KINDS = {
@@ -34,7 +34,6 @@ _CROPPED_AFTER = 0.08  # share of pictures whose edges were cut off after a save
 _OBJECTS = 0.45  # share of regions that follow edges
 _RICH_BEST_OF = 4  # regions looked at for one with more detail and colour than the host has there
 _MATCHED_BEST_OF = 8  # donors looked at for one that looks like the host
-CELL = 2 * BLOCK  # pixels: side of the grid of subsampled colours in a JPEG
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -11,15 +11,9 @@ import numpy as np
 from exif_jax import __version__
 from exif_jax.forensics import affinity
 from exif_jax.forensics.embed import embed_exif
-from exif_jax.forensics.learned_map import judged, loaded_map
-from exif_jax.forensics.localization import (
-    LocalizationSettings,
-    localize,
-    share_of_map,
-)
-from exif_jax.forensics.methods import LEARNED, LocalizeError, method_of_score
-from exif_jax.forensics.regions import otsu
-from exif_jax.forensics.suitability import is_flat
+from exif_jax.forensics.learned_map import loaded_map
+from exif_jax.forensics.localization import LocalizationSettings, localize
+from exif_jax.forensics.methods import LEARNED, LocalizeError
 from exif_jax.reading.photo import read_photo
 from exif_jax.weights.release_file import Model
 
@@ -59,13 +53,6 @@ def model_detector(model: Model, settings: LocalizationSettings, name: str) -> D
     """A model of ours as a detector; raises ReleaseError where its learned map cannot be read."""
 
     def predict(pixels: np.ndarray, file: pathlib.Path | None) -> Prediction:
-        height, width = pixels.shape[:2]
-        by_map = share_of_map(settings, height, width) == 1
-        by_map &= method_of_score(settings.method, height * width / model.patch_size**2) == "map"
-        if by_map and min(height, width) >= model.patch_size and not is_flat(pixels):
-            # As `localize` does, without the embeddings, which nobody asks for here.
-            heatmap, score = judged(pixels, loaded_map(settings.map_model))
-            return Prediction(heatmap, score, mask=heatmap > otsu(heatmap))
         localization = localize(pixels, model, settings)
         return Prediction(
             localization.heatmap, localization.score, localization.p_value, localization.mask

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from exif_jax.evaluation import tables
+from exif_jax.evaluation import runner, tables
 from exif_jax.evaluation.datasets import Dataset, Sample
 from exif_jax.evaluation.detectors import Detector
 from exif_jax.evaluation.masks import read_mask
@@ -15,7 +15,7 @@ from exif_jax.evaluation.row_files import Row
 from exif_jax.evaluation.splice_metrics import METRICS
 from exif_jax.io import jsonl
 from exif_jax.io.atomic import replacing, write_bytes
-from exif_jax.io.text import json_bytes
+from exif_jax.io.text import json_bytes, printable
 from exif_jax.reading.photo import read_photo
 from exif_jax.reports import outputs
 from exif_jax.reports.render import png_bytes
@@ -80,6 +80,25 @@ def count_row_notes(rows: Iterable[Row]) -> list[str]:
     photos = {(row["dataset"], row["image"]): row["note"] for row in rows if "note" in row}
     notes = sorted(set(photos.values()))
     return [f"{note} ({list(photos.values()).count(note)} photos)" for note in notes]
+
+
+def verdict_notes(summaries: Iterable[Row]) -> list[str]:
+    """How many photos each detector that gives p-values called tampered."""
+    notes = []
+    for summary in summaries:
+        if not any(summary["judged"]):
+            continue
+        counts = " and ".join(
+            f"{called} of {summary[kind]} {kind} photos ({judged} judged)"
+            for kind, called, judged in zip(
+                ("tampered", "pristine"), summary["called"], summary["judged"], strict=True
+            )
+        )
+        notes.append(
+            f"{printable(summary['dataset'])}, {printable(summary['detector'])}: p-value of at "
+            f"most {runner.CALLED_AT:g} for {counts}"
+        )
+    return notes
 
 
 def write_tables(

@@ -31,6 +31,8 @@ from exif_jax.forensics.methods import LocalizeError
 from exif_jax.io.text import printable
 from exif_jax.reading.photo import MAX_PIXELS, PhotoError, read_photo
 
+CALLED_AT = 0.05  # the p-value up to which a photo counts as called tampered
+
 Change = Callable[[np.ndarray, np.ndarray | None], tuple[np.ndarray, np.ndarray | None]]
 
 
@@ -168,16 +170,20 @@ def summarize(rows: Iterable[Row], dataset: str, detector: str) -> Row:
         dataset, detector; tampered and pristine: numbers of photos; localized: how many have a
         mask; mean and interval: of each pixel metric that all of these have; pooled_weighted:
         `weighted` of the dataset's summed soft_counts, or None; detection and detection_interval:
-        of `detection_metrics`, None where photos of a kind or scores are missing; seconds: the
-        median of a photo.
+        of `detection_metrics`, None where photos of a kind or scores are missing; judged and
+        called: how many of the tampered and how many of the pristine photos have a p-value, and
+        one of at most CALLED_AT; seconds: the median of a photo.
     """
     values = {name: array.array("d") for name in (*OF_ANY_MAP, *OF_PROBABILITIES, *OF_MASK)}
     scores = {True: array.array("d"), False: array.array("d")}
-    counts = {True: 0, False: 0}
+    counts, judged, called = ({True: 0, False: 0} for _ in range(3))
     seconds, sums, localized = array.array("d"), np.zeros(4), 0
     for row in rows:
         counts[row["tampered"]] += 1
         seconds.append(row["seconds"])
+        if row.get("p_value") is not None:
+            judged[row["tampered"]] += 1
+            called[row["tampered"]] += row["p_value"] <= CALLED_AT
         if row["score"] is not None:
             scores[row["tampered"]].append(row["score"])
         if "ap" in row and row["tampered"]:
@@ -202,6 +208,8 @@ def summarize(rows: Iterable[Row], dataset: str, detector: str) -> Row:
         "pooled_weighted": weighted_metrics(sums.tolist()) if "f1_weighted" in values else None,
         "detection": detection,
         "detection_interval": detection_interval,
+        "judged": [judged[True], judged[False]],
+        "called": [called[True], called[False]],
         "seconds": float(np.median(seconds)) if seconds else None,
     }
 

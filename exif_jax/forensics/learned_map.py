@@ -15,12 +15,11 @@ import numpy as np
 
 from exif_jax.forensics import affinity
 from exif_jax.forensics.patches import Grid
-from exif_jax.reading.pixels import BLOCK
+from exif_jax.reading.pixels import BLOCK, CELL
 
 if TYPE_CHECKING:
     from exif_jax.weights.map_file import MapModel
 
-_CELL = 2 * BLOCK  # pixels: the network takes whole cells
 _TILE = 2048  # pixels: largest side that is computed at once
 _OVERLAP = 256  # pixels that two neighbouring tiles share at least
 # Added to the network's logits. It learned from blocks of which a tenth was tampered, so that it
@@ -42,7 +41,7 @@ def block_logits(photo: np.ndarray, model: MapModel) -> np.ndarray:
         float32 [h, w], lifted logits of the 8 x 8 blocks that lie in whole cells of 16 x 16
         pixels: h = 2 (H // 16), w = 2 (W // 16).
     """
-    photo = photo[: photo.shape[0] // _CELL * _CELL, : photo.shape[1] // _CELL * _CELL]
+    photo = photo[: photo.shape[0] // CELL * CELL, : photo.shape[1] // CELL * CELL]
     rows, columns = (_tiles(side) for side in photo.shape[:2])
     if len(rows) == len(columns) == 1:
         return _tile_logits(photo, model)
@@ -62,7 +61,7 @@ def _tiles(side: int) -> list[tuple[int, int]]:
     if side <= _TILE:
         return [(0, side)]
     number = math.ceil((side - _OVERLAP) / (_TILE - _OVERLAP))
-    starts = np.linspace(0, side - _TILE, number) // _CELL * _CELL
+    starts = np.linspace(0, side - _TILE, number) // CELL * CELL
     return [(int(start), int(start) + _TILE) for start in starts]
 
 
@@ -169,13 +168,6 @@ def mixed(logits_HxW: np.ndarray, cut_HxW: np.ndarray, share: float) -> np.ndarr
     z = share * (logits_HxW - mean) / deviation + (1 - share) * cut
     # On the scale of the learned map's own logits, so that 0.5 keeps its meaning.
     return probability(z * deviation + mean)
-
-
-def judged(photo: np.ndarray, model: MapModel) -> tuple[np.ndarray, float]:
-    """The learned map alone: the heatmap, float32 [H, W] in [0, 1], and the photo's score."""
-    logits = block_logits(photo, model)
-    heatmap = probability(upsampled(logits, *photo.shape[:2]))
-    return heatmap, float(probability(np.array(picture_score(logits))))
 
 
 def parts(heatmap_HxW: np.ndarray, grid: Grid) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -81,8 +81,7 @@ class Localization:
     """What `localize` makes of a photo of H x W pixels, P = grid.rows * grid.columns patches.
 
     Attributes:
-        embeddings: float32 [P, D], unit rows, row by row over the grid.
-        affinity: float32 [P, P], cosines.
+        embed: gives `embeddings`.
         heatmap: float32 [H, W] in [0, 1]: 0 is one with most of the photo, 1 unrelated. Never
             stretched, and nothing is taken off for content; its highest places may mean nothing
             where the score is low.
@@ -107,8 +106,7 @@ class Localization:
         judgement: what the score means.
     """
 
-    embeddings: np.ndarray
-    affinity: np.ndarray
+    embed: Callable[[], np.ndarray]
     heatmap: np.ndarray
     clusters: np.ndarray
     score: float
@@ -121,6 +119,20 @@ class Localization:
     quantization_step: float = 0.0
     threshold: float = 1.0
     judgement: Judgement = NOT_JUDGED
+
+    @functools.cached_property
+    def embeddings(self) -> np.ndarray:
+        """float32 [P, D], unit rows, row by row over the grid.
+
+        Where the learned map alone judged the photo they are made when they are first asked for,
+        and raise LocalizeError where the encoder fails it.
+        """
+        return self.embed()
+
+    @functools.cached_property
+    def affinity(self) -> np.ndarray:
+        """float32 [P, P], cosines of the embeddings."""
+        return np.asarray(affinity.affinity_matrix(self.embeddings))
 
     @property
     def p_value(self) -> float | None:
@@ -183,16 +195,17 @@ def localize(
         LocalizeError: the array is no RGB image, or smaller than the model's patch.
     """
     settings = settings or LocalizationSettings()
-    localization = localize_with_encoder(
-        image,
-        image_encoder(model.config),
-        model.params,
-        model.patch_size,
-        settings,
-        _photo_features(model.config),
-    )
-    if settings.method in LEARNED and not localization.flat:
-        localization = _with_learned_map(localization, image, settings)
+    image = checked_image(image, model.patch_size)
+    encoder = (image_encoder(model.config), model.params, model.patch_size)
+    features = _photo_features(model.config)
+    share = share_of_map(settings, *image.shape[:2])
+    area = image.shape[0] * image.shape[1] / model.patch_size**2
+    if share == 1 and method_of_score(settings.method, area) == "map" and not is_flat(image):
+        localization = _by_learned_map(image, *encoder, settings, features)
+    else:
+        localization = localize_with_encoder(image, *encoder, settings, features)
+        if share > 0 and not localization.flat:
+            localization = _with_learned_map(localization, image, settings, share)
     method = localization.scored_by
     calibration = model.calibration.get("scores", {}).get(method, {})
     objection = objection or objection_to_score(
@@ -221,14 +234,44 @@ def share_of_map(settings: LocalizationSettings, height: int, width: int) -> flo
     return 1.0 if settings.method == "map" else learned_map.share_of_map(height, width)
 
 
+def _by_learned_map(
+    image: np.ndarray,
+    encode: Encoder,
+    params: Any,
+    patch: int,
+    settings: LocalizationSettings,
+    photo_features: PhotoFeatures | None,
+) -> Localization:
+    """By the learned map alone; the patches are embedded when somebody asks for them."""
+    height, width = image.shape[:2]
+    grid = _photo_grid(image, patch, settings)
+    model = learned_map.loaded_map(settings.map_model)
+    logits = learned_map.block_logits(image, model)
+    heatmap = learned_map.probability(learned_map.upsampled(logits, height, width))
+
+    def embed() -> np.ndarray:
+        z_PxD = _embedded(image, encode, params, grid, settings, photo_features)
+        return finite_embeddings(z_PxD)
+
+    return Localization(
+        embed=embed,
+        heatmap=heatmap,
+        clusters=learned_map.parts(heatmap, grid),
+        score=_score_of_map(logits),
+        grid=grid,
+        scored_by="map",
+        share_of_map=1.0,
+        map_id=model.id,
+        quantization_step=float(quantization_step(image)),
+        threshold=regions.otsu(heatmap),
+    )
+
+
 def _with_learned_map(
-    localization: Localization, image: np.ndarray, settings: LocalizationSettings
+    localization: Localization, image: np.ndarray, settings: LocalizationSettings, share: float
 ) -> Localization:
     """A localisation by the cut in which the learned map takes its share."""
     height, width = image.shape[:2]
-    share = share_of_map(settings, height, width)
-    if share == 0:
-        return localization
     model = learned_map.loaded_map(settings.map_model)
     logits = learned_map.block_logits(image, model)
     heatmap = learned_map.mixed(
@@ -243,9 +286,14 @@ def _with_learned_map(
     )
     if method_of_score(settings.method, localization.grid.area) != "map":
         return localization
-    score = float(learned_map.probability(np.array(learned_map.picture_score(logits))))
     clusters = learned_map.parts(heatmap, localization.grid)
-    return dataclasses.replace(localization, clusters=clusters, score=score, scored_by="map")
+    return dataclasses.replace(
+        localization, clusters=clusters, score=_score_of_map(logits), scored_by="map"
+    )
+
+
+def _score_of_map(logits: np.ndarray) -> float:
+    return float(learned_map.probability(np.array(learned_map.picture_score(logits))))
 
 
 # Flax is imported with the first photo: it takes a quarter of a second, which `--help` spares.
@@ -290,36 +338,15 @@ def localize_with_encoder(
     settings = settings or LocalizationSettings()
     method = METHODS[settings.method]
     image = checked_image(image, patch)
-    height, width = image.shape[:2]
-    grid = patches.patch_grid(
-        height,
-        width,
-        patch,
-        num_per_dim=settings.num_per_dim,
-        max_patches=settings.max_patches,
-        align=method.align or settings.align,
-    )
-    overlap = grid.num_patches / grid.area
-    shared = overlap >= _MIN_OVERLAP and grid.stride % BLOCK == 0
-    # On a CPU a small batch stays in the cache (`benchmarks/localize.py --batch-size` compares).
-    batch_size = settings.batch_size or (32 if jax.default_backend() == "cpu" else 128)
-    z_PxD = patches.embed_patches(
-        encode,
-        params,
-        image if method.encoder_input is None else method.encoder_input(image),
-        grid,
-        batch_size,
-        photo_features if shared else None,
-    )
+    grid = _photo_grid(image, patch, settings)
+    z_PxD = _embedded(image, encode, params, grid, settings, photo_features)
     # Nothing is waited for here: while the device encodes, the next steps are traced and loaded.
     flat = bool(is_flat(image))
     step = 0.0 if flat else float(quantization_step(image))
     result = flat_result(grid) if flat else method.analyze(z_PxD, image, grid)
-    affinities = affinity.affinity_matrix(z_PxD)
     embeddings, heatmap = finite_embeddings(z_PxD), np.asarray(result.heatmap)
     return Localization(
-        embeddings=embeddings,
-        affinity=np.asarray(affinities),
+        embed=lambda: embeddings,
         heatmap=heatmap,
         clusters=np.asarray(result.clusters).reshape(grid.rows, grid.columns),
         score=float(result.score),
@@ -330,4 +357,40 @@ def localize_with_encoder(
         quantization_step=step,
         threshold=regions.threshold_of(heatmap, embeddings, grid),
         judgement=cannot_tell(FLAT) if flat else NOT_JUDGED,
+    )
+
+
+def _photo_grid(image: np.ndarray, patch: int, settings: LocalizationSettings) -> Grid:
+    height, width = image.shape[:2]
+    return patches.patch_grid(
+        height,
+        width,
+        patch,
+        num_per_dim=settings.num_per_dim,
+        max_patches=settings.max_patches,
+        align=METHODS[settings.method].align or settings.align,
+    )
+
+
+def _embedded(
+    image: np.ndarray,
+    encode: Encoder,
+    params: Any,
+    grid: Grid,
+    settings: LocalizationSettings,
+    photo_features: PhotoFeatures | None,
+) -> jax.Array:
+    """Embeddings of a photo's patches, [P, D]; arguments as for `localize_with_encoder`."""
+    method = METHODS[settings.method]
+    overlap = grid.num_patches / grid.area
+    shared = overlap >= _MIN_OVERLAP and grid.stride % BLOCK == 0
+    # On a CPU a small batch stays in the cache (`benchmarks/localize.py --batch-size` compares).
+    batch_size = settings.batch_size or (32 if jax.default_backend() == "cpu" else 128)
+    return patches.embed_patches(
+        encode,
+        params,
+        image if method.encoder_input is None else method.encoder_input(image),
+        grid,
+        batch_size,
+        photo_features if shared else None,
     )

@@ -24,9 +24,8 @@ from flax import nnx
 
 from exif_jax.models.parameters import Params
 from exif_jax.models.vit import block_transform, spectrum_scale, ycbcr_matrix
-from exif_jax.reading.pixels import BLOCK
+from exif_jax.reading.pixels import BLOCK, CELL
 
-CELL = 2 * BLOCK  # pixels: side of a cell; photos are padded to multiples of it
 _SPECTRUM, _PHASES = 3 * BLOCK**2, 4 * BLOCK  # features of a block
 _COLOURS = 2 * (BLOCK**2 - 1)  # features of a cell
 _FLOOR = 1e-4  # of a variance, so that the gradient of its root is finite

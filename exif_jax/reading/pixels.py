@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 BLOCK = 8  # pixels: side of a block of JPEG, whose grid and DCT the traces keep to
+CELL = 2 * BLOCK  # pixels: side of what shares a block of chroma where it is subsampled
 SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")  # of JPEG's chroma, by Pillow's numbers
 _BAND = 32  # rows of blocks
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from stand_in import PATCH, roughness, spliced
 
-from exif_jax.evaluation import baselines, runner
+from exif_jax.evaluation import baselines, results, runner
 from exif_jax.evaluation.datasets import COPY_MOVE, SPLICE, Sample
 from exif_jax.evaluation.detection_metrics import detection_metrics
 from exif_jax.evaluation.detectors import Detector, Prediction, map_detector
@@ -83,6 +83,20 @@ def test_without_pristine_photos_there_is_no_detection(tmp_path):
     assert summary["detection"] is None and summary["interval"]["ap"] is None
     assert summary["pristine"] == 0
     assert runner.summarize([], "set", "rough")["mean"] == {}
+
+
+def test_verdicts_are_counted():
+    def row(tampered, p_value):
+        return {"tampered": tampered, "seconds": 1, "score": 0.5, "p_value": p_value}
+
+    rows = [row(True, 0.01), row(True, 0.05), row(True, None), row(False, 0.051), row(False, 0.05)]
+    summary = runner.summarize(rows, "set\x1b", "ours")
+    assert (summary["judged"], summary["called"]) == ([2, 2], [2, 1])
+    (note,) = results.verdict_notes([summary, runner.summarize([row(True, None)], "none", "ours")])
+    assert note == (
+        "set?, ours: p-value of at most 0.05 for 2 of 3 tampered photos (2 judged) and "
+        "1 of 2 pristine photos (2 judged)"
+    )
 
 
 def test_an_inverted_map_shows_in_all_that_is_oriented(tmp_path):

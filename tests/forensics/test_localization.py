@@ -9,6 +9,7 @@ from stand_in import PATCH, FakeModel, roughness, spliced
 
 import exif_jax
 from exif_jax.evaluation.splice_metrics import pixel_metrics
+from exif_jax.forensics import patches
 from exif_jax.forensics.localization import LocalizationSettings, localize, localize_with_encoder
 from exif_jax.forensics.methods import METHODS, LocalizeError
 from exif_jax.models import dual_encoder
@@ -158,6 +159,25 @@ def test_a_picture_of_a_size_on_which_the_method_is_blind_is_not_judged(shipped,
     result = localize(noise(*size), shipped, LocalizationSettings(method="cut"))
     assert result.p_value is result.band is result.likelihood_ratio is None
     assert "shrunk copies" in result.reason and result.mask.shape == size
+
+
+def test_a_small_picture_is_judged_without_its_patches(shipped, monkeypatch):
+    """What the map alone judges is embedded where somebody asks, and refused only then."""
+    embedded = []
+
+    def broken(encode, params, image, grid, *_):
+        embedded.append(grid)
+        return jnp.full((grid.num_patches, 4), jnp.nan)
+
+    monkeypatch.setattr(patches, "embed_patches", broken)
+    result = localize(noise(256, 384), shipped)
+    assert result.scored_by == "map" and result.share_of_map == 1 and not embedded
+    assert result.clusters.shape == (result.grid.rows, result.grid.columns)
+    with pytest.raises(LocalizeError, match="not finite"):
+        _ = result.affinity
+    assert embedded == [result.grid]
+    with pytest.raises(LocalizeError, match="not finite"):
+        localize(noise(512, 512), shipped)  # its score is the cut's
 
 
 def test_a_flat_photo_is_flat_and_not_uncalibrated(shipped):
