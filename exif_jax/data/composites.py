@@ -29,7 +29,7 @@ KINDS = {
     "copy": 0.05,
     "retouched": 0.05,
 }
-_SHRUNK_AFTER = 0.08  # share of pictures that were made larger and shrunk
+_SHRUNK_AFTER = 0.16  # share of pictures that were made larger and shrunk
 _CROPPED_AFTER = 0.08  # share of pictures whose edges were cut off after a save
 _OBJECTS = 0.45  # share of regions that follow edges
 _RICH_BEST_OF = 4  # regions looked at for one with more detail and colour than the host has there
