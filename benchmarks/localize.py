@@ -81,13 +81,13 @@ def measure(name: str, path: pathlib.Path, repeats: int, batch: int | None) -> d
     import jax
 
     from benchmarks.machine import bandwidth, image_flops, matmul_peak
-    from exif_jax.forensics import localization, patches
+    from exif_jax.forensics import localization, methods, patches
     from exif_jax.forensics.methods import LocalizeError
     from exif_jax.reading.photo import read_photo
     from exif_jax.reports import outputs
 
     kind, _, _, method = CASES[name]
-    settings = localization.LocalizationSettings(method=method, batch_size=batch)
+    settings = methods.LocalizationSettings(method=method, batch_size=batch)
     started = time.perf_counter()
     photo = read_photo(path)
     decode = time.perf_counter() - started

@@ -20,7 +20,7 @@ from typing import Any
 
 from exif_jax.api import resolve_model
 from exif_jax.cli import batch, command, photo_command
-from exif_jax.forensics.localization import LocalizationSettings
+from exif_jax.forensics.methods import LocalizationSettings
 from exif_jax.io.text import printable
 from exif_jax.localize import localize_to
 from exif_jax.reading.photo import EXTENSIONS, PhotoError, read_photo

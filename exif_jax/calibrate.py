@@ -36,8 +36,7 @@ with command.imports(__name__):
     from exif_jax.evaluation.score_measuring import Row, measure, photos_by_camera
     from exif_jax.evaluation.tables import text_table
     from exif_jax.forensics.learned_map import ALONE, loaded_map
-    from exif_jax.forensics.localization import LocalizationSettings
-    from exif_jax.forensics.methods import METHODS
+    from exif_jax.forensics.methods import METHODS, LocalizationSettings
     from exif_jax.forensics.verification import has_skill
     from exif_jax.io.errors import ExifJaxError
     from exif_jax.io.text import printable

@@ -26,8 +26,7 @@ from exif_jax.evaluation.splice_metrics import (
     OF_MASK,
     OF_PROBABILITIES,
 )
-from exif_jax.forensics.localization import LocalizationSettings
-from exif_jax.forensics.methods import DEFAULT_METHOD, METHOD_HELP, METHODS
+from exif_jax.forensics.methods import DEFAULT_METHOD, METHOD_HELP, METHODS, LocalizationSettings
 from exif_jax.io.errors import ExifJaxError
 from exif_jax.io.text import printable
 from exif_jax.reports import outputs

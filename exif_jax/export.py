@@ -28,8 +28,7 @@ from exif_jax.api import resolve_model
 from exif_jax.cli import command
 from exif_jax.forensics import patches
 from exif_jax.forensics.calibration import objection_to_score
-from exif_jax.forensics.localization import LocalizationSettings, image_encoder
-from exif_jax.forensics.methods import METHODS, part_variation
+from exif_jax.forensics.methods import METHODS, LocalizationSettings, part_variation
 from exif_jax.forensics.score_calibration import (
     VARIATION_WEIGHT,
     Conditions,
@@ -94,7 +93,7 @@ def photo_to_map(
         max_patches=settings.max_patches,
         align=settings.align,
     )
-    encode, params = image_encoder(model.config), jax.tree.map(jnp.asarray, model.params)
+    encode, params = patches.image_encoder(model.config), jax.tree.map(jnp.asarray, model.params)
     origins_KxBx2 = jnp.asarray(
         patches.batch_origins(grid.origins(), _BATCH_SIZE, grid.num_patches)
     )

@@ -17,8 +17,8 @@ with command.imports(__name__):  # JAX takes a second to import
     from exif_jax.forensics import affinity
     from exif_jax.forensics.file_evidence.examine import examine
     from exif_jax.forensics.file_evidence.gallery import GalleryError
-    from exif_jax.forensics.localization import Localization, LocalizationSettings, localize
-    from exif_jax.forensics.methods import METHOD_HELP, METHODS, LocalizeError
+    from exif_jax.forensics.localization import Localization, localize
+    from exif_jax.forensics.methods import METHOD_HELP, METHODS, LocalizationSettings, LocalizeError
     from exif_jax.forensics.statement import state, statement_as_json
     from exif_jax.forensics.suitability import objection_to_kind
     from exif_jax.forensics.verification import (

@@ -21,8 +21,7 @@ from exif_jax.evaluation.detectors import Detector, map_detector, model_detector
 from exif_jax.evaluation.distortions import DISTORTIONS, Distortion
 from exif_jax.evaluation.public_datasets import read_dataset
 from exif_jax.evaluation.row_files import ROWS, Row, open_rows
-from exif_jax.forensics.localization import LocalizationSettings
-from exif_jax.forensics.methods import DEFAULT_METHOD, METHOD_HELP, METHODS
+from exif_jax.forensics.methods import DEFAULT_METHOD, METHOD_HELP, METHODS, LocalizationSettings
 from exif_jax.io.atomic import write_bytes
 from exif_jax.io.errors import ExifJaxError
 from exif_jax.io.text import json_bytes, printable

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from exif_jax import export
-from exif_jax.forensics.localization import LocalizationSettings, localize
+from exif_jax.forensics.localization import localize
+from exif_jax.forensics.methods import LocalizationSettings
 from exif_jax.weights.release_file import load_model
 
 WIDTH, HEIGHT = 512, 384

@@ -25,7 +25,7 @@ from exif_jax.reading.walk import WalkReport
 from exif_jax.reports import outputs
 
 if TYPE_CHECKING:
-    from exif_jax.forensics.localization import LocalizationSettings
+    from exif_jax.forensics.methods import LocalizationSettings
     from exif_jax.weights.release_file import Model
 
 # (photo, how messages call it, name for its files, model, output folder) -> as `batch.Analyze`

@@ -12,8 +12,8 @@ from exif_jax import __version__
 from exif_jax.forensics import affinity
 from exif_jax.forensics.embed import embed_exif
 from exif_jax.forensics.learned_map import loaded_map
-from exif_jax.forensics.localization import LocalizationSettings, localize
-from exif_jax.forensics.methods import LEARNED, LocalizeError
+from exif_jax.forensics.localization import localize
+from exif_jax.forensics.methods import LEARNED, LocalizationSettings, LocalizeError
 from exif_jax.reading.photo import read_photo
 from exif_jax.weights.release_file import Model
 

@@ -23,8 +23,8 @@ from exif_jax.evaluation.score_measuring import MeasuringError, weights_id
 from exif_jax.forensics import exif_regression
 from exif_jax.forensics import reference_set as reference_sets
 from exif_jax.forensics.calibration import MIN_AREA, null_distribution
-from exif_jax.forensics.localization import LocalizationSettings, image_encoder
-from exif_jax.forensics.patches import embed_patches, patch_grid
+from exif_jax.forensics.methods import LocalizationSettings
+from exif_jax.forensics.patches import embed_patches, image_encoder, patch_grid
 from exif_jax.forensics.reference_set import ReferenceSet, TagPosteriors, coarse_value
 from exif_jax.forensics.suitability import is_flat
 from exif_jax.io import jsonl

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from exif_jax.evaluation.detectors import Detector, Prediction
-from exif_jax.forensics.localization import LocalizationSettings, localize
-from exif_jax.forensics.methods import LocalizeError
+from exif_jax.forensics.localization import localize
+from exif_jax.forensics.methods import LocalizationSettings, LocalizeError
 from exif_jax.io.errors import ExifJaxError
 from exif_jax.weights.release_file import Model, load_model
 

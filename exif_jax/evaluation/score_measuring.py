@@ -35,8 +35,8 @@ from exif_jax.evaluation.score_samples import (
     treat,
 )
 from exif_jax.forensics.learned_map import loaded_map
-from exif_jax.forensics.localization import LocalizationSettings, localize
-from exif_jax.forensics.methods import LocalizeError
+from exif_jax.forensics.localization import localize
+from exif_jax.forensics.methods import LocalizationSettings, LocalizeError
 from exif_jax.io import jsonl
 from exif_jax.io.text import printable
 from exif_jax.models.parameters import flatten_params

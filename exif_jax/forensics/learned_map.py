@@ -132,10 +132,11 @@ def picture_score(logits: np.ndarray) -> float:
         logits: float [h, w] of one picture.
 
     Returns:
-        The mean of the highest hundredth (eight blocks at least); higher is more likely tampered.
+        The probability of the mean of the highest hundredth (eight blocks at least), in [0, 1];
+        higher is more likely tampered.
     """
     flat = np.sort(np.asarray(logits, np.float64).ravel())
-    return float(flat[-max(8, flat.size // 100) :].mean())
+    return 1 / (1 + math.exp(-flat[-max(8, flat.size // 100) :].mean()))
 
 
 # --- beside the cut -------------------------------------------------------------------------------

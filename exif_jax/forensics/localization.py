@@ -17,9 +17,9 @@ import numpy as np
 from exif_jax.forensics import affinity, learned_map, patches, regions
 from exif_jax.forensics.calibration import objection_to_score
 from exif_jax.forensics.methods import (
-    DEFAULT_METHOD,
     LEARNED,
     METHODS,
+    LocalizationSettings,
     checked_image,
     finite_embeddings,
     flat_result,
@@ -37,43 +37,10 @@ from exif_jax.forensics.verdict import (
     cannot_tell,
     judge,
 )
-from exif_jax.reading.pixels import BLOCK
 from exif_jax.reading.quantization import quantization_step
 
 if TYPE_CHECKING:
     from exif_jax.weights.release_file import Model
-
-# Times that the patches must cover the photo for shared features to pay: they need memory.
-_MIN_OVERLAP = 2
-
-
-@dataclasses.dataclass(frozen=True)
-class LocalizationSettings:
-    """How a photo is localised.
-
-    Attributes:
-        num_per_dim: steps of the patch grid along the longer side (the paper: 30).
-        max_patches: the stride grows until the grid holds no more; memory grows as its square.
-        align: the stride is rounded to a multiple of this many pixels; 8 keeps all patches at
-            the same place on the JPEG grid, 1 is the paper's rule (and always official's).
-        batch_size: patches per call of the encoder; changes speed and memory only. None: as suits
-            the device.
-        method: a name of `exif_jax.forensics.methods.METHODS`: "auto", "map" (the learned map),
-            "cut", "mean_shift" (the paper's) or "official" (the paper's released code). Another
-            name raises ValueError.
-        map_model: path of the learned map's release file; "" for the one that ships.
-    """
-
-    num_per_dim: int = 30
-    max_patches: int = 4096
-    align: int = 8
-    batch_size: int | None = None
-    method: str = DEFAULT_METHOD
-    map_model: str = ""
-
-    def __post_init__(self):
-        if self.method not in METHODS:
-            raise ValueError(f"method is {self.method!r}, not one of {', '.join(METHODS)}")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -196,14 +163,19 @@ def localize(
     """
     settings = settings or LocalizationSettings()
     image = checked_image(image, model.patch_size)
-    encoder = (image_encoder(model.config), model.params, model.patch_size)
-    features = _photo_features(model.config)
     share = share_of_map(settings, *image.shape[:2])
     area = image.shape[0] * image.shape[1] / model.patch_size**2
     if share == 1 and method_of_score(settings.method, area) == "map" and not is_flat(image):
-        localization = _by_learned_map(image, *encoder, settings, features)
+        localization = _by_learned_map(image, model, settings)
     else:
-        localization = localize_with_encoder(image, *encoder, settings, features)
+        localization = localize_with_encoder(
+            image,
+            patches.image_encoder(model.config),
+            model.params,
+            model.patch_size,
+            settings,
+            patches.features_of_photo(model.config),
+        )
         if share > 0 and not localization.flat:
             localization = _with_learned_map(localization, image, settings, share)
     method = localization.scored_by
@@ -235,33 +207,30 @@ def share_of_map(settings: LocalizationSettings, height: int, width: int) -> flo
 
 
 def _by_learned_map(
-    image: np.ndarray,
-    encode: Encoder,
-    params: Any,
-    patch: int,
-    settings: LocalizationSettings,
-    photo_features: PhotoFeatures | None,
+    image: np.ndarray, model: Model, settings: LocalizationSettings
 ) -> Localization:
     """By the learned map alone; the patches are embedded when somebody asks for them."""
-    height, width = image.shape[:2]
-    grid = _photo_grid(image, patch, settings)
-    model = learned_map.loaded_map(settings.map_model)
-    logits = learned_map.block_logits(image, model)
-    heatmap = learned_map.probability(learned_map.upsampled(logits, height, width))
+    grid = _photo_grid(image, model.patch_size, settings)
+    map_model = learned_map.loaded_map(settings.map_model)
+    logits = learned_map.block_logits(image, map_model)
+    heatmap = learned_map.probability(learned_map.upsampled(logits, *image.shape[:2]))
 
     def embed() -> np.ndarray:
-        z_PxD = _embedded(image, encode, params, grid, settings, photo_features)
-        return finite_embeddings(z_PxD)
+        encode, features = (
+            patches.image_encoder(model.config),
+            patches.features_of_photo(model.config),
+        )
+        return finite_embeddings(_embedded(image, encode, model.params, grid, settings, features))
 
     return Localization(
         embed=embed,
         heatmap=heatmap,
         clusters=learned_map.parts(heatmap, grid),
-        score=_score_of_map(logits),
+        score=learned_map.picture_score(logits),
         grid=grid,
         scored_by="map",
         share_of_map=1.0,
-        map_id=model.id,
+        map_id=map_model.id,
         quantization_step=float(quantization_step(image)),
         threshold=regions.otsu(heatmap),
     )
@@ -286,31 +255,12 @@ def _with_learned_map(
     )
     if method_of_score(settings.method, localization.grid.area) != "map":
         return localization
-    clusters = learned_map.parts(heatmap, localization.grid)
     return dataclasses.replace(
-        localization, clusters=clusters, score=_score_of_map(logits), scored_by="map"
+        localization,
+        clusters=learned_map.parts(heatmap, localization.grid),
+        score=learned_map.picture_score(logits),
+        scored_by="map",
     )
-
-
-def _score_of_map(logits: np.ndarray) -> float:
-    return float(learned_map.probability(np.array(learned_map.picture_score(logits))))
-
-
-# Flax is imported with the first photo: it takes a quarter of a second, which `--help` spares.
-
-
-@functools.lru_cache
-def image_encoder(config: Any) -> Encoder:
-    """Returns the one encoder of a configuration: JAX compiles once per function object."""
-    from exif_jax.models.dual_encoder import embed_images
-
-    return functools.partial(embed_images, config)
-
-
-def _photo_features(config: Any) -> PhotoFeatures | None:
-    from exif_jax.models.dual_encoder import photo_features
-
-    return photo_features if getattr(config.image, "features", "") == "spectrum" else None
 
 
 def localize_with_encoder(
@@ -329,8 +279,7 @@ def localize_with_encoder(
         params: any pytree.
         patch: side S of the patches, in pixels.
         settings: the defaults where None.
-        photo_features: what overlapping patches can share, as `patches.embed_patches` takes it;
-            used where the patches' corners lie on the photo's 8 x 8 blocks.
+        photo_features: what overlapping patches can share, as `patches.embed_patches` takes it.
 
     Raises:
         LocalizeError: the array is no RGB image, smaller than a patch, or the encoder fails it.
@@ -382,15 +331,11 @@ def _embedded(
 ) -> jax.Array:
     """Embeddings of a photo's patches, [P, D]; arguments as for `localize_with_encoder`."""
     method = METHODS[settings.method]
-    overlap = grid.num_patches / grid.area
-    shared = overlap >= _MIN_OVERLAP and grid.stride % BLOCK == 0
-    # On a CPU a small batch stays in the cache (`benchmarks/localize.py --batch-size` compares).
-    batch_size = settings.batch_size or (32 if jax.default_backend() == "cpu" else 128)
     return patches.embed_patches(
         encode,
         params,
         image if method.encoder_input is None else method.encoder_input(image),
         grid,
-        batch_size,
-        photo_features if shared else None,
+        settings.batch_size,
+        photo_features,
     )

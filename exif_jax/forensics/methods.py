@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from types import ModuleType
@@ -140,6 +141,35 @@ METHOD_HELP = (
     "released code's procedure, faults included, for comparing with published numbers "
     f"(default {DEFAULT_METHOD})"
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalizationSettings:
+    """How a photo is localised.
+
+    Attributes:
+        num_per_dim: steps of the patch grid along the longer side (the paper: 30).
+        max_patches: the stride grows until the grid holds no more; memory grows as its square.
+        align: the stride is rounded to a multiple of this many pixels; 8 keeps all patches at
+            the same place on the JPEG grid, 1 is the paper's rule (and always official's).
+        batch_size: patches per call of the encoder; changes speed and memory only. None: as suits
+            the device.
+        method: a name of `METHODS`: "auto", "map" (the learned map),
+            "cut", "mean_shift" (the paper's) or "official" (the paper's released code). Another
+            name raises ValueError.
+        map_model: path of the learned map's release file; "" for the one that ships.
+    """
+
+    num_per_dim: int = 30
+    max_patches: int = 4096
+    align: int = 8
+    batch_size: int | None = None
+    method: str = DEFAULT_METHOD
+    map_model: str = ""
+
+    def __post_init__(self):
+        if self.method not in METHODS:
+            raise ValueError(f"method is {self.method!r}, not one of {', '.join(METHODS)}")
 
 
 def gradient_energy_gap(energy: Any, clusters: Any, grid: Grid) -> Any:

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from exif_jax.reading.pixels import BLOCK
+
 # (parameters, uint8 [B, S, S, 3]) -> float32 [B, D]
 Encoder = Callable[[Any, jax.Array], jax.Array]
 # uint8 [H, W, 3] -> float32 [H, W, 3]
@@ -24,6 +26,8 @@ PhotoFeatures = Callable[[jax.Array], jax.Array]
 # least _MIN_PATCHES, so that photos of like size share one compiled encoder.
 _SIZE_STEP = 512
 _MIN_PATCHES = 1024
+# Times that the patches must cover the photo for shared features to pay: they need memory.
+_MIN_OVERLAP = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +106,7 @@ def embed_patches(
     params: Any,
     image: np.ndarray,
     grid: Grid,
-    batch_size: int,
+    batch_size: int | None = None,
     photo_features: PhotoFeatures | None = None,
 ) -> jax.Array:
     """Embeds every patch of the grid; patches are cut out on the device, batch by batch.
@@ -113,13 +117,18 @@ def embed_patches(
         params: the encoder's parameters, any pytree.
         image: uint8 [H, W, 3].
         grid: of this photo.
-        batch_size: patches per call of the encoder.
+        batch_size: patches per call of the encoder; None: as suits the device.
         photo_features: what the encoder would compute of every patch and takes in its place,
-            computed once for the whole photo.
+            computed once for the whole photo where patches overlap and their corners lie on its
+            8 x 8 blocks.
 
     Returns:
         float32 [P, D], rows scaled to unit length.
     """
+    # On a CPU a small batch stays in the cache (`benchmarks/localize.py --batch-size` compares).
+    batch_size = batch_size or (32 if jax.default_backend() == "cpu" else 128)
+    overlap = grid.num_patches / grid.area
+    shared = overlap >= _MIN_OVERLAP and grid.stride % BLOCK == 0
     if grid.stride > grid.patch:
         # What lies between the patches never reaches the device.
         span = np.arange(grid.patch)
@@ -136,7 +145,7 @@ def embed_patches(
         encode,
         grid.patch,
         params,
-        photo if photo_features is None else jax.jit(photo_features)(photo),
+        jax.jit(photo_features)(photo) if photo_features and shared else photo,
         jnp.asarray(batch_origins(origins_Px2, batch_size, capacity)),
         jnp.int32(-(-grid.num_patches // batch_size)),
     )
@@ -187,3 +196,23 @@ def embed_batches(
         jnp.zeros((K, B, D), jnp.float32),
     )
     return z_KxBxD.reshape(K * B, D)
+
+
+# --- the image encoder of a model -----------------------------------------------------------------
+
+# Flax is imported with the first photo: it takes a quarter of a second, which `--help` spares.
+
+
+@functools.lru_cache
+def image_encoder(config: Any) -> Encoder:
+    """Returns the one encoder of a configuration: JAX compiles once per function object."""
+    from exif_jax.models.dual_encoder import embed_images
+
+    return functools.partial(embed_images, config)
+
+
+def features_of_photo(config: Any) -> PhotoFeatures | None:
+    """What overlapping patches share by the encoder of a configuration; None: nothing."""
+    from exif_jax.models.dual_encoder import photo_features
+
+    return photo_features if getattr(config.image, "features", "") == "spectrum" else None

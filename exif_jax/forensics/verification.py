@@ -24,7 +24,8 @@ from exif_jax.forensics.calibration import (
     objection_to_grid,
 )
 from exif_jax.forensics.exif_regression import ExifRegression, RegressionError
-from exif_jax.forensics.localization import Localization, LocalizationSettings, localize
+from exif_jax.forensics.localization import Localization, localize
+from exif_jax.forensics.methods import LocalizationSettings
 from exif_jax.forensics.patches import Grid
 from exif_jax.forensics.reference_set import ReferenceSet, ReferenceSetError
 from exif_jax.forensics.verdict import in_hundred

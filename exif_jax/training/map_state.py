@@ -110,7 +110,7 @@ def validate_map(
     )
     tampered = np.stack([c.tampered for c in composites])
     loss = optax.sigmoid_binary_cross_entropy(logits, tampered).mean()
-    scores = np.array([float(picture_score(x)) for x in logits])
+    scores = np.array([picture_score(x) for x in logits])
     kinds = np.array([c.kind for c in composites])
     precision: dict[str, list[float]] = {}
     for kind, x, truth in zip(kinds, logits, tampered, strict=True):

@@ -32,7 +32,8 @@ from exif_jax.evaluation.retrieval import (
 )
 from exif_jax.evaluation.runner import score_photo
 from exif_jax.evaluation.splice_metrics import METRICS
-from exif_jax.forensics.localization import Localization, LocalizationSettings, localize
+from exif_jax.forensics.localization import Localization, localize
+from exif_jax.forensics.methods import LocalizationSettings
 from exif_jax.io.errors import ExifJaxError
 from exif_jax.models import dual_encoder
 from exif_jax.models.dual_encoder import Params

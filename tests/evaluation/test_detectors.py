@@ -8,8 +8,8 @@ from PIL import Image
 from stand_in import PATCH, roughness, spliced
 
 from exif_jax.evaluation import detectors
-from exif_jax.forensics.localization import LocalizationSettings, localize_with_encoder
-from exif_jax.forensics.methods import LocalizeError
+from exif_jax.forensics.localization import localize_with_encoder
+from exif_jax.forensics.methods import LocalizationSettings, LocalizeError
 
 
 def test_text_sets_patches_against_the_files_own_exif(tmp_path, monkeypatch):

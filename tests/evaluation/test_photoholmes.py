@@ -16,8 +16,8 @@ import pytest
 from stand_in import FakeModel, spliced
 
 from exif_jax.evaluation import photoholmes
-from exif_jax.forensics.localization import LocalizationSettings, localize
-from exif_jax.forensics.methods import LocalizeError
+from exif_jax.forensics.localization import localize
+from exif_jax.forensics.methods import LocalizationSettings, LocalizeError
 
 torch = pytest.importorskip("torch", reason="PhotoHolmes' interface is PyTorch's tensors")
 

@@ -23,7 +23,8 @@ from exif_jax.forensics.learned_map import (
     share_of_map,
     upsampled,
 )
-from exif_jax.forensics.localization import LocalizationSettings, localize
+from exif_jax.forensics.localization import localize
+from exif_jax.forensics.methods import LocalizationSettings
 from exif_jax.forensics.patches import patch_grid
 from exif_jax.forensics.score_calibration import VARIATION_WEIGHT
 from exif_jax.models.tampering_map import TamperingMapConfig, init_map_params, map_logits
@@ -84,9 +85,9 @@ def test_probability_against_numpy():
 
 
 def test_score_is_the_mean_of_the_surest_hundredth():
-    logits = np.arange(2000.0).reshape(40, 50)
-    assert picture_score(logits) == np.arange(1980, 2000).mean()
-    assert picture_score(np.arange(100.0)) == np.arange(92, 100).mean()
+    logits = np.arange(2000.0).reshape(40, 50) / 1000
+    assert picture_score(logits) == pytest.approx(1 / (1 + np.exp(-1.9895)), abs=1e-12)
+    assert picture_score(np.arange(100.0) - 97) == pytest.approx(1 / (1 + np.exp(1.5)), abs=1e-12)
 
 
 def test_shares_fall_with_the_longer_side():
@@ -135,7 +136,7 @@ def test_the_learned_map_judges_a_small_picture(encoders, map_path):
     logits = block_logits(image, load_map(map_path))
     assert np.array_equal(found.heatmap, probability(upsampled(logits, 96, 96)))
     assert found.share_of_map == 1 and found.map_id == load_map(map_path).id
-    assert found.score == pytest.approx(1 / (1 + np.exp(-picture_score(logits))), abs=1e-6)
+    assert found.score == picture_score(logits)
     assert found.p_value is None and "not calibrated" in found.reason
 
 

@@ -10,8 +10,8 @@ from stand_in import PATCH, FakeModel, roughness, spliced
 import exif_jax
 from exif_jax.evaluation.splice_metrics import pixel_metrics
 from exif_jax.forensics import patches
-from exif_jax.forensics.localization import LocalizationSettings, localize, localize_with_encoder
-from exif_jax.forensics.methods import METHODS, LocalizeError
+from exif_jax.forensics.localization import localize, localize_with_encoder
+from exif_jax.forensics.methods import METHODS, LocalizationSettings, LocalizeError
 from exif_jax.models import dual_encoder
 
 

@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw
 from stand_in import PATCH, roughness, spliced
 
 from exif_jax.forensics import affinity
-from exif_jax.forensics.localization import LocalizationSettings, localize_with_encoder
+from exif_jax.forensics.localization import localize_with_encoder
+from exif_jax.forensics.methods import LocalizationSettings
 from exif_jax.reading.photo import Photo
 from exif_jax.reports import html as html_report
 from exif_jax.reports import outputs

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image, ImageOps
 from stand_in import PATCH, roughness, spliced
 
-from exif_jax.forensics.localization import LocalizationSettings, localize_with_encoder
+from exif_jax.forensics.localization import localize_with_encoder
+from exif_jax.forensics.methods import LocalizationSettings
 from exif_jax.io.text import json_bytes
 from exif_jax.reading.photo import Photo
 from exif_jax.reading.walk import is_own_picture

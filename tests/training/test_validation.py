@@ -20,7 +20,7 @@ from exif_jax.evaluation import runner
 from exif_jax.evaluation.detectors import model_detector
 from exif_jax.evaluation.retrieval import alignment_and_uniformity, retrieval_metrics
 from exif_jax.evaluation.splice_metrics import METRICS
-from exif_jax.forensics.localization import LocalizationSettings
+from exif_jax.forensics.methods import LocalizationSettings
 from exif_jax.models import dual_encoder
 from exif_jax.training import sharding, validation
 from exif_jax.training.config import parse_config
