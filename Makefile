@@ -10,7 +10,7 @@ demo: $(VENV)/.installed-demo
 	$(BIN)/python -m benchmarks.demo --started $(STARTED)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # Apache Beam holds protobuf and numpy back, so it has an environment of its own.
 test-beam: $(VENV)-beam/.installed

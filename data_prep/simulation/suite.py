@@ -35,6 +35,7 @@ from data_prep.simulation.shooting import COARSE_SETTING, shoot
 from data_prep.simulation.writing import OutputError, explain_os_error, make_folders, run_jobs
 from exif_jax.io.atomic import write_bytes
 from exif_jax.io.errors import ExifJaxError
+from exif_jax.io.locks import LOCK_NAME, take_turns
 
 PARTS = ("native", "recompressed", "web", "small", "same_camera")
 FOLDERS = ("images", "masks", "pristine")
@@ -111,9 +112,13 @@ def make_suite(output: Path, workers: int) -> str:
         if digest == SHA256:
             return digest
         make_folders(output, *(output / part / folder for part in PARTS for folder in FOLDERS))
-        jobs = [SuiteJob(output, index) for index in range(PAIRS)]
-        run_jobs(make_pair, jobs, output, workers, unit="pair")
-        return suite_digest(output)
+        with take_turns(output / LOCK_NAME):
+            digest = suite_digest(output)
+            if digest == SHA256:  # another shard of the same evaluation made it meanwhile
+                return digest
+            jobs = [SuiteJob(output, index) for index in range(PAIRS)]
+            run_jobs(make_pair, jobs, output, workers, unit="pair")
+            return suite_digest(output)
     except OSError as error:
         raise OutputError(explain_os_error(output, error)) from error
 

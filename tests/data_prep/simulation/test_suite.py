@@ -149,3 +149,10 @@ def test_the_command_makes_it_once_and_says_whether_it_is_as_published(
     assert capsys.readouterr().out == f"suite own: sha256 {digest}, as published\n"
     with pytest.raises(SystemExit):
         simulate.main(["--suite", "own"])
+
+
+def test_what_another_shard_made_meanwhile_is_not_made_again(tmp_path, monkeypatch):
+    digests = iter(["", suite.SHA256])
+    monkeypatch.setattr(suite, "suite_digest", lambda output: next(digests))
+    monkeypatch.setattr(suite, "run_jobs", lambda *_, **__: pytest.fail("made a second time"))
+    assert suite.make_suite(tmp_path / "own", 1) == suite.SHA256
