@@ -163,7 +163,7 @@ def test_the_cut_gives_the_score_where_it_is_better_than_chance(encoders, map_pa
 
 
 def test_both_have_a_share_between(encoders, map_path):
-    image = photo(64, 900)
+    image = photo(64, 750)
     maps = {
         method: localize(image, encoders, LocalizationSettings(method=method, map_model=map_path))
         for method in ("auto", "cut", "map")
