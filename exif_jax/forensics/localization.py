@@ -216,10 +216,8 @@ def _by_learned_map(
     heatmap = learned_map.probability(learned_map.upsampled(logits, *image.shape[:2]))
 
     def embed() -> np.ndarray:
-        encode, features = (
-            patches.image_encoder(model.config),
-            patches.features_of_photo(model.config),
-        )
+        encode = patches.image_encoder(model.config)
+        features = patches.features_of_photo(model.config)
         return finite_embeddings(_embedded(image, encode, model.params, grid, settings, features))
 
     return Localization(
