@@ -291,7 +291,7 @@ def with_input(
     if data_config.device_cache:
         replicated = sharding.replicated(mesh)
         regions = jax.make_array_from_process_local_data(replicated, data.load_regions())
-    step_config = step_config._replace(square=data.square)
+    step_config = step_config._replace(square=data.square(model.image.image_size))
     shardings = sharding.state_shardings(mesh, state)
     step = train_state.jit_step(step_config, mesh, shardings)
     warm, steps = 3, max(10, repeats)

@@ -12,6 +12,7 @@ def get_config() -> ConfigDict:
     c.data.seed = 0  # order of the photos, choice of patches, augmentation
     c.data.texts_per_photo = 2  # one augmentation each, so that scenes are no help
     c.data.patches_per_text = 2  # at least 2 for train.image_weight
+    c.data.patch_sizes = ()  # sides of patches, of which each batch draws one; (): image_size
     # Probabilities that all patches of a text are augmented so; the text then says so.
     c.data.rescale_prob = 0.4  # rescaled by 0.5..1.5
     c.data.recompress_prob = 0.2  # recompressed as JPEG of quality 60..98
@@ -48,6 +49,7 @@ def get_config() -> ConfigDict:
     c.model.image.mlp_dim = 3072
     c.model.image.pool = "mean_std"  # or "mean", "cls"
     c.model.image.features = "spectrum"  # log |DCT|; or "pixels", or "texture": less their mean
+    c.model.image.positions = "learned"  # or "none", which data.patch_sizes needs
     c.model.image.remat = ""  # save memory: "dots" keeps only matrix products, "all" nothing
     c.model.text = ConfigDict()
     c.model.text.kind = "transformer"  # or "distilbert"

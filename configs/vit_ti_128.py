@@ -1,15 +1,17 @@
-"""The six runs that the weights that ship come from.
+"""The seven runs that the weights that ship come from.
 
 --config=configs/vit_ti_128.py:first, then :second and :third, each with
 --config.train.init_model=LAST; then, both with that of the third and with photos of simulated
 cameras beside the real ones (--config.data.more_records=SIMULATED, `python -m data_prep.simulate
 --scenes`), :fourth and, with more of them, :fifth. Then, from the mean of these two
-(`exif_jax.average`), :sixth, which trains a larger text encoder beside the image encoder as it is.
+(`exif_jax.average`), :sixth, which trains a larger text encoder beside the image encoder as it is;
+and from that, on more photos and with shrunk ones beside them (--config.data.more_records),
+:seventh, without positions and on patches of many sizes.
 """
 
 from configs import vit_ti_cpu
 
-RUNS = ("first", "second", "third", "fourth", "fifth", "sixth")
+RUNS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
 
 
 def get_config(run: str = "first"):
@@ -32,9 +34,19 @@ def get_config(run: str = "first"):
         c.data.cache_regions = 4096
         c.optim.lr = 6e-4
         c.train.num_steps = 1500 if run == "fourth" else 3500
-    if run == "sixth":
+    if run in RUNS[5:]:
         c.model.text.width, c.model.text.depth = 256, 6
         c.model.text.heads, c.model.text.mlp_dim = 4, 1024
+    if run == "sixth":
         c.train.init_parts = ("image", "image_projection", "log_scale", "log_image_scale")
         c.optim.frozen = ("image", "image_projection", "log_image_scale")
+    if run == "seventh":
+        c.data.patch_sizes = (32, 48, 64, 96, 128)
+        c.model.image.positions = "none"
+        c.optim.frozen = ("text", "text_projection")
+        c.optim.schedule = "wsd"
+        c.optim.decay_fraction = 0.3
+        c.data.patches_per_text = 4
+        c.train.batch_size = 256
+        c.train.num_steps = 8000
     return c

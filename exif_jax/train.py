@@ -44,7 +44,7 @@ from exif_jax.weights.release_file import load_model, save_model
 
 with command.imports(__name__, "train"):
     from exif_jax.data.input_pipeline import batches, choose_reader, prefetch
-    from exif_jax.training import distributed, sharding, train_state, validation
+    from exif_jax.training import distributed, sharding, validation
     from exif_jax.training.checkpoint import CheckpointError, Checkpoints
     from exif_jax.training.config import TrainError, field_names, parse_config, unknown_field
     from exif_jax.training.host_memory import keep_freed_memory
@@ -56,6 +56,7 @@ with command.imports(__name__, "train"):
         device_regions,
         initial_state,
         setup,
+        step_function,
     )
     from exif_jax.training.train_state import TrainState
     from exif_jax.training.workdir import open_workdir, publishable_settings
@@ -122,7 +123,7 @@ def train_loop(run: Run) -> tuple[TrainState, dict[str, float]]:
                 save_model(model, run.workdir / "untrained.safetensors")
             best = keep_best(run, state, results, best)
 
-        step_fn = train_state.jit_step(run.step_config, run.mesh, run.state_shardings)
+        step_fns = {size: step_function(run, size) for size in run.train_data.patch_sizes}
         regions = device_regions(run)
         loader = device_batches(run, first_step)
         traced = range(first_step, num_steps)[PROFILE_AFTER : PROFILE_AFTER + config.profile_steps]
@@ -133,6 +134,7 @@ def train_loop(run: Run) -> tuple[TrainState, dict[str, float]]:
             waited += time.monotonic() - wait_start
             if traced and step == traced.start:
                 jax.profiler.start_trace(str(run.workdir / "profile"))
+            step_fn = step_fns[run.train_data.patch_size(step)]
             state, metrics = step_fn(state, batch, regions)
             done = step + 1
             if traced and done == traced.stop:

@@ -17,9 +17,11 @@ from small_disk import read_only
 from configs import demo, resnet50_paper
 from data_prep import photos, simulate, train_tokenizer
 from exif_jax import release, train
-from exif_jax.data.records_folder import DataError
+from exif_jax.data.dataset import PatchDataset
+from exif_jax.data.records_folder import DataError, load_tokenizer
 from exif_jax.io import locks
-from exif_jax.training.config import TrainError
+from exif_jax.models.dual_encoder import embed_images
+from exif_jax.training.config import TrainError, parse_config
 from exif_jax.training.initialization import PretrainedError
 from exif_jax.weights import release_file
 
@@ -75,6 +77,29 @@ def test_a_run_leaves_metrics_and_a_model_that_loads(records, tmp_path):
     assert "Make" in trained.tags
     assert str(records) not in json.dumps(trained.provenance)
     assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+@pytest.mark.parametrize("augment_on", ["host", "device"])
+def test_batches_of_patches_of_many_sizes_train_one_encoder(records, tmp_path, augment_on):
+    config = tiny_config(records, num_steps=4)
+    config.data.augment_on = augment_on
+    config.data.patch_sizes = (16, 32)
+    config.model.image.positions = "none"
+    data = PatchDataset(parse_config(config).data, "train", load_tokenizer(str(records)), 32, 64)
+    assert {data.patch_size(step) for step in range(4)} == {16, 32}
+    config.optim.schedule, config.optim.decay_fraction = "wsd", 0.0
+    config.optim.warmup_steps = 1
+    train.train(config, tmp_path / "whole")
+    for steps in (2, 4):  # of "wsd" the first steps do not know how many will follow
+        config.train.num_steps = steps
+        train.train(config, tmp_path / "resumed")
+    whole = losses(tmp_path / "whole")
+    assert set(whole) == {1, 2, 3, 4} and np.isfinite(list(whole.values())).all()
+    assert losses(tmp_path / "resumed") == whole
+    trained = release_file.load_model(tmp_path / "whole" / "model.safetensors")
+    for side in (16, 32, 48):
+        z = embed_images(trained.config, trained.params, np.zeros((2, side, side, 3), np.uint8))
+        assert z.shape == (2, trained.config.embed_dim)
 
 
 @pytest.mark.filterwarnings("ignore")  # TensorFlow's own

@@ -23,6 +23,7 @@ class DataConfig:
     seed: int = 0
     texts_per_photo: int = 1
     patches_per_text: int = 1
+    patch_sizes: tuple[int, ...] = ()
     rescale_prob: float = 0.0
     recompress_prob: float = 0.0
     shift_prob: float = 0.0
@@ -47,6 +48,8 @@ class DataConfig:
         check_fraction(self, *(name for name in names if name.endswith(("_prob", "_fraction"))))
         check_choice(self, "augment_on", AUGMENT_ON)
         check_not_negative(self, "device_cache")
+        if any(size < 1 for size in self.patch_sizes):
+            raise ValueError(f"patch_sizes is {self.patch_sizes}; each must be positive")
         if self.device_cache and self.augment_on != "device":
             raise ValueError(
                 f"device_cache is {self.device_cache} bytes of regions of which the device cuts "

@@ -29,7 +29,7 @@ from exif_jax.data.config import DataConfig
 from exif_jax.data.packing import make_shapes, pack
 from exif_jax.data.photo_reader import PhotoReader, Region
 from exif_jax.data.records_folder import DataError, chosen_tags
-from exif_jax.data.sampler import photo_indices
+from exif_jax.data.sampler import photo_indices, process_slots
 from exif_jax.data.tokenizer import Tokenizer
 from exif_jax.data.wordpiece import WordPiece
 from exif_jax.reading.exif import select_tags, to_text
@@ -63,6 +63,7 @@ class PatchDataset:
 
     Attributes:
         config: how patches and texts are drawn.
+        patch_sizes: sides of patches, of which each batch has one.
         photos: the photos of the split, and which records are damaged.
         tags: the vocabulary that texts are made of.
         tokenizer: makes tokens of them.
@@ -82,7 +83,8 @@ class PatchDataset:
             config: how patches and texts are drawn.
             split: "train" or "validation".
             tokenizer: makes tokens of texts.
-            patch_size: side S of a patch in pixels.
+            patch_size: side S of a patch in pixels, where config.patch_sizes names no others; and
+                of those that a run is validated by.
             length: tokens L of a text.
 
         Raises:
@@ -91,20 +93,24 @@ class PatchDataset:
         """
         self.config = config
         self.tokenizer = tokenizer
-        self.photos = PhotoReader(config, split, min_side=patch_size)
+        self.patch_sizes = config.patch_sizes or (patch_size,)
+        self.photos = PhotoReader(config, split, min_side=max(patch_size, *self.patch_sizes))
         self.tags = chosen_tags(config)
         self._size = patch_size
         self._length = length
         # Regions that are larger than nearly all are used as if they were as large as those.
-        self._max_side, self._shapes = None, None
-        if config.augment_on == "device":
-            self._max_side = self.photos.region_side()
-            self._shapes = make_shapes(config, patch_size, self._max_side)
+        self._max_side = self.photos.region_side() if config.augment_on == "device" else None
+        sizes = self.patch_sizes if self._max_side else ()
+        self._shapes = {size: make_shapes(config, size, self._max_side or 0) for size in sizes}
 
-    @property
-    def square(self) -> int:
-        """Side of the squares of which the device makes patches; 0 where the host makes them."""
-        return self._shapes.square if self._shapes else 0
+    def patch_size(self, step: int) -> int:
+        """Side S of the patches of a step's batch, in pixels: one of `patch_sizes`."""
+        rng = np.random.default_rng([self.config.seed, step, 3])  # 3: apart from other streams
+        return int(rng.choice(self.patch_sizes))
+
+    def square(self, size: int) -> int:
+        """Side of the squares of which the device makes patches of a size; 0: the host does."""
+        return self._shapes[size].square if self._shapes else 0
 
     def check_device_cache(self) -> None:
         """Raises DataError where regions are to lie on the device and take more than they may."""
@@ -152,16 +158,17 @@ class PatchDataset:
         photos = photo_indices(self.num_photos, per_batch, c.seed, step)
         # All patches of a batch are post-processed alike, so that this does not tell which belong
         # together: what does is what survives it, as in a splice.
+        size = self.patch_size(step)
         rng = np.random.default_rng([c.seed, step, 2])
         post_processing = sample_post_processing(rng, c.save_prob, c.shrink_prob, c.noise_prob)
         photo = int(photos[slot])
         for later in range(step + 1, step + 2 + 2 * (self.num_photos // per_batch)):
             # The extra 1 keeps these streams apart from those that order the epochs.
             rng = np.random.default_rng([c.seed, step * per_batch + slot, 1])
-            samples = self._sample_texts(photo, post_processing, rng)
+            samples = self._sample_texts(photo, size, post_processing, rng)
             if samples is not None:
                 batch = self._collate(samples, [photo] * c.texts_per_photo)
-                if self._shapes is not None:
+                if self._shapes:
                     first = slot * c.patches_per_photo
                     batch["row"] = np.arange(first, first + c.patches_per_photo, dtype=np.uint32)
                 return batch
@@ -170,13 +177,14 @@ class PatchDataset:
         first_message = next(iter(self.photos.corrupt.values()), "")
         raise DataError(f"{c.records}: no photo is readable: {first_message}")
 
-    def blank_sample(self) -> dict[str, np.ndarray]:
-        """Returns zeros in the shapes of a sample."""
+    def blank_sample(self, step: int) -> dict[str, np.ndarray]:
+        """Returns zeros in the shapes of a step's samples."""
         T, P = self.config.texts_per_photo, self.config.patches_per_text
-        side = self._max_side or self._size
-        patch = self._make_patch(np.zeros((side, side, 3), np.uint8), Augmentation(), (0, 0), 0)
+        size = self.patch_size(step)
+        pixels = np.zeros((*[self._max_side or size] * 2, 3), np.uint8)
+        patch = self._make_patch(pixels, size, Augmentation(), (0, 0), 0)
         batch = self._collate([TextSample([patch] * P, "", "")] * T, [0] * T)
-        if self._shapes is not None:
+        if self._shapes:
             batch["row"] = np.zeros(T * P, np.uint32)
         return {name: np.zeros_like(x) for name, x in batch.items()}
 
@@ -247,7 +255,7 @@ class PatchDataset:
         }
 
     def _sample_texts(
-        self, photo: int, post_processing: PostProcessing, rng: np.random.Generator
+        self, photo: int, size: int, post_processing: PostProcessing, rng: np.random.Generator
     ) -> list[TextSample] | None:
         """Draws the texts of a photo and their patches; None where it has no readable record."""
         samples = []
@@ -258,8 +266,8 @@ class PatchDataset:
             regions = [region for region in chosen if region is not None]
             if not regions:
                 return None
-            augmentation = self._sample_augmentation(regions, post_processing, rng)
-            patches = self._sample_patches(regions, augmentation, rng)
+            augmentation = self._sample_augmentation(regions, size, post_processing, rng)
+            patches = self._sample_patches(regions, size, augmentation, rng)
             tags = select_tags(regions[0].record.exif, self.tags)
             # What was done comes first: a text that is too long is cut at its end.
             text = self._text(augmentation.tags() | self._sample_tags(tags, rng))
@@ -267,26 +275,34 @@ class PatchDataset:
         return samples
 
     def _sample_augmentation(
-        self, regions: Sequence[Region], post_processing: PostProcessing, rng: np.random.Generator
+        self,
+        regions: Sequence[Region],
+        size: int,
+        post_processing: PostProcessing,
+        rng: np.random.Generator,
     ) -> Augmentation:
         """Draws an augmentation that the smallest of these regions allows."""
         c = self.config
         side = min(min(self._pixels(region).shape[:2]) for region in regions)
-        if side * post_processing.factor < self._size:  # too small to be shrunk
+        if side * post_processing.factor < size:  # too small to be shrunk
             post_processing = post_processing._replace(factor=1.0)
-        size = size_before_post_processing(self._size, post_processing)
+        large_size = size_before_post_processing(size, post_processing)
         return sample_augmentation(
             rng,
             c.rescale_prob,
             c.recompress_prob,
             c.shift_prob,
             filter_prob=c.filter_prob,
-            min_factor=min_rescale_factor(side, size),
+            min_factor=min_rescale_factor(side, large_size),
             post_processing=post_processing,
         )
 
     def _sample_patches(
-        self, regions: Sequence[Region], augmentation: Augmentation, rng: np.random.Generator
+        self,
+        regions: Sequence[Region],
+        size: int,
+        augmentation: Augmentation,
+        rng: np.random.Generator,
     ) -> list[dict[str, np.ndarray]]:
         """Cuts a patch out of each region, somewhere or, to contrast, unlike the first one."""
         c = self.config
@@ -294,24 +310,29 @@ class PatchDataset:
         patches, first_energy = [], 0.0
         for k, region in enumerate(regions):
             pixels = self._pixels(region)
-            side = crop_size(pixels.shape, self._size, augmentation)
+            side = crop_size(pixels.shape, size, augmentation)
             num_candidates = CONTRAST_CANDIDATES if contrast and k else 1
             corners = [sample_corner(pixels.shape, side, rng) for _ in range(num_candidates)]
             energies = np.array([region.log_gradient_energy(corner, side) for corner in corners])
             if k == 0:
                 first_energy = energies[0]
             corner = corners[int(np.abs(energies - first_energy).argmax())]
-            patches.append(self._make_patch(pixels, augmentation, corner, region.number))
+            patches.append(self._make_patch(pixels, size, augmentation, corner, region.number))
         return patches
 
     def _make_patch(
-        self, pixels: np.ndarray, augmentation: Augmentation, corner: tuple[int, int], number: int
+        self,
+        pixels: np.ndarray,
+        size: int,
+        augmentation: Augmentation,
+        corner: tuple[int, int],
+        number: int,
     ) -> dict[str, np.ndarray]:
         """The arrays of a patch: itself, or what the device makes it of."""
-        if self._shapes is None:
-            return {"image": augment(pixels, self._size, augmentation, corner)}
+        if not self._shapes:
+            return {"image": augment(pixels, size, augmentation, corner)}
         record = number if self.config.device_cache else None
-        return pack(pixels, augmentation, corner, self._shapes, record)
+        return pack(pixels, augmentation, corner, self._shapes[size], record)
 
     def _pixels(self, region: Region) -> np.ndarray:
         return region.pixels[: self._max_side, : self._max_side]
@@ -322,21 +343,6 @@ class PatchDataset:
         if self.config.shuffle_tags:
             rng.shuffle(names)
         return {name: tags[name] for name in names}
-
-
-def process_slots(per_batch: int, process: int, processes: int) -> range:
-    """Returns the places in a batch of `per_batch` photos that a process fills.
-
-    Raises:
-        DataError: the processes do not divide the batch.
-    """
-    if per_batch % processes:
-        raise DataError(
-            f"a batch of {per_batch} photos does not divide over {processes} processes; choose "
-            "another --config.train.batch_size"
-        )
-    share = per_batch // processes
-    return range(process * share, (process + 1) * share)
 
 
 def concatenate(samples: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from exif_jax.data.dataset import PatchDataset, concatenate, process_slots
+from exif_jax.data.dataset import PatchDataset, concatenate
 from exif_jax.data.records_folder import DataError
+from exif_jax.data.sampler import process_slots
 
 READERS = ("auto", "tf.data", "threads")
 
@@ -112,7 +113,7 @@ def _tf_batches(
     tf.config.set_visible_devices([], "GPU")  # JAX needs its memory
     slots = process_slots(data.photos_per_batch(batch_size), process, processes)
     failure: list[Exception] = []
-    blank = data.blank_sample()
+    first = data.blank_sample(steps.start)
 
     def load(number: Any) -> tuple[np.ndarray, ...]:
         step, k = divmod(int(number), len(slots))
@@ -121,10 +122,10 @@ def _tf_batches(
         except Exception as error:
             # TensorFlow would print its own account and pass on no more than the text.
             failure.append(error)
-            sample = blank
-        return tuple(sample[name] for name in blank)
+            sample = data.blank_sample(step)
+        return tuple(sample[name] for name in first)
 
-    dtypes = [tf.as_dtype(x.dtype) for x in blank.values()]
+    dtypes = [tf.as_dtype(x.dtype) for x in first.values()]
     dataset = (
         tf.data.Dataset.range(steps.start * len(slots), steps.stop * len(slots))
         .map(
@@ -140,7 +141,7 @@ def _tf_batches(
             raise failure[0]
         # [photos, rows of each, ...] -> [rows, ...]
         merged = (value.reshape(-1, *value.shape[2:]) for value in values)
-        yield dict(zip(blank, merged, strict=True))
+        yield dict(zip(first, merged, strict=True))
 
 
 def prefetch(items: Iterable[Any], depth: int = 2) -> Iterator[Any]:

@@ -4,6 +4,8 @@ import functools
 
 import numpy as np
 
+from exif_jax.data.records_folder import DataError
+
 
 def photo_indices(num_photos: int, per_batch: int, seed: int, step: int) -> np.ndarray:
     """Returns the photos of a step's batch, each once.
@@ -55,3 +57,18 @@ def _joined_order(num_photos: int, per_batch: int, seed: int, epoch: int) -> np.
     spare = head + np.flatnonzero(~np.isin(order[head:free], before))[: len(clashing)]
     order[clashing], order[spare] = order[spare], order[clashing]
     return order
+
+
+def process_slots(per_batch: int, process: int, processes: int) -> range:
+    """Returns the places in a batch of `per_batch` photos that a process fills.
+
+    Raises:
+        DataError: the processes do not divide the batch.
+    """
+    if per_batch % processes:
+        raise DataError(
+            f"a batch of {per_batch} photos does not divide over {processes} processes; choose "
+            "another --config.train.batch_size"
+        )
+    share = per_batch // processes
+    return range(process * share, (process + 1) * share)

@@ -24,7 +24,8 @@ class ViTConfig:
     """Shape of the image encoder.
 
     Attributes:
-        image_size: side S of the patch in pixels.
+        image_size: side S of the patch in pixels; without positions it is what training is
+            validated by, and patches of any multiple of `token_size` can be encoded.
         token_size: side of one token in pixels; divides `image_size`.
         width, depth, heads, mlp_dim: the transformer.
         pool: "mean" over tokens, "mean_std" (mean and standard deviation side by side, which
@@ -33,6 +34,8 @@ class ViTConfig:
             that the encoder sees what a camera leaves and not the scene's brightness and hue; or
             "spectrum", the log magnitudes of its 8 x 8 DCT blocks (see `log_spectrum`), where
             compression, resampling, denoising and demosaicing leave their traces in the open.
+        positions: "learned", one vector for each place in the patch, or "none": traces are the
+            same all over a patch, and one set of weights then serves patches of any size.
         remat: what the backward pass computes again instead of keeping it: "" is nothing, "dots"
             is all but matrix products, "all" is everything inside the blocks.
     """
@@ -47,6 +50,7 @@ class ViTConfig:
     mlp_dim: int = 3072
     pool: Literal["mean", "mean_std", "cls"] = "mean"
     features: Literal["pixels", "texture", "spectrum"] = "pixels"
+    positions: Literal["learned", "none"] = "learned"
     remat: Literal["", "dots", "all"] = ""
 
     def __post_init__(self):
@@ -62,6 +66,8 @@ class ViTConfig:
             raise ValueError(f"pool is {self.pool!r}, not 'mean', 'mean_std' or 'cls'")
         if self.features not in ("pixels", "texture", "spectrum"):
             raise ValueError(f"features is {self.features!r}, not 'pixels', 'texture', 'spectrum'")
+        if self.positions not in ("learned", "none"):
+            raise ValueError(f"positions is {self.positions!r}, not 'learned' or 'none'")
         if self.features == "spectrum" and self.token_size % BLOCK:
             raise ValueError(
                 f"token_size {self.token_size} is not a multiple of {BLOCK}, the side of the DCT "
@@ -91,9 +97,9 @@ class ViT(nnx.Module):
             dtype=dtype,
             rngs=rngs,
         )
-        positions = c.num_tokens + (c.pool == "cls")
-        std = c.width**-0.5
-        self.position = nnx.Param(jax.random.normal(rngs.params(), (positions, c.width)) * std)
+        if c.positions == "learned":
+            number, std = c.num_tokens + (c.pool == "cls"), c.width**-0.5
+            self.position = nnx.Param(jax.random.normal(rngs.params(), (number, c.width)) * std)
         if c.pool == "cls":
             self.cls = nnx.Param(jnp.zeros((1, c.width)))
         self.stack = Stack(c.depth, c.width, c.heads, c.mlp_dim, c.remat, dtype, rngs)
@@ -120,7 +126,8 @@ class ViT(nnx.Module):
         if c.pool == "cls":
             cls = jnp.broadcast_to(self.cls[...].astype(x_BxTxD.dtype), (B, 1, c.width))
             x_BxTxD = jnp.concatenate([cls, x_BxTxD], axis=1)
-        x_BxTxD = x_BxTxD + self.position[...].astype(x_BxTxD.dtype)[None]
+        if c.positions == "learned":
+            x_BxTxD = x_BxTxD + self.position[...].astype(x_BxTxD.dtype)[None]
         x_BxTxD = self.stack(x_BxTxD)
         if c.pool == "cls":
             return x_BxTxD[:, 0]

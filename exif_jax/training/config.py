@@ -30,6 +30,7 @@ from exif_jax.models.config import (
     config_from_dict,
 )
 from exif_jax.models.dual_encoder import DualEncoderConfig
+from exif_jax.models.vit import ViTConfig
 
 DTYPES = ("float32", "bfloat16")
 LOSSES = ("infonce", "sigmoid")
@@ -289,10 +290,14 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
     """The value as its field has it: whole numbers may stand for others, lists for tuples."""
     if kind is float and type(value) is int:
         return float(value)
-    if isinstance(kind, types.GenericAlias):  # tuple[str, ...]
-        if isinstance(value, (tuple, list)) and all(isinstance(item, str) for item in value):
+    if isinstance(kind, types.GenericAlias):  # tuple[str, ...] or tuple[int, ...]
+        item_type = typing.get_args(kind)[0]
+        if isinstance(value, (tuple, list)) and all(type(item) is item_type for item in value):
             return tuple(value)
-        raise TrainError(f"{name} is {value!r}; it must be texts in parentheses, like ('a', 'b')")
+        items = "whole numbers in parentheses, like (64, 128)"
+        if item_type is str:
+            items = "texts in parentheses, like ('a', 'b')"
+        raise TrainError(f"{name} is {value!r}; it must be {items}")
     if type(value) is not kind:
         raise TrainError(f"{name} is {value!r}; it must be of type {kind.__name__}")
     return value
@@ -301,7 +306,18 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
 def _check_together(run: Config) -> None:
     """Raises TrainError for fields that do not go together."""
     data, optim, train = run.data, run.optim, run.train
-    make_model_config(run, vocab_size=2)
+    image = make_model_config(run, vocab_size=2).image
+    if isinstance(image, ViTConfig) and data.patch_sizes:
+        if image.positions != "none":
+            raise TrainError(
+                "config.data.patch_sizes needs config.model.image.positions 'none': a learned "
+                "position belongs to one size"
+            )
+        if any(size % image.token_size for size in data.patch_sizes):
+            raise TrainError(
+                f"config.data.patch_sizes is {data.patch_sizes}; each must be a multiple of "
+                f"config.model.image.token_size, {image.token_size}"
+            )
     if train.batch_size % data.patches_per_photo:
         raise TrainError(
             f"config.train.batch_size is {train.batch_size}; it must be a multiple of "

@@ -50,6 +50,8 @@ def load_pretrained(
             f"{', '.join(sorted(model.params))}, and the config's model {', '.join(sorted(params))}"
         )
     pretrained = {name: model.params[name] for name in names}
+    if "image" in names and "position" not in params["image"]:
+        pretrained["image"] = without_positions(pretrained["image"])
     mismatch = shape_mismatch(
         expected=flatten_params({name: params[name] for name in names}),
         given=flatten_params(pretrained),
@@ -57,6 +59,17 @@ def load_pretrained(
     if mismatch:
         raise PretrainedError(f"{path}: its weights do not fit config.model; {mismatch}")
     return params | pretrained
+
+
+def without_positions(image: Params) -> Params:
+    """The parameters of a ViT with the mean of its positions in the bias of its embedding."""
+    if "position" not in image:
+        return image
+    position = np.asarray(image["position"], np.float32)
+    embed = dict(image["embed"])
+    embed["bias"] = embed["bias"] + position.mean(axis=0)
+    rest = {name: x for name, x in image.items() if name not in ("position", "embed")}
+    return rest | {"embed": embed}
 
 
 def load_pretrained_image_encoder(
@@ -89,6 +102,8 @@ def load_pretrained_image_encoder(
             f"{path}: this image encoder cannot begin from such a file; a ViT begins from an "
             "AugReg .npz, a ResNet from a torchvision .pth, either from a .safetensors of ours"
         )
+    if isinstance(config, ViTConfig) and config.positions == "none":
+        flat = flatten_params(without_positions(unflatten_params(flat)))
     flat = {k: np.asarray(x, np.float32) for k, x in flat.items() if not k.startswith("fc/")}
     mismatch = shape_mismatch(_image_encoder_shapes(config), flat)
     if mismatch:

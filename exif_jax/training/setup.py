@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import pathlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -89,7 +90,7 @@ def setup(config: Config, workdir: pathlib.Path) -> Run:
             f"has {train_data.num_photos} to train on: a batch holds a photo once; choose a "
             "smaller one"
         )
-    step_config = make_step_config(config, model_config, mesh, train_data.square)
+    step_config = make_step_config(config, model_config, mesh)
     if pretrained:
         shapes = dual_encoder.param_shapes(model_config)
         load_pretrained(shapes, pretrained, train.init_parts, train.init_model)
@@ -133,6 +134,12 @@ def initial_state(run: Run) -> TrainState:
     params = jax.device_put(params, run.state_shardings.params)
     from_params = functools.partial(train_state.state_from_params, run.step_config)
     return jax.jit(from_params, out_shardings=run.state_shardings)(params)
+
+
+def step_function(run: Run, size: int) -> Callable:
+    """The jitted step on patches of a size; it compiles when it is first called."""
+    config = run.step_config._replace(patch_size=size, square=run.train_data.square(size))
+    return train_state.jit_step(config, run.mesh, run.state_shardings)
 
 
 def device_regions(run: Run) -> jax.Array | None:

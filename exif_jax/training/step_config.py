@@ -32,7 +32,8 @@ class StepConfig(NamedTuple):
         ema: fraction of the old average that stays at each step; 0: no average.
         frozen: paths in the tree of parameters ("text", "image/embed") that do not move.
         noise_seed: decides the noise of patches that are augmented in the step.
-        square: side of the squares that it cuts out of regions on the device (data.device_cache).
+        patch_size: side of the patches that the step makes on the device; 0: the model's.
+        square: side of the squares that it cuts out of regions for them (data.device_cache).
     """
 
     model: DualEncoderConfig
@@ -47,13 +48,12 @@ class StepConfig(NamedTuple):
     ema: float = 0.0
     frozen: tuple[str, ...] = ()
     noise_seed: int = 0
+    patch_size: int = 0
     square: int = 0
 
 
-def make_step_config(
-    config: Config, model: DualEncoderConfig, mesh: Mesh, square: int = 0
-) -> StepConfig:
-    """What the steps of a run are made of; `square` is that of the training data.
+def make_step_config(config: Config, model: DualEncoderConfig, mesh: Mesh) -> StepConfig:
+    """What the steps of a run are made of, but for the sizes of patches made on the device.
 
     Raises:
         TrainError: the config names frozen parts that the model lacks, or does not fit the model.
@@ -87,5 +87,4 @@ def make_step_config(
         ema=train.ema,
         frozen=config.optim.frozen,
         noise_seed=config.data.seed,
-        square=square,
     )

@@ -130,7 +130,7 @@ def augmented(
     key = jax.random.fold_in(jax.random.key(config.noise_seed), step)
     packed = {name: x for name, x in batch.items() if name in PACKED and name != "region"}
     regions = batch["region"] if regions is None else regions
-    size = config.model.image.image_size
+    size = config.patch_size or config.model.image.image_size
     if config.mesh is None:
         image = augment(regions, packed, key, size, config.square)
     else:

@@ -32,8 +32,9 @@ from exif_jax.evaluation.retrieval import (
 )
 from exif_jax.evaluation.runner import score_photo
 from exif_jax.evaluation.splice_metrics import METRICS
-from exif_jax.forensics.localization import Localization, localize
+from exif_jax.forensics.localization import localize
 from exif_jax.forensics.methods import LocalizationSettings
+from exif_jax.forensics.result import Localization
 from exif_jax.io.errors import ExifJaxError
 from exif_jax.models import dual_encoder
 from exif_jax.models.dual_encoder import Params
@@ -203,7 +204,7 @@ def probe_picture(photo: pathlib.Path, model: Model) -> Image.Image:
     middle = grid.rows // 2 * grid.columns + grid.columns // 2
     y, x = grid.origins()[middle]
     marked = pixels.copy()
-    side, line = model.patch_size, max(2, max(pixels.shape) // 300)
+    side, line = grid.patch, max(2, max(pixels.shape) // 300)
     frame = np.ones((side, side), bool)
     frame[line:-line, line:-line] = False
     marked[y : y + side, x : x + side][frame] = 255

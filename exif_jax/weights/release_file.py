@@ -180,6 +180,14 @@ def make_model(
     return Model(config, params, tokenizer, tags, provenance)
 
 
+def _with_positions(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a file; those of earlier versions' ViTs do not say what all had."""
+    image = config["image"]
+    if image["kind"] == "vit":
+        image = {"positions": "learned", **image}
+    return config | {"image": image}
+
+
 def _parse_model(data: bytes) -> Model:
     """The model that the bytes of a release file hold; any exception means that they do not."""
     flat = {name: to_array(name, tensor) for name, tensor in safetensors.deserialize(data)}
@@ -192,7 +200,7 @@ def _parse_model(data: bytes) -> Model:
         raise ValueError("the tags are not a list of texts")
     model = make_model(
         flat,
-        config=config_from_dict(json.loads(metadata["config"])),
+        config=config_from_dict(_with_positions(json.loads(metadata["config"]))),
         tokenizer=tokenizer_class(base64.b64decode(metadata["tokenizer"], validate=True)),
         tags=tuple(tags),
         provenance=dict(json.loads(metadata["provenance"])),

@@ -402,7 +402,7 @@ def test_regions_that_take_more_room_than_they_may_are_refused_before_any_is_rea
 def test_a_blank_sample_has_the_shapes_of_a_sample(records):
     for augment_on in ("host", "device"):
         dataset = make(records, **ON_DEVICE | {"augment_on": augment_on})
-        sample, blank = dataset.sample(0, 0, 16), dataset.blank_sample()
+        sample, blank = dataset.sample(0, 0, 16), dataset.blank_sample(0)
         assert {k: (x.shape, x.dtype) for k, x in sample.items()} == {
             k: (x.shape, x.dtype) for k, x in blank.items()
         }
@@ -433,3 +433,32 @@ def test_what_the_device_cannot_augment_is_refused_before_a_record_is_trained_on
         )
     with pytest.raises(ValueError, match="augment_on is 'tpu'; it must be host or device"):
         DataConfig("", augment_on="tpu")
+
+
+def test_each_batch_draws_its_patch_size(records):
+    for augment_on in ("host", "device"):
+        options = ON_DEVICE | {"augment_on": augment_on, "patch_sizes": (16, 24, 32)}
+        dataset = make(records, **options)
+        sizes = [dataset.patch_size(step) for step in range(40)]
+        assert set(sizes) == {16, 24, 32}
+        assert sizes == [make(records, **options).patch_size(step) for step in range(40)]
+        for step in range(4):
+            batch, blank = dataset.batch(step, 16), dataset.blank_sample(step)
+            halves = [dataset.batch(step, 16, process, 2) for process in (0, 1)]
+            for name, x in concatenate(halves).items():
+                np.testing.assert_array_equal(x, batch[name])
+            assert {k: x.shape[1:] for k, x in batch.items()} == {
+                k: x.shape[1:] for k, x in blank.items()
+            }
+            if augment_on == "host":
+                assert batch["image"].shape[1:3] == (sizes[step], sizes[step])
+            else:
+                assert batch["region"].shape[1:3] == (dataset.square(sizes[step]),) * 2
+    assert make(records).patch_size(0) == SIZE
+
+
+def test_regions_must_hold_the_largest_patch(records):
+    with pytest.raises(DataError, match="64"):
+        make(records, patch_sizes=(16, 64)).batch(0, 8)
+    with pytest.raises(ValueError, match=r"patch_sizes is .*; each must be positive"):
+        DataConfig("", patch_sizes=(0, 16))

@@ -32,6 +32,33 @@ from exif_jax.models.config import config_from_dict
 from exif_jax.models.transformer import UNROLL_UP_TO, Block, Stack, attend, gelu
 from exif_jax.models.vit import block_spectra, log_spectrum
 
+# --- patches of any size -------------------------------------------------------------------------
+
+
+def test_without_positions_any_patch_size_is_encoded_and_the_order_of_tokens_is_no_matter():
+    config = tiny_config(image={"positions": "none", "pool": "mean_std"})
+    params = random_params(config)
+    assert "position" not in params["image"]
+    side = config.image.token_size
+    small = np.random.default_rng(1).integers(0, 256, (3, side, side, 3), np.uint8)
+    one = dual_encoder.embed_images(config, params, jnp.asarray(small))
+    # A patch of the same token many times over is that token: mean and deviation do not change.
+    for rows, columns in ((2, 2), (3, 3)):
+        tiled = jnp.asarray(np.tile(small, (1, rows, columns, 1)))
+        many = dual_encoder.embed_images(config, params, tiled)
+        np.testing.assert_allclose(many, one, atol=2e-5)
+    patch = np.random.default_rng(2).integers(0, 256, (2, 2 * side, 2 * side, 3), np.uint8)
+    turned = np.concatenate([patch[:, side:], patch[:, :side]], axis=1)
+    a, b = (dual_encoder.embed_images(config, params, jnp.asarray(x)) for x in (patch, turned))
+    np.testing.assert_allclose(a, b, atol=2e-6)
+    learned = tiny_config(image={"positions": "learned", "pool": "mean_std"})
+    with_positions = random_params(learned)
+    a, b = (
+        dual_encoder.embed_images(learned, with_positions, jnp.asarray(x)) for x in (patch, turned)
+    )
+    assert np.abs(a - b).max() > 1e-3
+
+
 # --- the text's mask ----------------------------------------------------------------------------
 
 

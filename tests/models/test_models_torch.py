@@ -81,7 +81,8 @@ def torch_reference():
         x = patches(x).flatten(2).transpose(1, 2)
         if c.pool == "cls":
             x = torch.cat([tensor(p["cls"]).expand(len(x), 1, -1), x], dim=1)
-        x = stack(p["stack"], x + tensor(p["position"]), c.heads)
+        x = x + tensor(p["position"]) if c.positions == "learned" else x
+        x = stack(p["stack"], x, c.heads)
         if c.pool == "cls":
             return x[:, 0]
         if c.pool == "mean":

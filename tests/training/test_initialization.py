@@ -8,11 +8,23 @@ import pytest
 import torch_checkpoints as tc
 from tiny_model import relative_error
 
+from exif_jax.data.wordpiece import WordPiece
 from exif_jax.models.distilbert import DistilBertConfig
-from exif_jax.models.dual_encoder import DualEncoderConfig, embed_images, init_params
+from exif_jax.models.dual_encoder import (
+    DualEncoderConfig,
+    embed_images,
+    init_params,
+    param_shapes,
+)
 from exif_jax.models.resnet import ResNetConfig
 from exif_jax.models.vit import ViTConfig
-from exif_jax.training.initialization import PretrainedError, load_pretrained_image_encoder
+from exif_jax.training.initialization import (
+    PretrainedError,
+    load_pretrained,
+    load_pretrained_image_encoder,
+    without_positions,
+)
+from exif_jax.weights.release_file import Model
 from exif_jax.weights.torch_file import TorchFileError
 
 TEXT = DistilBertConfig(vocab_size=2, width=12, depth=1, heads=1, mlp_dim=8)
@@ -171,3 +183,34 @@ def test_refusals(tmp_path):
     refused("evil.npz", VIT, "cannot read it")
     refused("text.npz", VIT, "cannot read it")
     refused("nowhere.pth", RESNET, "cannot read it", TorchFileError)
+
+
+def test_without_positions_the_encoder_begins_with_their_mean():
+    model = dataclasses.replace(VIT, pool="mean_std", positions="learned")
+    config = DualEncoderConfig(model, TEXT, embed_dim=12)
+    params = jax.device_get(init_params(config, jax.random.key(0)))
+    position = params["image"]["position"]
+    params["image"]["position"] = np.broadcast_to(position.mean(0), position.shape)
+    plain = dataclasses.replace(config, image=dataclasses.replace(model, positions="none"))
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    expected = embed_images(config, params, images)
+    params["image"] = without_positions(params["image"])
+    np.testing.assert_allclose(embed_images(plain, params, images), expected, atol=1e-5)
+    assert without_positions(params["image"]) is params["image"]
+
+
+def test_a_run_without_positions_begins_from_a_model_that_has_them(tmp_path):
+    text = dataclasses.replace(TEXT)
+    config = DualEncoderConfig(dataclasses.replace(VIT, pool="mean"), text, embed_dim=12)
+    params = jax.device_get(init_params(config, jax.random.key(1)))
+    trained = Model(config, params, WordPiece(b""), (), {})
+    plain = dataclasses.replace(config, image=dataclasses.replace(config.image, positions="none"))
+    begun = load_pretrained(param_shapes(plain), trained, (), "model")
+    assert begun["image"].keys() == param_shapes(plain)["image"].keys()
+    mean = params["image"]["position"].mean(axis=0)
+    np.testing.assert_allclose(
+        begun["image"]["embed"]["bias"], params["image"]["embed"]["bias"] + mean, atol=1e-7
+    )
+    np.testing.assert_array_equal(
+        begun["image"]["stack"]["norm"]["scale"], params["image"]["stack"]["norm"]["scale"]
+    )
