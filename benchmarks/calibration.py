@@ -21,7 +21,7 @@ from exif_jax.evaluation.score_fitting import Judged
 from exif_jax.evaluation.score_measuring import HOST, PRISTINE, SIMULATED, SPLICE
 from exif_jax.evaluation.score_samples import FIGURES
 from exif_jax.evaluation.tables import text_table
-from exif_jax.forensics.calibration import min_area
+from exif_jax.forensics.calibration import MIN_AREA
 from exif_jax.forensics.likelihood import cllr
 from exif_jax.io.jsonl import read_rows
 
@@ -35,7 +35,7 @@ def main() -> None:
     rows = [row for row in read_rows(args.samples) if row.keys() >= FIGURES]
     judged = score_fitting.leave_one_out([row for row in rows if row["method"] == args.method])
     print(text_table(score_fitting.table(judged)))
-    judged = [j for j in judged if j.row["area"] >= min_area(args.method)]
+    judged = [j for j in judged if j.row["area"] >= MIN_AREA]
     pristine, spliced = (of_kinds(judged, k) for k in ((PRISTINE,), (SIMULATED, SPLICE)))
     share, low, high = score_fitting.accused(pristine, 0.05)
     print(f"accused at 5 %: {share:.1%}, 95 % interval over cameras {low:.1%} to {high:.1%}")

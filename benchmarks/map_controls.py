@@ -1,4 +1,4 @@
-"""What the learned map looks at: one clue at a time, on photos of cameras that it never saw.
+"""What maps of small pictures look at, clue by clue, on photos of cameras that they never saw.
 
 python -m benchmarks.map_controls --photos "$EXIF_JAX_PHOTOS/pristine" [--output controls.json]
 
@@ -6,7 +6,7 @@ Pieces of 384 x 256 pixels, an ellipse of 11 % in each, all saved as JPEG 92 4:4
 another photo with no history of its own, with the same JPEG on the same grid, with another JPEG on
 another grid; the same pixels with another JPEG and grid, or shrunk to 0.8 and back. Each with a
 hard edge and with a blended one. Beside them pristine pieces, and those whose halves are least
-alike in texture (sky beside grass): the share of blocks that the map accuses, above 0.5.
+alike in texture (sky beside grass): the share of pixels that the map accuses, above 0.5.
 """
 
 from __future__ import annotations
@@ -18,14 +18,17 @@ import pathlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from exif_jax.api import resolve_model
 from exif_jax.evaluation.baselines import BASELINES
 from exif_jax.evaluation.datasets import photos_in
 from exif_jax.evaluation.splice_metrics import average_precision
-from exif_jax.forensics.learned_map import block_logits, loaded_map, probability, upsampled
+from exif_jax.forensics.localization import localize
+from exif_jax.forensics.methods import LocalizationSettings
 from exif_jax.io.atomic import write_bytes
 from exif_jax.io.text import json_bytes
 from exif_jax.reading.photo import read_photo
 from exif_jax.reading.pixels import Jpeg, compress, gradient_energy
+from exif_jax.weights.release_file import Model
 
 WIDTH, HEIGHT = 384, 256
 LAST = Jpeg(92, 0)
@@ -43,40 +46,46 @@ CONTROLS = (
 def main() -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.map_controls", description=__doc__)
     parser.add_argument("--photos", required=True, help="folder of pristine photos")
+    parser.add_argument("--model", help="release file (default: what ships)")
+    parser.add_argument(
+        "--method", default="auto", help="of exif_jax.localize: auto (default), map or cut"
+    )
     parser.add_argument("--map-model", default="", help="release file (default: what ships)")
     parser.add_argument("--output", help="JSON file for the figures")
     args = parser.parse_args()
     photos = [read_photo(path).pixels for path in photos_in(pathlib.Path(args.photos))]
     photos = [x for x in photos if x.shape[0] >= HEIGHT + 8 and x.shape[1] >= WIDTH + 8]
-    figures = measure(photos, args.map_model)
+    settings = LocalizationSettings(method=args.method, map_model=args.map_model)
+    figures = measure(photos, resolve_model(args.model), settings)
     for name, value in figures.items():
         print(f"{name:55} {value:.3f}")
     if args.output:
         write_bytes(args.output, json_bytes({"photos": len(photos), "figures": figures}))
 
 
-def measure(photos: list[np.ndarray], map_model: str = "") -> dict[str, float]:
+def measure(
+    photos: list[np.ndarray], model: Model, settings: LocalizationSettings
+) -> dict[str, float]:
     """The mean AP of each control, beside that of colour alone, and the accused shares.
 
     Args:
         photos: uint8 [H, W, 3], at least 392 x 264 pixels, each of another scene.
-        map_model: path of the learned map; "" for the one that ships.
+        model, settings: what makes the maps.
     """
-    model, found = loaded_map(map_model), collections.defaultdict(list)
+    found = collections.defaultdict(list)
     mask = ellipse()
     for k, photo in enumerate(photos):
         donor = photos[(k + len(photos) // 2) % len(photos)]
         for control in CONTROLS:
             for edge, sigma in (("hard", 0.0), ("blended", 2.0)):
                 picture = make_control(control, middle(photo), middle(donor), mask, sigma)
-                logits = block_logits(picture, model)
-                heat = upsampled(logits, HEIGHT, WIDTH)
+                heat = localize(picture, model, settings).heatmap
                 found[f"{control}, {edge} edge"].append(average_precision(heat, mask))
                 if edge == "hard":
                     colour = BASELINES["colour clusters"](picture)
                     found[f"{control}, by colour alone"].append(average_precision(colour, mask))
         for name, piece in (("any", middle(photo)), ("unlike", unlike_halves(photo))):
-            accused = probability(block_logits(compress(inner(piece), LAST), model)) > 0.5
+            accused = localize(compress(inner(piece), LAST), model, settings).heatmap > 0.5
             found[f"accused of pristine pieces, {name} halves"].append(accused.mean())
     return {name: float(np.mean(values)) for name, values in sorted(found.items())}
 

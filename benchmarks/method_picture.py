@@ -22,7 +22,7 @@ from PIL import Image
 
 import exif_jax
 from exif_jax.cli import command
-from exif_jax.forensics.localization import Localization
+from exif_jax.forensics.result import Localization
 from exif_jax.io.atomic import write_bytes
 from exif_jax.reports.render import LUT
 

@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "localize_photo": "exif_jax.api",
     "verify_photo": "exif_jax.api",
-    "LocalizationSettings": "exif_jax.forensics.localization",
+    "LocalizationSettings": "exif_jax.forensics.methods",
     "embed_exif": "exif_jax.forensics.embed",
     "load_model": "exif_jax.weights.release_file",
     "read_photo": "exif_jax.reading.photo",

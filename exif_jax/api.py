@@ -17,8 +17,9 @@ import os
 import numpy as np
 
 from exif_jax.forensics import verification
-from exif_jax.forensics.localization import Localization, localize
+from exif_jax.forensics.localization import localize
 from exif_jax.forensics.methods import LocalizationSettings
+from exif_jax.forensics.result import Localization
 from exif_jax.forensics.suitability import objection_to_kind
 from exif_jax.forensics.verification import Verification
 from exif_jax.io.fork import refuse_after_fork

@@ -35,8 +35,8 @@ with command.imports(__name__):
     from exif_jax.evaluation.masks import DatasetError
     from exif_jax.evaluation.score_measuring import Row, measure, photos_by_camera
     from exif_jax.evaluation.tables import text_table
-    from exif_jax.forensics.learned_map import ALONE, loaded_map
-    from exif_jax.forensics.methods import METHODS, LocalizationSettings
+    from exif_jax.forensics.learned_map import SMALL, loaded_map
+    from exif_jax.forensics.methods import LEARNED, METHODS, LocalizationSettings
     from exif_jax.forensics.verification import has_skill
     from exif_jax.io.errors import ExifJaxError
     from exif_jax.io.text import printable
@@ -63,9 +63,9 @@ def calibrated_scores(
     try:
         judged = score_fitting.leave_one_out(rows)
         fitted = score_fitting.fit(judged, grid_of(settings), date)
-        if settings.method == "map":
+        if settings.method in LEARNED:
             # Another learned map, and larger pictures, score otherwise.
-            fitted |= {"map": loaded_map(settings.map_model).id, "longest": ALONE}
+            fitted |= {"map": loaded_map(settings.map_model).id, "longest": SMALL}
     except ValueError as e:
         raise DatasetError(f"the scores cannot be calibrated: {e}") from e
     scores = model.calibration.get("scores", {}) | {settings.method: fitted}
@@ -195,16 +195,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--method",
-        choices=[name for name in METHODS if name != "auto"],
+        choices=METHODS,
         default="cut",
-        help="whose scores: cut (the default), of photos of every size; map, the learned map's, of "
-        "the small pictures that it judges alone; mean_shift or official",
+        help="whose scores: cut (the default), of photos of every size; auto, of the small "
+        "pictures that auto judges by cut and learned map; map, the learned map's, of these; "
+        "mean_shift or official",
     )
     add(
         "--map-model",
         metavar="PATH",
         default="",
-        help="with --method map: the learned map's release file (default: what ships)",
+        help="with --method auto or map: the learned map's release file (default: what ships)",
     )
     add(
         "--exif",

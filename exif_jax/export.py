@@ -26,7 +26,7 @@ import numpy as np
 
 from exif_jax.api import resolve_model
 from exif_jax.cli import command
-from exif_jax.forensics import patches
+from exif_jax.forensics import affinity, clustering, patches
 from exif_jax.forensics.calibration import objection_to_score
 from exif_jax.forensics.methods import METHODS, LocalizationSettings, part_variation
 from exif_jax.forensics.score_calibration import (
@@ -85,38 +85,50 @@ def photo_to_map(
     """
     settings = LocalizationSettings(method="cut")
     method = METHODS[settings.method]
-    grid = patches.patch_grid(
-        height,
-        width,
-        model.patch_size,
-        num_per_dim=settings.num_per_dim,
-        max_patches=settings.max_patches,
-        align=settings.align,
+    positions = getattr(model.config.image, "positions", "learned")
+    *finer, grid = (
+        patches.patch_grid(
+            height,
+            width,
+            side,
+            num_per_dim=settings.num_per_dim,
+            max_patches=settings.max_patches,
+            align=settings.align,
+        )
+        for side in patches.patch_sides(height, width, model.patch_size, positions)
     )
     encode, params = patches.image_encoder(model.config), jax.tree.map(jnp.asarray, model.params)
-    origins_KxBx2 = jnp.asarray(
-        patches.batch_origins(grid.origins(), _BATCH_SIZE, grid.num_patches)
-    )
-    objection = objection_to_score(model.calibration, grid, settings.method)
+    area = height * width / model.patch_size**2
+    objection = objection_to_score(model.calibration, grid, area, settings.method)
     calibration = None if objection else model.calibration["scores"][settings.method]
 
-    def map_photo(photo: jax.Array) -> dict[str, jax.Array]:
+    def embed(photo: jax.Array, grid: patches.Grid) -> jax.Array:
+        origins = patches.batch_origins(grid.origins(), _BATCH_SIZE, grid.num_patches)
         z_PxD = patches.embed_batches(
-            encode, grid.patch, params, photo, origins_KxBx2, len(origins_KxBx2)
+            encode, grid.patch, params, photo, jnp.asarray(origins), len(origins)
         )
-        result = method.analyze(z_PxD[: grid.num_patches], photo, grid)
+        return z_PxD[: grid.num_patches]
+
+    def map_photo(photo: jax.Array) -> dict[str, jax.Array]:
+        z_PxD = embed(photo, grid)
+        result = method.analyze(z_PxD, photo, grid)
+        maps = [result.heatmap]
+        for other in finer:
+            cells, _, _ = clustering.spatial_cut(embed(photo, other), other)
+            maps.append(affinity.upsample(cells, other))
         textured = ~is_flat(photo)
         outputs = {
-            "map": jnp.where(textured, result.heatmap, 0.0),
+            "map": jnp.where(textured, sum(maps) / len(maps), 0.0),
             "score": jnp.where(textured, result.score, 0.0),
             "gradient_energy_gap": jnp.where(textured, result.gradient_energy_gap, 0.0),
         }
         if calibration:
             at = Conditions(
-                math.log(grid.area),
+                math.log(area),
                 quantization_step(photo),
+                math.log(grid.patch / model.patch_size),
                 result.gradient_energy_gap,
-                part_variation(z_PxD[: grid.num_patches], result.clusters, grid),
+                part_variation(z_PxD, result.clusters, grid),
             )
             outputs["p_value"] = _p_value(calibration, outputs["score"], at)
         return outputs

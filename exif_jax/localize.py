@@ -17,8 +17,9 @@ with command.imports(__name__):  # JAX takes a second to import
     from exif_jax.forensics import affinity
     from exif_jax.forensics.file_evidence.examine import examine
     from exif_jax.forensics.file_evidence.gallery import GalleryError
-    from exif_jax.forensics.localization import Localization, localize
+    from exif_jax.forensics.localization import localize
     from exif_jax.forensics.methods import METHOD_HELP, METHODS, LocalizationSettings, LocalizeError
+    from exif_jax.forensics.result import Localization
     from exif_jax.forensics.statement import state, statement_as_json
     from exif_jax.forensics.suitability import objection_to_kind
     from exif_jax.forensics.verification import (
@@ -124,7 +125,7 @@ def _verification(
         if METHODS[settings.method].encoder_input is not None:
             # The method's embeddings are not those of the photo's own pixels.
             return verify(photo.pixels, photo.exif, model, photo.objection)
-        return verify_localization(localization, photo.exif, model, photo.objection)
+        return verify_localization(localization, photo.pixels, photo.exif, model, photo.objection)
     except VerifyError:  # the page says so
         return None
 

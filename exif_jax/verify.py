@@ -103,7 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work(photo: Photo, shown: str, name: str, model: Model, out: pathlib.Path):
         try:
             localization = localize(photo.pixels, model, settings, objection_to_kind(photo))
-            verification = verify_localization(localization, photo.exif, model, photo.objection)
+            verification = verify_localization(
+                localization, photo.pixels, photo.exif, model, photo.objection
+            )
             evidence = examine(photo)
         except (LocalizeError, VerifyError, GalleryError) as e:
             raise batch.PhotoFailed(str(e)) from e

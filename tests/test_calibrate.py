@@ -17,6 +17,7 @@ from exif_jax.data.tokenizer import Tokenizer
 from exif_jax.evaluation import exif_calibration
 from exif_jax.evaluation.exif_calibration import measure_skill
 from exif_jax.forensics import exif_regression, reference_set, score_calibration
+from exif_jax.forensics.methods import LocalizationSettings
 from exif_jax.io.jsonl import append_rows, read_rows
 from exif_jax.weights.release_file import Model, load_model, save_model
 
@@ -210,7 +211,8 @@ def test_any_folder_of_camera_originals_calibrates(originals, uncalibrated, tmp_
     p = [score_calibration.survival(score["null"], x).value for x in np.linspace(-9, 9, 50)]
     assert p == sorted(p, reverse=True) and 0.99 < p[0] <= 1 and p[-1] < 0.2
     assert score["measured_on"]["num_photos"] == 6 and score["measured_on"]["num_cameras"] == 4
-    localization = exif_jax.localize_photo(originals / "0.jpg", out)
+    of_cut = LocalizationSettings(method="cut")
+    localization = exif_jax.localize_photo(originals / "0.jpg", out, of_cut)
     assert 0 < localization.p_value <= 1 and localization.band
     assert localization.likelihood_ratio is None  # six splices are too few to speak of
 

@@ -143,7 +143,7 @@ def test_without_a_model_the_weights_that_ship_are_used_and_named(tmp_path, caps
     report = json.loads(pathlib.Path("results/a.json").read_text())
     assert f"model vit_ti_128 ({report['model']})" in capsys.readouterr().err
     localization = exif_jax.localize_photo("a.png")
-    assert localization.grid.patch == 128 and localization.embeddings.shape[1] == 192
+    assert localization.grid.patch == 48 and localization.embeddings.shape[1] == 192
     assert localization.score == pytest.approx(report["score"], abs=1e-6)
 
 

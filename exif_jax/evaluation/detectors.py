@@ -12,7 +12,7 @@ from exif_jax import __version__
 from exif_jax.forensics import affinity
 from exif_jax.forensics.embed import embed_exif
 from exif_jax.forensics.learned_map import loaded_map
-from exif_jax.forensics.localization import localize
+from exif_jax.forensics.localization import localize, localize_by_own_patches
 from exif_jax.forensics.methods import LEARNED, LocalizationSettings, LocalizeError
 from exif_jax.reading.photo import read_photo
 from exif_jax.weights.release_file import Model
@@ -78,7 +78,7 @@ def text_detector(model: Model, name: str) -> Detector:
         known = {tag: value for tag, value in exif.items() if tag in model.tags}
         if not known:
             raise LocalizeError("no EXIF of the camera was found in the file; this needs it")
-        localization = localize(pixels, model, LocalizationSettings(method="cut"))
+        localization = localize_by_own_patches(pixels, model)
         (z_D,) = embed_exif([known], model)
         grid = localization.grid
         distance_P = (1 - localization.embeddings @ z_D) / 2

@@ -15,7 +15,7 @@ import numpy as np
 from exif_jax.evaluation.score_measuring import HOST, PRISTINE, SIMULATED, SPLICE, Row
 from exif_jax.evaluation.score_regression import fit_null, fit_splices
 from exif_jax.forensics import score_calibration
-from exif_jax.forensics.calibration import camera_weights, min_area
+from exif_jax.forensics.calibration import MIN_AREA, camera_weights
 from exif_jax.forensics.likelihood import cllr
 from exif_jax.forensics.score_calibration import Conditions
 from exif_jax.forensics.verdict import LEVELS, MIN_POWER
@@ -50,7 +50,7 @@ class Judged(NamedTuple):
 
 
 def _large_enough(row: Row) -> bool:
-    return row["area"] >= min_area(row["method"])
+    return row["area"] >= MIN_AREA
 
 
 def fit(judged: Sequence[Judged], grid: Mapping[str, int], date: datetime.date) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _fit(rows: Sequence[Row]) -> dict[str, Any]:
 
 def conditions(row: Row) -> Conditions:
     """The conditions of a measured sample."""
-    names = ("step", "gap", "variation")
+    names = ("step", "log_patch", "gap", "variation")
     return Conditions(float(np.log(row["area"])), *(row[name] for name in names))
 
 

@@ -36,7 +36,7 @@ from exif_jax.evaluation.score_samples import (
 )
 from exif_jax.forensics.learned_map import loaded_map
 from exif_jax.forensics.localization import localize
-from exif_jax.forensics.methods import LocalizationSettings, LocalizeError
+from exif_jax.forensics.methods import LEARNED, LocalizationSettings, LocalizeError
 from exif_jax.io import jsonl
 from exif_jax.io.text import printable
 from exif_jax.models.parameters import flatten_params
@@ -130,7 +130,7 @@ def measure(
 ) -> list[Row]:
     """Takes the samples that the journal lacks; returns all rows of these weights and method.
 
-    The learned map's are of pictures that it judges alone.
+    Where the learned map takes part in the score they are of small pictures.
 
     Args:
         photos: pristine ones, of each camera.
@@ -144,7 +144,7 @@ def measure(
         OSError: the journal cannot be read or written.
     """
     about = {"weights": weights_id(model), "method": settings.method}
-    if settings.method == "map":
+    if settings.method in LEARNED:
         about["map"] = loaded_map(settings.map_model).id
     # Rows of an earlier version, which lack a figure, are taken anew.
     known = [

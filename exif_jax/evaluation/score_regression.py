@@ -24,10 +24,10 @@ from exif_jax.forensics.score_calibration import (
 
 # The direction that a slope may have: more room makes for more differences in pristine photos too;
 # what compression does is left to the data (0).
-_NULL_SIGNS = (1, 0)
+_NULL_SIGNS = (1, 0, 0)
 # Splices stand out more in large photos and less after strong compression.
-_REACH_SIGNS = (1, -1)
-_SCALES = np.array([1.0, 0.4])  # about the conditions' standard deviations
+_REACH_SIGNS = (1, -1, 0)
+_SCALES = np.array([1.0, 0.4, 0.4])  # about the conditions' standard deviations
 _RIDGE = 0.5  # towards no slope, in units of one camera
 _QUANTILES = (0.5, 0.8, 0.9)
 _TAIL = 0.1  # the share of the excesses, from the top, that the tail is fitted to

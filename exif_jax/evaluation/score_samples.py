@@ -18,13 +18,13 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from exif_jax.evaluation.distortions import resize
 from exif_jax.evaluation.splice_metrics import pixel_metrics
-from exif_jax.forensics.localization import Localization
 from exif_jax.forensics.regions import compactness
+from exif_jax.forensics.result import Localization
 from exif_jax.reading.pixels import Jpeg, compress
 
 SIZES = ("whole", "half", "cut", "web")
 SMALL_SIZES = ("cut", "small", "cut", "medium")
-"""Those of pictures that the learned map judges alone."""
+"""Those of pictures that the learned map takes part in judging."""
 QUALITIES = (None, 80, None, 95, None, 60, 80, 95)  # None: not compressed again
 CUT = (256, 384)  # pixels: the shorter and the longer side
 WEB_WIDTH = 800
@@ -230,7 +230,9 @@ def _random(seed: str) -> np.random.Generator:
     return np.random.default_rng(list(hashlib.sha256(seed.encode()).digest()))
 
 
-FIGURES = frozenset(("score", "area", "gap", "step", "share", "variation", "compactness"))
+FIGURES = frozenset(
+    ("score", "area", "gap", "step", "share", "variation", "compactness", "log_patch")
+)
 """The keys of `figures`."""
 
 
@@ -239,9 +241,10 @@ def figures(localization: Localization) -> dict[str, Any]:
     at = localization.conditions
     return {
         "score": round(localization.score, 6),
-        "area": round(localization.grid.area, 3),
+        "area": round(localization.area, 3),
         "gap": round(at.gap, 5),
         "step": round(at.step, 4),
+        "log_patch": round(at.log_patch, 4),
         "share": round(float(localization.clusters.mean()), 5),
         "variation": round(at.variation, 6),
         "compactness": round(compactness(localization.clusters), 5),

@@ -31,24 +31,18 @@ from exif_jax.forensics.score_calibration import VARIATION_WEIGHT
 # A p-value at or below the first is weak evidence, at or below the second strong.
 WEAK, STRONG = 0.05, 0.02
 
-# A photo that holds fewer patches side by side than this gets no p-value: each part of a splice
-# needs patches of its own beside the other's, and where all patches overlap a low score says
-# nothing. Of the 24 development splices, cut to squares of which a third is tampered, p <= 0.05
-# calls none at 1.6 patches (160 pixels), 1 at 2.2, 2 at 3.1, 8 at 4 and 9 at 6.2; the calibration
-# was measured on photos of 12 and more.
+# A photo that holds fewer patches of the model's own side than this gets no p-value: what pristine
+# photos score was measured on pictures of 6 patches of 128 pixels (384 x 256) and more.
 MIN_AREA = 4.0
-MIN_AREA_OF_CUT = 10.0
-"""Of the cut's score: on the third of CASIA v1 that is for looking, 384 x 256 pixels or 6 patches
-of 128, it is at chance (docs/experiments.md)."""
 
 NOT_CALIBRATED = "the model is not calibrated (python -m exif_jax.calibrate does that)"
 MAP_NOT_CALIBRATED = (
-    "the learned map judged this picture, and how high pristine pictures score by it was not "
-    "measured (python -m exif_jax.calibrate --method map does that)"
+    "the learned map took part in judging this picture, and how high pristine pictures score so "
+    "was not measured (python -m exif_jax.calibrate --method auto does that, and --method map)"
 )
 OTHER_MAP = "the model is calibrated for another learned map than this one"
 MAP_IN_LARGE = (
-    "how high pristine photos score by the learned map was measured on pictures of up to {} pixels "
+    "how high pristine photos score by this method was measured on pictures of up to {} pixels "
     "on the longer side; --method auto judges larger ones by the patches' embeddings"
 )
 
@@ -101,53 +95,39 @@ def objection_to_grid(calibration: Mapping[str, Any], grid: Grid) -> str:
         grid: of the photo.
     """
     return (
-        _too_few_patches(grid)
+        _too_few_patches(grid, grid.area)
         or _not_calibrated(calibration)
         or _other_grid(calibration["grid"], grid)
     )
 
 
-def min_area(method: str) -> float:
-    """The area, in patches side by side, from which on a method's scores are judged."""
-    return MIN_AREA if method == "map" else MIN_AREA_OF_CUT
-
-
 def objection_to_score(
-    calibration: Mapping[str, Any], grid: Grid, method: str, map_id: str = ""
+    calibration: Mapping[str, Any], grid: Grid, area: float, method: str, map_id: str = ""
 ) -> str:
     """Says why a photo's splice score has no p-value, or "" where it has one.
 
     Args:
         calibration: of the release file.
         grid: of the photo.
+        area: of the photo, in patches of the model's own side.
         method: that made the score (`methods.method_of_score`).
         map_id: of the learned map's release file, where it took part.
     """
     return (
-        _too_few_patches(grid)
-        or _too_small_a_picture(grid, method)
+        _too_few_patches(grid, area)
         or _other_method(calibration, method)
         or _other_map(calibration["scores"][method], grid, map_id)
         or _other_grid(calibration["scores"][method]["grid"], grid)
     )
 
 
-def _too_few_patches(grid: Grid) -> str:
-    if grid.area >= MIN_AREA:
+def _too_few_patches(grid: Grid, area: float) -> str:
+    if area >= MIN_AREA:
         return ""
+    side = round((grid.height * grid.width / area) ** 0.5)
     return (
         f"too few patches to compare: {grid.width} x {grid.height} pixels hold fewer than "
-        f"{MIN_AREA:.0f} patches of {grid.patch} x {grid.patch} side by side"
-    )
-
-
-def _too_small_a_picture(grid: Grid, method: str) -> str:
-    if grid.area >= min_area(method):
-        return ""
-    return (
-        f"{grid.width} x {grid.height} pixels are too few: pictures as small are mostly shrunk "
-        "copies, and in those of a public benchmark (CASIA v1) the method found no more splices "
-        "than by chance; --method map shows where to look"
+        f"{MIN_AREA:.0f} patches of {side} x {side} side by side"
     )
 
 
@@ -165,7 +145,7 @@ def _other_method(calibration: Mapping[str, Any], method: str) -> str:
         return ""
     if not calibrated:
         return NOT_CALIBRATED
-    if method == "map":
+    if method in ("map", "auto"):
         return MAP_NOT_CALIBRATED
     return f"the model is calibrated for the method {', '.join(calibrated)}, not for {method}"
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from exif_jax.forensics import affinity
 from exif_jax.forensics.patches import Grid
+from exif_jax.forensics.score_calibration import logit
 from exif_jax.reading.pixels import BLOCK, CELL
 
 if TYPE_CHECKING:
@@ -141,34 +142,40 @@ def picture_score(logits: np.ndarray) -> float:
 
 # --- beside the cut -------------------------------------------------------------------------------
 
-# Longer side in pixels: up to the first the learned map alone, from the second on the cut alone.
-# Chosen on the development splices and the third of CASIA v1 that is for choosing
-# (docs/experiments.md).
-ALONE, ABSENT = 600, 800
+# Longer side in pixels: up to the first the learned map takes its full share, from the second on
+# none. Up to the third "auto" judges by both scores. Chosen, and so was what the cut's map counts,
+# on the development splices and the third of CASIA v1 that is for choosing (docs/experiments.md).
+FULL, ABSENT, SMALL = 400, 800, 600
+_CUT_WEIGHT = 16.0  # logits that a unit of the cut's map counts
+_USUAL = -3.1  # what the network gives most blocks of pristine pictures, without the lift
 
 
 def share_of_map(height: int, width: int) -> float:
     """The learned map's share of a photo's map under the method "auto", in [0, 1]."""
     longer = max(height, width)
-    share = math.log(ABSENT / longer) / math.log(ABSENT / ALONE)
+    share = math.log(ABSENT / longer) / math.log(ABSENT / FULL)
     return min(max(share, 0.0), 1.0)
 
 
 def mixed(logits_HxW: np.ndarray, cut_HxW: np.ndarray, share: float) -> np.ndarray:
-    """Both maps' z-scores added by their shares, as a probability: float32 [H, W] in [0, 1].
+    """What both maps say, as a probability: float32 [H, W] in [0, 1].
+
+    The learned map's logits as the network gives them, drawn towards the usual ones where it has
+    little say, and beside them how far the cut's map rises above its median.
 
     Args:
-        logits_HxW: of the learned map.
-        cut_HxW: the cut's map, any scale.
-        share: of the learned map; with 1 its probability as it is.
+        logits_HxW: of the learned map, lifted.
+        cut_HxW: the cut's map, in [0, 1].
+        share: what the learned map's logits count, in [0, 1].
     """
-    if share >= 1:
-        return probability(logits_HxW)
-    mean, deviation = float(logits_HxW.mean()), float(logits_HxW.std()) + 1e-6
-    cut = (cut_HxW - cut_HxW.mean()) / (cut_HxW.std() + 1e-6)
-    z = share * (logits_HxW - mean) / deviation + (1 - share) * cut
-    # On the scale of the learned map's own logits, so that 0.5 keeps its meaning.
-    return probability(z * deviation + mean)
+    learned = share * (logits_HxW - LIFT) + (1 - share) * _USUAL
+    return probability(learned + _CUT_WEIGHT * (cut_HxW - np.median(cut_HxW)))
+
+
+def joint_score(map_score: float, cut_score: float) -> float:
+    """The score of a small picture from those of both maps: their log odds added, in [0, 1]."""
+    total = float(logit(map_score) + logit(cut_score))
+    return 1 / (1 + math.exp(-total))
 
 
 def parts(heatmap_HxW: np.ndarray, grid: Grid) -> np.ndarray:

@@ -6,15 +6,13 @@ No files are read or written here: arrays and a loaded model in, results out.
 from __future__ import annotations
 
 import dataclasses
-import functools
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from exif_jax.forensics import affinity, learned_map, patches, regions
+from exif_jax.forensics import affinity, clustering, learned_map, patches, regions
 from exif_jax.forensics.calibration import objection_to_score
 from exif_jax.forensics.methods import (
     LEARNED,
@@ -24,13 +22,11 @@ from exif_jax.forensics.methods import (
     finite_embeddings,
     flat_result,
     method_of_score,
-    part_variation,
 )
 from exif_jax.forensics.patches import Encoder, Grid, PhotoFeatures
-from exif_jax.forensics.score_calibration import Conditions
+from exif_jax.forensics.result import Localization
 from exif_jax.forensics.suitability import FLAT, is_flat
 from exif_jax.forensics.verdict import (
-    CANNOT_TELL,
     NOT_JUDGED,
     Judgement,
     Picture,
@@ -41,106 +37,6 @@ from exif_jax.reading.quantization import quantization_step
 
 if TYPE_CHECKING:
     from exif_jax.weights.release_file import Model
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Localization:
-    """What `localize` makes of a photo of H x W pixels, P = grid.rows * grid.columns patches.
-
-    Attributes:
-        embed: gives `embeddings`.
-        heatmap: float32 [H, W] in [0, 1]: 0 is one with most of the photo, 1 unrelated. Never
-            stretched, and nothing is taken off for content; its highest places may mean nothing
-            where the score is low.
-        clusters: int32 [rows, columns]: the patches in two parts, 1 in the smaller. There are
-            always two, in a pristine photo too.
-        score: higher is less consistent. By the cut, 1 - cosine of the two parts' means, less what
-            their content explains (`methods.content_adjusted_score`); by the learned map, the
-            probability of its surest hundredth; by mean shift, as in the paper, the mean of
-            1 - cosine over all pairs of patches.
-        scored_by: the method that gave the score: with "auto", "cut" or in small pictures "map".
-        grid: where the patches lie.
-        flat: the photo shows no texture; map, clusters and score are zeros.
-        share_of_map: of the learned map in the heatmap: 1 of it alone, 0 where it took no part.
-        map_id: of the learned map's release file; "" where it took no part.
-        gradient_energy_gap: how unlike the cut's parts are in texture
-            (`methods.gradient_energy_gap`); 0 by other methods.
-        quantization_step: how strongly it was last compressed, as far as its pixels show it
-            (`exif_jax.reading.quantization`); 0 where they do not.
-        threshold: what the heatmap exceeds in the mask: where it parts the photo's patches best
-            (`regions.threshold_of`), and where the learned map took part its own values
-            (`regions.otsu`).
-        judgement: what the score means.
-    """
-
-    embed: Callable[[], np.ndarray]
-    heatmap: np.ndarray
-    clusters: np.ndarray
-    score: float
-    grid: Grid
-    scored_by: str = "cut"
-    flat: bool = False
-    share_of_map: float = 0.0
-    map_id: str = ""
-    gradient_energy_gap: float = 0.0
-    quantization_step: float = 0.0
-    threshold: float = 1.0
-    judgement: Judgement = NOT_JUDGED
-
-    @functools.cached_property
-    def embeddings(self) -> np.ndarray:
-        """float32 [P, D], unit rows, row by row over the grid.
-
-        Where the learned map alone judged the photo they are made when they are first asked for,
-        and raise LocalizeError where the encoder fails it.
-        """
-        return self.embed()
-
-    @functools.cached_property
-    def affinity(self) -> np.ndarray:
-        """float32 [P, P], cosines of the embeddings."""
-        return np.asarray(affinity.affinity_matrix(self.embeddings))
-
-    @property
-    def p_value(self) -> float | None:
-        """How often a pristine photo scores so; None where the photo cannot be judged."""
-        return self.judgement.p_value
-
-    @property
-    def likelihood_ratio(self) -> float | None:
-        """How much more often splices than pristine photos score so; None where unknown."""
-        return self.judgement.likelihood_ratio
-
-    @property
-    def band(self) -> str | None:
-        """One of `verdict.BANDS`; None where the photo cannot be judged."""
-        return self.judgement.band
-
-    @property
-    def verdict(self) -> str:
-        """The band, or "cannot tell"."""
-        return self.judgement.band or CANNOT_TELL
-
-    @property
-    def reason(self) -> str:
-        """Why, in a sentence."""
-        return self.judgement.reason
-
-    @property
-    def mask(self) -> np.ndarray:
-        """bool [H, W]: what the map singles out, whatever the verdict."""
-        return regions.mask_of(self.heatmap, self.threshold)
-
-    @property
-    def conditions(self) -> Conditions:
-        """What the meaning of the score depends on; of the learned map's, the file alone."""
-        file = Conditions(math.log(self.grid.area), self.quantization_step)
-        if self.scored_by == "map":
-            return file
-        return file._replace(
-            gap=self.gradient_energy_gap,
-            variation=float(part_variation(self.embeddings, self.clusters, self.grid)),
-        )
 
 
 def localize(
@@ -164,24 +60,27 @@ def localize(
     settings = settings or LocalizationSettings()
     image = checked_image(image, model.patch_size)
     share = share_of_map(settings, *image.shape[:2])
-    area = image.shape[0] * image.shape[1] / model.patch_size**2
-    if share == 1 and method_of_score(settings.method, area) == "map" and not is_flat(image):
+    if settings.method == "map" and not is_flat(image):
         localization = _by_learned_map(image, model, settings)
     else:
+        *finer, patch = sides_of_patches(image, model, settings.method)
         localization = localize_with_encoder(
             image,
             patches.image_encoder(model.config),
             model.params,
-            model.patch_size,
+            patch,
             settings,
             patches.features_of_photo(model.config),
+            finer,
         )
         if share > 0 and not localization.flat:
             localization = _with_learned_map(localization, image, settings, share)
+    area = localization.grid.area * (localization.grid.patch / model.patch_size) ** 2
+    localization = dataclasses.replace(localization, area=area)
     method = localization.scored_by
     calibration = model.calibration.get("scores", {}).get(method, {})
     objection = objection or objection_to_score(
-        model.calibration, localization.grid, method, localization.map_id
+        model.calibration, localization.grid, area, method, localization.map_id
     )
     return dataclasses.replace(
         localization, judgement=_judgement(localization, calibration, objection)
@@ -199,6 +98,30 @@ def _judgement(
     return judge(calibration, localization.score, localization.conditions, picture)
 
 
+def localize_by_own_patches(image: np.ndarray, model: Model) -> Localization:
+    """By the cut, with patches of the side that the model was trained for; without a p-value."""
+    return localize_with_encoder(
+        image,
+        patches.image_encoder(model.config),
+        model.params,
+        model.patch_size,
+        LocalizationSettings(method="cut"),
+        patches.features_of_photo(model.config),
+    )
+
+
+def sides_of_patches(image: np.ndarray, model: Model, method: str) -> tuple[int, ...]:
+    """Sides of the patches that a photo is localised by (`patches.patch_sides`).
+
+    The paper's method and the released code's have the model's own patch alone.
+    """
+    positions = getattr(model.config.image, "positions", "learned")
+    if method not in (*LEARNED, "cut"):
+        positions = "learned"
+    height, width = image.shape[:2]
+    return patches.patch_sides(height, width, model.patch_size, positions)
+
+
 def share_of_map(settings: LocalizationSettings, height: int, width: int) -> float:
     """The learned map's share of the map of a photo of so many pixels, in [0, 1]."""
     if settings.method not in LEARNED:
@@ -210,7 +133,7 @@ def _by_learned_map(
     image: np.ndarray, model: Model, settings: LocalizationSettings
 ) -> Localization:
     """By the learned map alone; the patches are embedded when somebody asks for them."""
-    grid = _photo_grid(image, model.patch_size, settings)
+    grid = _photo_grid(image, sides_of_patches(image, model, settings.method)[-1], settings)
     map_model = learned_map.loaded_map(settings.map_model)
     logits = learned_map.block_logits(image, map_model)
     heatmap = learned_map.probability(learned_map.upsampled(logits, *image.shape[:2]))
@@ -226,6 +149,7 @@ def _by_learned_map(
         clusters=learned_map.parts(heatmap, grid),
         score=learned_map.picture_score(logits),
         grid=grid,
+        area=grid.area,
         scored_by="map",
         share_of_map=1.0,
         map_id=map_model.id,
@@ -251,14 +175,10 @@ def _with_learned_map(
         map_id=model.id,
         threshold=regions.otsu(heatmap),
     )
-    if method_of_score(settings.method, localization.grid.area) != "map":
+    if method_of_score(settings.method, height, width) == "cut":
         return localization
-    return dataclasses.replace(
-        localization,
-        clusters=learned_map.parts(heatmap, localization.grid),
-        score=learned_map.picture_score(logits),
-        scored_by="map",
-    )
+    score = learned_map.joint_score(learned_map.picture_score(logits), localization.score)
+    return dataclasses.replace(localization, score=score, scored_by="auto")
 
 
 def localize_with_encoder(
@@ -268,6 +188,7 @@ def localize_with_encoder(
     patch: int,
     settings: LocalizationSettings | None = None,
     photo_features: PhotoFeatures | None = None,
+    finer: Sequence[int] = (),
 ) -> Localization:
     """`localize` with any encoder, without a p-value.
 
@@ -278,6 +199,7 @@ def localize_with_encoder(
         patch: side S of the patches, in pixels.
         settings: the defaults where None.
         photo_features: what overlapping patches can share, as `patches.embed_patches` takes it.
+        finer: sides of smaller patches, by which the photo is mapped too; the heatmap is the mean.
 
     Raises:
         LocalizeError: the array is no RGB image, smaller than a patch, or the encoder fails it.
@@ -287,17 +209,27 @@ def localize_with_encoder(
     image = checked_image(image, patch)
     grid = _photo_grid(image, patch, settings)
     z_PxD = _embedded(image, encode, params, grid, settings, photo_features)
+
+    def finer_map(side: int) -> np.ndarray:
+        finer_grid = _photo_grid(image, side, settings)
+        z = _embedded(image, encode, params, finer_grid, settings, photo_features)
+        finite_embeddings(z)
+        return np.asarray(affinity.upsample(clustering.spatial_cut(z, finer_grid)[0], finer_grid))
+
     # Nothing is waited for here: while the device encodes, the next steps are traced and loaded.
     flat = bool(is_flat(image))
     step = 0.0 if flat else float(quantization_step(image))
     result = flat_result(grid) if flat else method.analyze(z_PxD, image, grid)
     embeddings, heatmap = finite_embeddings(z_PxD), np.asarray(result.heatmap)
+    if finer and not flat:
+        heatmap = np.mean([heatmap, *map(finer_map, finer)], axis=0)
     return Localization(
         embed=lambda: embeddings,
         heatmap=heatmap,
         clusters=np.asarray(result.clusters).reshape(grid.rows, grid.columns),
         score=float(result.score),
         grid=grid,
+        area=grid.area,
         scored_by="cut" if settings.method in LEARNED else settings.method,
         flat=flat,
         gradient_energy_gap=float(result.gradient_energy_gap),

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from exif_jax.forensics import affinity, clustering
-from exif_jax.forensics.calibration import MIN_AREA_OF_CUT
+from exif_jax.forensics.learned_map import SMALL
 from exif_jax.forensics.patches import Grid
 from exif_jax.io.errors import ExifJaxError
 from exif_jax.reading.pixels import BLOCK, gradient_energy
@@ -118,26 +118,23 @@ METHODS = {
 LEARNED = ("auto", "map")  # methods that the learned map takes part in
 
 
-def method_of_score(method: str, area: float) -> str:
+def method_of_score(method: str, height: int, width: int) -> str:
     """The method that gives a photo's score, and whose calibration it is judged by.
 
-    The learned map's heatmap is the better one in small pictures, but its score is not until they
-    are so small that the cut is at chance (docs/experiments.md).
-
     Args:
-        method: that the photo is localised with.
-        area: `Grid.area`.
+        method: that the photo is localised with; "auto" judges small pictures by both scores.
+        height, width: of the photo, in pixels.
     """
-    if method == "auto":
-        return "cut" if area >= MIN_AREA_OF_CUT else "map"
+    if method == "auto" and max(height, width) > SMALL:
+        return "cut"
     return method
 
 
 DEFAULT_METHOD = "auto"
 METHOD_HELP = (
     "how the map is made: map, a network that learned from composites; cut, from the patches' "
-    "embeddings alone, by a cut that knows where they lie; auto, the first for small pictures, "
-    "the second for large ones and both between; mean_shift, the paper's; or official, the "
+    "embeddings alone, by a cut that knows where they lie; auto, both in small pictures and "
+    "the second alone in larger ones; mean_shift, the paper's; or official, the "
     "released code's procedure, faults included, for comparing with published numbers "
     f"(default {DEFAULT_METHOD})"
 )

@@ -26,6 +26,10 @@ PhotoFeatures = Callable[[jax.Array], jax.Array]
 # least _MIN_PATCHES, so that photos of like size share one compiled encoder.
 _SIZE_STEP = 512
 _MIN_PATCHES = 1024
+# Longer sides, in patches of the model's own side, up to which a photo is compared by smaller ones:
+# the first by patches of 3/8 of that side, the second by halves, larger ones by halves and wholes.
+# Chosen on the development splices, as they are and as the web has them (docs/experiments.md).
+_SMALL, _MEDIUM = 5.25, 8
 # Times that the patches must cover the photo for shared features to pay: they need memory.
 _MIN_OVERLAP = 2
 
@@ -62,6 +66,28 @@ class Grid:
         """int32 [P, 2]: y and x of every patch's top left pixel, row by row."""
         y, x = np.mgrid[: self.rows, : self.columns]
         return (np.stack([y, x], axis=-1).reshape(-1, 2) * self.stride).astype(np.int32)
+
+
+def patch_sides(height: int, width: int, patch: int, positions: str) -> tuple[int, ...]:
+    """Sides of the patches that a photo is compared by, the smallest first.
+
+    A part smaller than a patch is not seen, and small patches show less of a camera: what is best
+    depends on how large the parts are, and so on the photo.
+
+    Args:
+        height, width: of the photo, in pixels.
+        patch: the side that the model was trained for, in pixels.
+        positions: of the encoder's configuration: "learned" ones hold for this side alone.
+
+    Returns:
+        One side or two, multiples of 8 unless `patch` is none.
+    """
+    longer = max(height, width) / patch
+    if positions != "none" or patch % (2 * BLOCK):
+        return (patch,)
+    if longer < _SMALL:
+        return (3 * patch // (8 * BLOCK) * BLOCK,)
+    return (patch // 2,) if longer < _MEDIUM else (patch // 2, patch)
 
 
 def patch_grid(

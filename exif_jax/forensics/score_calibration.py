@@ -27,7 +27,7 @@ import numpy as np
 
 from exif_jax.forensics.likelihood import likelihood_ratio
 
-FILE_CONDITIONS = ("log_area", "step")
+FILE_CONDITIONS = ("log_area", "step", "log_patch")
 """What evidence is expected to depend on; the first of `Conditions`."""
 VARIATION_WEIGHT = 3.0
 """What a unit of logit(variation) counts in the evidence beside one of logit(score).
@@ -45,14 +45,16 @@ class Conditions(NamedTuple):
     its photos have those that count nothing.
 
     Attributes:
-        log_area: log of `Grid.area`.
+        log_area: log of `Localization.area`.
         step: `Localization.quantization_step`.
+        log_patch: log of how large its patches are beside the model's own: small ones differ more.
         gap: `Localization.gradient_energy_gap`.
         variation: `methods.part_variation`.
     """
 
     log_area: Any
     step: Any
+    log_patch: Any = 0.0
     gap: Any = 0.0
     variation: Any = 0.5
 
@@ -92,7 +94,9 @@ def value_at(slopes: Mapping[str, float], conditions: Conditions) -> Any:
     """The line with these slopes: of numbers a number, of scalars of JAX such a scalar."""
     least = slopes.get("least_log_area", -math.inf)
     conditions = conditions._replace(log_area=max(conditions.log_area, least))
-    terms = (slopes[name] * value for name, value in zip(FILE_CONDITIONS, conditions, strict=False))
+    known = zip(FILE_CONDITIONS, conditions, strict=False)
+    # A calibration of an earlier version is of patches of one size.
+    terms = (slopes.get(name, 0.0) * value for name, value in known)
     return sum(terms, slopes["intercept"])
 
 

@@ -24,10 +24,10 @@ from exif_jax.forensics.calibration import (
     objection_to_grid,
 )
 from exif_jax.forensics.exif_regression import ExifRegression, RegressionError
-from exif_jax.forensics.localization import Localization, localize
-from exif_jax.forensics.methods import LocalizationSettings
+from exif_jax.forensics.localization import localize_by_own_patches
 from exif_jax.forensics.patches import Grid
 from exif_jax.forensics.reference_set import ReferenceSet, ReferenceSetError
+from exif_jax.forensics.result import Localization
 from exif_jax.forensics.verdict import in_hundred
 from exif_jax.io.errors import ExifJaxError
 from exif_jax.reading.exif import camera_name
@@ -124,14 +124,20 @@ def verify(
         VerifyError: what the model carries to compare with cannot be read.
         LocalizeError: the photo is smaller than a patch.
     """
-    localization = localize(pixels, model, LocalizationSettings(method="cut"))
-    return verify_localization(localization, exif, model, objection)
+    localization = localize_by_own_patches(pixels, model)
+    return verify_localization(localization, pixels, exif, model, objection)
 
 
 def verify_localization(
-    localization: Localization, exif: Mapping[str, str], model: Model, objection: str = ""
+    localization: Localization,
+    pixels: np.ndarray,
+    exif: Mapping[str, str],
+    model: Model,
+    objection: str = "",
 ) -> Verification:
     """`verify` of a photo that was localised from its own pixels; arguments and errors likewise."""
+    if localization.grid.patch != model.patch_size:  # of which the regression knows nothing
+        localization = localize_by_own_patches(pixels, model)
     return verify_embeddings(
         localization.embeddings, localization.grid, exif, model, localization.flat, objection
     )
@@ -185,10 +191,8 @@ def verify_embeddings(
     skilled_tags = [tag for tag in findings if has_skill(skills.get(tag))]
     skilled_tags.sort(key=lambda tag: -skills[tag]["auc"])
     tags = tuple(findings[tag] for tag in exif if tag in findings)
-    if known_tags:
-        summary = _summary(p_value, objection or NOT_CALIBRATED, tags)
-    else:
-        summary = NO_KNOWN_EXIF if exif else NO_EXIF
+    nothing = NO_KNOWN_EXIF if exif else NO_EXIF
+    summary = _summary(p_value, objection or NOT_CALIBRATED, tags) if known_tags else nothing
     return Verification(
         agreement=agreement,
         rank=rank,
@@ -318,10 +322,9 @@ def fitted_of(model: Model) -> tuple[ExifRegression, ReferenceSet] | None:
     if not {"exif_regression", "reference_set"} <= calibration.keys():
         return None
     try:
-        regression = exif_regression.from_json(
-            calibration["exif_regression"], model.config.embed_dim
-        )
-        return regression, reference_sets.from_json(calibration["reference_set"])
+        regression, width = calibration["exif_regression"], model.config.embed_dim
+        reference_set = reference_sets.from_json(calibration["reference_set"])
+        return exif_regression.from_json(regression, width), reference_set
     except (ReferenceSetError, RegressionError) as e:
         raise VerifyError(f"the model cannot verify EXIF: {e}; fit it again") from e
 
@@ -337,10 +340,7 @@ def as_json(verification: Verification) -> dict[str, Any]:
             {"tag": finding.tag, "skill": finding.skill, "values": _values_as_json(finding)}
             for finding in verification.looks_like
         ],
-        "closest": [
-            {"camera": name, "probability": probability}
-            for name, probability in verification.closest
-        ],
+        "closest": [{"camera": name, "probability": p} for name, p in verification.closest],
     }
 
 

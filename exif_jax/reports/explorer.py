@@ -15,7 +15,7 @@ from exif_jax.forensics.patches import Grid
 from exif_jax.reports.render import upright
 
 if TYPE_CHECKING:
-    from exif_jax.forensics.localization import Localization
+    from exif_jax.forensics.result import Localization
 
 _MOST_COMPONENTS = 64
 _LEFT_OUT = 0.004  # of a patch's squared length, which bounds the error of a cosine

@@ -26,7 +26,7 @@ from exif_jax.reports.verdict_section import outline_of, verdict_section
 
 if TYPE_CHECKING:
     from exif_jax.forensics.file_evidence.examine import FileEvidence
-    from exif_jax.forensics.localization import Localization
+    from exif_jax.forensics.result import Localization
     from exif_jax.forensics.statement import Statement
     from exif_jax.reading.photo import Photo
 

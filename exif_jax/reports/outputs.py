@@ -24,8 +24,8 @@ from exif_jax.io.text import json_bytes, printable
 from exif_jax.reports.render import overlay_image, png_bytes
 
 if TYPE_CHECKING:
-    from exif_jax.forensics.localization import Localization
     from exif_jax.forensics.methods import LocalizationSettings
+    from exif_jax.forensics.result import Localization
     from exif_jax.reading.photo import Photo
 
 JSON_VERSION = 2

@@ -27,8 +27,8 @@ from PIL import Image
 from exif_jax.api import resolve_model
 from exif_jax.cli import command, photo_command
 from exif_jax.cli.batch import PhotoFailed
-from exif_jax.forensics.localization import Localization
 from exif_jax.forensics.methods import LocalizationSettings
+from exif_jax.forensics.result import Localization
 from exif_jax.io.atomic import write_bytes
 from exif_jax.io.text import printable
 from exif_jax.localize import localize_to

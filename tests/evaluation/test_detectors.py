@@ -20,7 +20,9 @@ def test_text_sets_patches_against_the_files_own_exif(tmp_path, monkeypatch):
     Image.fromarray(image).save(tmp_path / "silent.png")
     z = np.array([0.6, 0.8], np.float32)
     monkeypatch.setattr(
-        detectors, "localize", lambda p, *_: localize_with_encoder(p, roughness, {}, PATCH)
+        detectors,
+        "localize_by_own_patches",
+        lambda p, *_: localize_with_encoder(p, roughness, {}, PATCH),
     )
     asked = []
     monkeypatch.setattr(detectors, "embed_exif", lambda exif, _: asked.extend(exif) or z[None])

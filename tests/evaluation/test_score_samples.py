@@ -8,7 +8,7 @@ import pytest
 
 from exif_jax.evaluation import score_samples
 from exif_jax.evaluation.score_samples import SIZES, SMALL_SIZES, Treatment
-from exif_jax.forensics.learned_map import ALONE
+from exif_jax.forensics.learned_map import SMALL
 from exif_jax.forensics.regions import compactness
 
 
@@ -33,14 +33,14 @@ def test_the_plan_is_balanced_wherever_it_is_stopped():
     assert all(task.donor not in photos()[task.camera] for task in spliced)
 
 
-def test_small_pictures_are_no_larger_than_the_learned_map_judges_alone():
+def test_small_pictures_are_no_larger_than_the_learned_map_takes_part_in():
     whole, small = (score_samples.plan(photos(), small) for small in (False, True))
     assert [task.photo for task in whole] == [task.photo for task in small]
     sizes = collections.Counter(task.treatment.size for task in small)
     assert sizes.keys() == {*SMALL_SIZES, "small"} and min(sizes.values()) > 0.1 * len(small)
     for task in small[:48]:
         treated, _ = score_samples.treat(noise(1500, 2000, 100), None, task.treatment, task.key)
-        assert max(treated.shape) <= ALONE
+        assert max(treated.shape) <= SMALL
 
 
 def test_one_camera_gives_no_splices():

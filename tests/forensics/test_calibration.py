@@ -10,6 +10,10 @@ from exif_jax.forensics.patches import patch_grid
 from exif_jax.forensics.score_calibration import VARIATION_WEIGHT
 
 
+def objection_to_score(calibration, grid, method, map_id=""):
+    return c.objection_to_score(calibration, grid, grid.area, method, map_id)
+
+
 def test_many_photos_of_one_camera_do_not_drown_the_others():
     scores = [0.1] * 25 + [0.9]
     null = c.null_distribution(scores, ["a"] * 25 + ["b"])
@@ -30,16 +34,16 @@ def calibration_of(method="cut"):
 def test_what_was_measured_holds_for_the_grid_and_the_method_that_it_was_measured_with():
     grid = patch_grid(768, 1024, 128, 30, 4096, 8)
     assert c.objection_to_grid(calibration_of(), grid) == ""
-    assert c.objection_to_score(calibration_of(), grid, "cut") == ""
+    assert objection_to_score(calibration_of(), grid, "cut") == ""
     official_grid = patch_grid(768, 1024, 128, 30, 4096, 1)
     for other_grid in (grid, official_grid):
-        words = c.objection_to_score(calibration_of(), other_grid, "official")
+        words = objection_to_score(calibration_of(), other_grid, "official")
         assert "for the method cut, not for official" in words
-    assert "for the method cut, not for mean_shift" in c.objection_to_score(
+    assert "for the method cut, not for mean_shift" in objection_to_score(
         calibration_of(), grid, "mean_shift"
     )
     for other in ((60, 4096, 8), (30, 4096, 1), (30, 300, 8)):
-        words = c.objection_to_score(calibration_of(), patch_grid(768, 1024, 128, *other), "cut")
+        words = objection_to_score(calibration_of(), patch_grid(768, 1024, 128, *other), "cut")
         assert "another grid of patches (num_per_dim 30, max_patches 4096, align 8)" in words
     # Settings that give the very same patches are no other grid.
     assert c.objection_to_grid(calibration_of(), patch_grid(768, 1024, 128, 30, 999, 8)) == ""
@@ -61,20 +65,21 @@ def test_the_learned_map_is_judged_in_small_pictures_by_what_itself_scored():
     small, large = patch_grid(256, 384, 128, 30, 4096, 8), patch_grid(600, 608, 128, 30, 4096, 8)
     largest = patch_grid(600, 600, 128, 30, 4096, 8)
     for grid in (small, largest):
-        assert c.objection_to_score({"scores": scores}, grid, "map", "abc") == ""
-    assert "too few" in c.objection_to_score({"scores": scores}, small, "cut")
-    assert "up to 600 pixels" in c.objection_to_score({"scores": scores}, large, "map", "abc")
-    assert "another learned map" in c.objection_to_score({"scores": scores}, small, "map", "abd")
-    assert "learned map judged" in c.objection_to_score(calibration_of(), small, "map", "abc")
-    assert "not calibrated" in c.objection_to_score({}, small, "map", "abc")
+        assert objection_to_score({"scores": scores}, grid, "map", "abc") == ""
+    assert objection_to_score({"scores": scores}, small, "cut") == ""
+    assert "learned map took part" in objection_to_score({"scores": scores}, small, "auto")
+    assert "up to 600 pixels" in objection_to_score({"scores": scores}, large, "map", "abc")
+    assert "another learned map" in objection_to_score({"scores": scores}, small, "map", "abd")
+    assert "learned map took part" in objection_to_score(calibration_of(), small, "map", "abc")
+    assert "not calibrated" in objection_to_score({}, small, "map", "abc")
     tiny = patch_grid(192, 256, 128, 30, 4096, 8)
-    assert "too few patches" in c.objection_to_score({"scores": scores}, tiny, "map", "abc")
+    assert "too few patches" in objection_to_score({"scores": scores}, tiny, "map", "abc")
 
 
 def test_without_a_calibration_nothing_was_measured():
     grid = patch_grid(768, 1024, 128, 30, 4096, 8)
-    assert "not calibrated" in c.objection_to_score({}, grid, "cut")
-    assert "not calibrated" in c.objection_to_score({"grid": GRID}, grid, "cut")
+    assert "not calibrated" in objection_to_score({}, grid, "cut")
+    assert "not calibrated" in objection_to_score({"grid": GRID}, grid, "cut")
     assert c.agreement_band(None) is None
 
 
@@ -82,7 +87,7 @@ def test_what_was_calibrated_by_other_evidence_does_not_count():
     grid = patch_grid(768, 1024, 128, 30, 4096, 8)
     for former in ({}, {"variation_weight": VARIATION_WEIGHT + 1}):
         known = {"grid": GRID, "scores": {"cut": {"grid": GRID} | former}}
-        assert "not calibrated" in c.objection_to_score(known, grid, "cut")
+        assert "not calibrated" in objection_to_score(known, grid, "cut")
 
 
 def test_low_agreement_is_what_is_rare():

@@ -15,7 +15,9 @@ from exif_jax import localize as command
 from exif_jax.forensics import learned_map, regions
 from exif_jax.forensics.learned_map import (
     LIFT,
+    SMALL,
     block_logits,
+    joint_score,
     mixed,
     parts,
     picture_score,
@@ -91,19 +93,32 @@ def test_score_is_the_mean_of_the_surest_hundredth():
 
 
 def test_shares_fall_with_the_longer_side():
-    sizes = [128, learned_map.ALONE, 650, 750, learned_map.ABSENT, 4000]
+    sizes = [128, learned_map.FULL, 550, 750, learned_map.ABSENT, 4000]
     shares = [share_of_map(size, 100) for size in sizes]
     assert shares[:2] == [1, 1] and shares[-2:] == [0, 0]
     assert 1 > shares[2] > shares[3] > 0
     assert share_of_map(100, 700) == share_of_map(700, 100)
 
 
-def test_a_mixture_of_equal_maps_is_that_map():
+def test_a_mixture_adds_what_both_maps_say():
     logits = np.random.default_rng(0).normal(-2, 1.5, (20, 30)).astype(np.float32)
-    np.testing.assert_allclose(
-        mixed(logits, 0.1 + 0.05 * logits, 0.4), probability(logits), atol=1e-4
-    )
-    assert np.array_equal(mixed(logits, np.zeros((20, 30), np.float32), 1.0), probability(logits))
+    nothing = np.full((20, 30), 0.3, np.float32)  # a cut that singles out no part
+    raw = logits - learned_map.LIFT
+    np.testing.assert_allclose(mixed(logits, nothing, 1.0), probability(raw), atol=1e-6)
+    quarter = probability(0.25 * raw + 0.75 * learned_map._USUAL)
+    np.testing.assert_allclose(mixed(logits, nothing, 0.25), quarter, atol=1e-6)
+    part = nothing.copy()
+    part[:5, :5] += 0.2
+    both = mixed(logits, part, 1.0)
+    assert np.all(both[:5, :5] > mixed(logits, nothing, 1.0)[:5, :5])
+    np.testing.assert_array_equal(both[6:], mixed(logits, nothing, 1.0)[6:])
+
+
+def test_the_joint_score_adds_log_odds():
+    log_odds = lambda p: math.log(p / (1 - p))  # noqa: E731
+    for a, b in ((0.2, 0.7), (0.5, 0.5), (0.999, 0.03)):
+        assert log_odds(joint_score(a, b)) == pytest.approx(log_odds(a) + log_odds(b))
+    assert joint_score(1.0, 0.0) == pytest.approx(0.5)  # both are cut to what can be said
 
 
 def test_parts_are_told_by_the_map():
@@ -132,7 +147,7 @@ def encoders(tmp_path_factory):
 
 def test_the_learned_map_judges_a_small_picture(encoders, map_path):
     image = photo(96, 96)
-    found = localize(image, encoders, LocalizationSettings(method="auto", map_model=map_path))
+    found = localize(image, encoders, LocalizationSettings(method="map", map_model=map_path))
     logits = block_logits(image, load_map(map_path))
     assert np.array_equal(found.heatmap, probability(upsampled(logits, 96, 96)))
     assert found.share_of_map == 1 and found.map_id == load_map(map_path).id
@@ -150,15 +165,19 @@ def test_the_cut_alone_judges_a_large_one(encoders, map_path):
     assert auto.share_of_map == 0 and auto.map_id == "" and auto.reason == cut.reason
 
 
-@pytest.mark.parametrize(("width", "by"), [(160, "cut"), (152, "map")])
-def test_the_cut_gives_the_score_where_it_is_better_than_chance(encoders, map_path, width, by):
-    """From ten patches side by side on; the tiny model's have 32 pixels a side."""
+@pytest.mark.parametrize(("width", "by"), [(SMALL, "auto"), (SMALL + 16, "cut")])
+def test_both_scores_judge_a_small_picture_and_the_cuts_alone_a_larger_one(
+    encoders, map_path, width, by
+):
     image = photo(64, width)
-    settings = LocalizationSettings(method="auto", map_model=map_path)
-    found = localize(image, encoders, settings)
-    alone = localize(image, encoders, dataclasses.replace(settings, method=by))
-    assert found.scored_by == by and found.score == alone.score
-    assert np.array_equal(found.clusters, alone.clusters) and found.map_id
+    found, cut, learned = (
+        localize(image, encoders, LocalizationSettings(method=method, map_model=map_path))
+        for method in ("auto", "cut", "map")
+    )
+    assert found.scored_by == by
+    joint = joint_score(learned.score, cut.score)
+    assert found.score == (cut.score if by == "cut" else joint)
+    assert np.array_equal(found.clusters, cut.clusters) and found.map_id
     assert found.threshold == regions.otsu(found.heatmap)
 
 
@@ -176,7 +195,7 @@ def test_both_have_a_share_between(encoders, map_path):
 
 def test_a_small_picture_gets_the_p_value_of_the_maps_own_calibration(encoders, map_path):
     image = photo(96, 96)
-    settings = LocalizationSettings(method="auto", map_model=map_path)
+    settings = LocalizationSettings(method="map", map_model=map_path)
     names = ("num_per_dim", "max_patches", "align")
     scores = {
         "grid": {name: getattr(settings, name) for name in names},
@@ -212,7 +231,7 @@ def test_the_command_says_whose_map_it_is(map_path, tmp_path):
     words += ["--map-model", map_path, "--report"]
     assert command.main(words) == 0
     report = json.loads((tmp_path / "out" / "small.json").read_text())
-    assert report["share_of_map"] == 1 and report["scored_by"] == "cut"  # room for ten patches
+    assert report["share_of_map"] == 1 and report["scored_by"] == "auto"
     assert report["settings"]["map_model"] == load_map(map_path).id
     assert report["p_value"] is None and "not calibrated" in report["reason"]
 

@@ -154,11 +154,48 @@ def test_too_few_patches_give_no_p_value_and_say_why(shipped, size):
     assert "too few patches to compare" in result.reason
 
 
-@pytest.mark.parametrize("size", [(256, 384), (384, 384)])
-def test_a_picture_of_a_size_on_which_the_method_is_blind_is_not_judged(shipped, size):
-    result = localize(noise(*size), shipped, LocalizationSettings(method="cut"))
-    assert result.p_value is result.band is result.likelihood_ratio is None
-    assert "shrunk copies" in result.reason and result.mask.shape == size
+@pytest.mark.parametrize(
+    ("size", "sides"),
+    [
+        ((256, 384), (48,)),
+        ((500, 671), (48,)),
+        ((500, 672), (64,)),
+        ((1023, 640), (64,)),
+        ((1024, 640), (64, 128)),
+        ((3000, 4000), (64, 128)),
+    ],
+)
+def test_smaller_pictures_are_compared_by_smaller_patches(shipped, size, sides):
+    assert patches.patch_sides(*size, shipped.patch_size, "none") == sides
+    assert patches.patch_sides(*size, shipped.patch_size, "learned") == (128,)
+    assert patches.patch_sides(*size, 124, "none") == (124,)
+
+
+def test_the_grid_is_of_the_pictures_patches_and_the_papers_of_the_models(shipped):
+    image = noise(256, 384)
+    small, papers = (
+        localize(image, shipped, LocalizationSettings(method=name))
+        for name in ("cut", "mean_shift")
+    )
+    assert small.grid.patch == 48 and papers.grid.patch == 128
+    assert small.area == papers.area == papers.grid.area == 6.0
+
+
+def test_a_large_photo_is_mapped_by_patches_of_two_sizes(shipped):
+    image = noise(640, 1024)
+    settings = LocalizationSettings(method="cut")
+    both = localize(image, shipped, settings)
+    encode, features = (
+        patches.image_encoder(shipped.config),
+        patches.features_of_photo(shipped.config),
+    )
+    coarse, fine = (
+        localize_with_encoder(image, encode, shipped.params, side, settings, features)
+        for side in (128, 64)
+    )
+    np.testing.assert_allclose(both.heatmap, (coarse.heatmap + fine.heatmap) / 2, atol=1e-6)
+    assert both.grid == coarse.grid and both.score == coarse.score
+    np.testing.assert_array_equal(both.embeddings, coarse.embeddings)
 
 
 def test_a_small_picture_is_judged_without_its_patches(shipped, monkeypatch):
@@ -170,7 +207,7 @@ def test_a_small_picture_is_judged_without_its_patches(shipped, monkeypatch):
         return jnp.full((grid.num_patches, 4), jnp.nan)
 
     monkeypatch.setattr(patches, "embed_patches", broken)
-    result = localize(noise(256, 384), shipped)
+    result = localize(noise(256, 384), shipped, LocalizationSettings(method="map"))
     assert result.scored_by == "map" and result.share_of_map == 1 and not embedded
     assert result.clusters.shape == (result.grid.rows, result.grid.columns)
     with pytest.raises(LocalizeError, match="not finite"):

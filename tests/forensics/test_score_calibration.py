@@ -22,7 +22,7 @@ def photos(count=400, cameras=80, seed=0, lift=0.0, camera_spread=0.3):
     """Scores that follow SLOPES, with cameras that differ; lifted where splices are meant."""
     rng = np.random.default_rng(seed)
     conditions = [
-        Conditions(a, s, *PART)
+        Conditions(a, s, 0.0, *PART)
         for a, s in zip(rng.uniform(2, 6, count), rng.choice([0, 0.4, 0.8], count), strict=True)
     ]
     of_camera = rng.normal(0, camera_spread, cameras)
@@ -70,7 +70,7 @@ def test_slopes_that_may_not_be_negative_are_not():
 def test_photos_smaller_than_those_measured_are_not_flattered(null):
     least = null["slopes"]["least_log_area"]
     assert 2 < least < 2.2
-    at = Conditions(least, 0.0, *PART)
+    at = Conditions(least, 0.0, 0.0, *PART)
     smaller = at._replace(log_area=least - 2)
     assert c.p_value(null, 0.2, smaller) == c.p_value(null, 0.2, at)
     assert c.p_value(null, 0.2, at).value < c.p_value(null, 0.2, at._replace(log_area=5)).value
@@ -90,7 +90,7 @@ def test_survival_falls_evenly_and_its_tail_is_marked(null):
 def test_survival_of_a_normal_sample_is_that_of_the_normal_distribution():
     cameras = [str(k) for k in range(600)]
     scores = expit(np.random.default_rng(3).normal(-3, 1, 600)).tolist()
-    null = regression.fit_null(scores, [Conditions(0.0, 0.0, *PART)] * 600, cameras)
+    null = regression.fit_null(scores, [Conditions(0.0, 0.0, 0.0, *PART)] * 600, cameras)
     for z in (-1.0, 0.0, 1.0, 1.6, 2.0, 2.4):
         excess = z - 3 - null["slopes"]["intercept"]
         expected = stats.norm.sf(z)
@@ -106,7 +106,7 @@ def test_the_critical_excess_has_its_p_value(null):
 
 
 def test_a_part_of_one_piece_is_less_evidence():
-    at = Conditions(4.0, 0.0, *PART)
+    at = Conditions(4.0, 0.0, 0.0, *PART)
     assert c.evidence(0.3, at) == pytest.approx(special.logit(0.3))
     assert c.evidence(0.3, at._replace(variation=0.1)) == pytest.approx(
         special.logit(0.3) + 3 * special.logit(0.1)
@@ -117,7 +117,7 @@ def test_a_part_of_one_piece_is_less_evidence():
 
 def test_one_camera_is_not_enough():
     with pytest.raises(ValueError, match="at least two cameras"):
-        regression.fit_null([0.1, 0.2], [Conditions(0, 0, *PART)] * 2, ["a", "a"])
+        regression.fit_null([0.1, 0.2], [Conditions(0, 0, 0.0, *PART)] * 2, ["a", "a"])
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_the_least_reach_parts_blindness_from_sight(with_splices):
 
 
 def test_ratios_are_those_of_the_two_densities(with_splices):
-    at = Conditions(4.0, 0.0, *PART)
+    at = Conditions(4.0, 0.0, 0.0, *PART)
     middle = -4 + sum(slope * getattr(at, name) for name, slope in SLOPES.items())
     spread = math.hypot(0.3, 0.7)
     for z in (-0.5, 0.5, 1.0, 1.5, 2.5):

@@ -133,7 +133,7 @@ def test_the_weights_that_ship_are_the_ones_that_were_measured():
     digest = hashlib.sha256()
     for path, x in sorted(flatten_params(load_model().params).items()):
         digest.update(path.encode() + x.tobytes())
-    assert digest.hexdigest() == "94e600fbec4ac063e4dae098377d3390afca628d68c816c9cb0669780902a378"
+    assert digest.hexdigest() == "44bd3a33076aed893d33654a1ce59fa6d5523a0402afb8c1b8977742c8c2b2c2"
 
 
 def test_the_config_of_the_weights_that_ship_has_fields_that_are_explained():
