@@ -55,7 +55,7 @@ def test_bad_settings_are_refused_in_one_sentence(records, tmp_path):  # noqa: F
     refuses(DataError, "names Colour, which the texts", data__tags=("Make", "Colour"))
     refuses(DatasetError, "neither manifest.jsonl nor", eval__splices="/no/such/folder")
     refuses(ReleaseError, "cannot read the model file", train__init_model="/no/such/model")
-    refuses(TrainError, "patch_sizes needs .* positions 'none'", data__patch_sizes=(16, 32))
+    refuses(TrainError, "patch_sizes needs .*positions 'none'", data__patch_sizes=(16, 32))
     refuses(TrainError, "must be whole numbers in parentheses", data__patch_sizes=("16",))
     refuses(TrainError, "loss_chunk is -1; it must be 0 or more", train__loss_chunk=-1)
     refuses(MeshError, "does not fit the .* device", mesh__fsdp=3)
