@@ -49,17 +49,18 @@ def test_the_learned_maps_config_begins():
 
 
 def test_the_runs_of_the_weights_that_ship():
-    first, second, third, fourth, fifth, sixth = map(vit_ti_128.get_config, vit_ti_128.RUNS)
+    runs = map(vit_ti_128.get_config, vit_ti_128.RUNS)
+    first, second, third, fourth, fifth, sixth, seventh = runs
     assert len({begins(c) for c in (first, second, third, fourth, fifth)}) == 1
     assert begins(sixth) > 2 * begins(fifth) and sixth.model.image == fifth.model.image
     assert second.train.num_steps > first.train.num_steps and second.data.contrast_prob == 0.5
     assert third.data.noise_prob and third.data.shrink_prob and not second.data.noise_prob
     assert fourth.data.noise_prob == third.data.noise_prob and fourth.train.num_steps == 1500
     assert fifth.train.num_steps == 3500 and fifth.data == fourth.data == sixth.data
-    with pytest.raises(
-        ValueError, match="choose one of first, second, third, fourth, fifth, sixth"
-    ):
-        vit_ti_128.get_config("seventh")
+    positions = 64 * sixth.model.image.width  # of 8 x 8 tokens
+    assert begins(seventh) == begins(sixth) - positions and 128 in seventh.data.patch_sizes
+    with pytest.raises(ValueError, match="choose one of first, second, third, fourth, fifth"):
+        vit_ti_128.get_config("eighth")
 
 
 def test_the_papers_recipe():

@@ -373,7 +373,7 @@ def test_regions_that_lie_on_the_device_give_the_same_patches_and_texts(records)
         a, b = sent.batch(step, 16), cached.batch(step, 16)
         assert b.keys() == a.keys() - {"region"} | {"record", "corner"}
         where = b.pop("record"), b.pop("corner")
-        b["region"] = np.asarray(device_augment.cut_squares(regions, *where, cached.square))
+        b["region"] = np.asarray(device_augment.cut_squares(regions, *where, cached.square(SIZE)))
         np.testing.assert_array_equal(images_of(b), images_of(a))
         assert_same({k: a[k] for k in TEXTS}, {k: b[k] for k in TEXTS})
 
