@@ -340,7 +340,7 @@ def test_any_checkpoint_can_be_released(whole_run, tmp_path, capsys):
         ("--config.lr=1", "did you mean optim.lr?"),
         ("--config.model.image.widht=8", "did you mean model.image.width?"),
         ("--optim.lr=1", "did you mean --config.optim.lr?"),
-        ("--config=configs/vit_ti_128.py:seventh", "choose one of first, second"),
+        ("--config=configs/vit_ti_128.py:eighth", "choose one of first, second"),
     ],
 )
 def test_a_misspelt_flag_is_refused_with_what_was_meant(flag, message, capsys, monkeypatch):
