@@ -221,8 +221,11 @@ def localize_with_encoder(
     step = 0.0 if flat else float(quantization_step(image))
     result = flat_result(grid) if flat else method.analyze(z_PxD, image, grid)
     embeddings, heatmap = finite_embeddings(z_PxD), np.asarray(result.heatmap)
+    result = result._replace(heatmap=None)  # of 100 megapixels it takes 400 MB
+    for side in () if flat else finer:
+        heatmap = heatmap + finer_map(side)
     if finer and not flat:
-        heatmap = np.mean([heatmap, *map(finer_map, finer)], axis=0)
+        heatmap /= 1 + len(finer)
     return Localization(
         embed=lambda: embeddings,
         heatmap=heatmap,
