@@ -28,6 +28,7 @@ from exif_jax.api import resolve_model
 from exif_jax.cli import command
 from exif_jax.forensics import affinity, clustering, patches
 from exif_jax.forensics.calibration import objection_to_score
+from exif_jax.forensics.localization import sides_of_patches
 from exif_jax.forensics.methods import METHODS, LocalizationSettings, part_variation
 from exif_jax.forensics.score_calibration import (
     VARIATION_WEIGHT,
@@ -85,7 +86,6 @@ def photo_to_map(
     """
     settings = LocalizationSettings(method="cut")
     method = METHODS[settings.method]
-    positions = getattr(model.config.image, "positions", "learned")
     *finer, grid = (
         patches.patch_grid(
             height,
@@ -95,7 +95,7 @@ def photo_to_map(
             max_patches=settings.max_patches,
             align=settings.align,
         )
-        for side in patches.patch_sides(height, width, model.patch_size, positions)
+        for side in sides_of_patches(height, width, model, settings.method)
     )
     encode, params = patches.image_encoder(model.config), jax.tree.map(jnp.asarray, model.params)
     area = height * width / model.patch_size**2

@@ -59,11 +59,12 @@ def localize(
     """
     settings = settings or LocalizationSettings()
     image = checked_image(image, model.patch_size)
-    share = share_of_map(settings, *image.shape[:2])
+    height, width = image.shape[:2]
+    share = share_of_map(settings, height, width)
     if settings.method == "map" and not is_flat(image):
         localization = _by_learned_map(image, model, settings)
     else:
-        *finer, patch = sides_of_patches(image, model, settings.method)
+        *finer, patch = sides_of_patches(height, width, model, settings.method)
         localization = localize_with_encoder(
             image,
             patches.image_encoder(model.config),
@@ -110,15 +111,14 @@ def localize_by_own_patches(image: np.ndarray, model: Model) -> Localization:
     )
 
 
-def sides_of_patches(image: np.ndarray, model: Model, method: str) -> tuple[int, ...]:
-    """Sides of the patches that a photo is localised by (`patches.patch_sides`).
+def sides_of_patches(height: int, width: int, model: Model, method: str) -> tuple[int, ...]:
+    """Sides of the patches that a photo of so many pixels is localised by (`patches.patch_sides`).
 
     The paper's method and the released code's have the model's own patch alone.
     """
     positions = getattr(model.config.image, "positions", "learned")
     if method not in (*LEARNED, "cut"):
         positions = "learned"
-    height, width = image.shape[:2]
     return patches.patch_sides(height, width, model.patch_size, positions)
 
 
@@ -133,7 +133,9 @@ def _by_learned_map(
     image: np.ndarray, model: Model, settings: LocalizationSettings
 ) -> Localization:
     """By the learned map alone; the patches are embedded when somebody asks for them."""
-    grid = _photo_grid(image, sides_of_patches(image, model, settings.method)[-1], settings)
+    height, width = image.shape[:2]
+    side = sides_of_patches(height, width, model, settings.method)[-1]
+    grid = _photo_grid(image, side, settings)
     map_model = learned_map.loaded_map(settings.map_model)
     logits = learned_map.block_logits(image, map_model)
     heatmap = learned_map.probability(learned_map.upsampled(logits, *image.shape[:2]))
