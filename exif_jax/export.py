@@ -29,9 +29,8 @@ from exif_jax.cli import command
 from exif_jax.forensics import affinity, clustering, patches
 from exif_jax.forensics.calibration import objection_to_score
 from exif_jax.forensics.localization import sides_of_patches
-from exif_jax.forensics.methods import METHODS, LocalizationSettings, part_variation
+from exif_jax.forensics.methods import METHODS, LocalizationSettings
 from exif_jax.forensics.score_calibration import (
-    VARIATION_WEIGHT,
     Conditions,
     least_reach,
     survival,
@@ -128,7 +127,7 @@ def photo_to_map(
                 quantization_step(photo),
                 math.log(grid.patch / model.patch_size),
                 result.gradient_energy_gap,
-                part_variation(z_PxD, result.clusters, grid),
+                result.variation,
             )
             outputs["p_value"] = _p_value(calibration, outputs["score"], at)
         return outputs
@@ -138,8 +137,7 @@ def photo_to_map(
 
 def _p_value(calibration: dict[str, Any], score: jax.Array, at: Conditions) -> jax.Array:
     """`score_calibration.p_value`, traced; NaN where no verdict is given."""
-    evidence = _logit(score) + VARIATION_WEIGHT * _logit(at.variation)
-    excess = evidence - value_at(calibration["slopes"], at)
+    excess = _logit(score) - value_at(calibration["slopes"], at)
     null = calibration["null"]
     table = np.array([survival(null, float(x)).value for x in _EXCESS_LOGITS], np.float32)
     p = _interpolate(excess, table)

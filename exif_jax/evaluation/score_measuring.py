@@ -37,6 +37,7 @@ from exif_jax.evaluation.score_samples import (
 from exif_jax.forensics.learned_map import loaded_map
 from exif_jax.forensics.localization import localize
 from exif_jax.forensics.methods import LEARNED, LocalizationSettings, LocalizeError
+from exif_jax.forensics.score_calibration import SCORE_VERSION
 from exif_jax.io import jsonl
 from exif_jax.io.text import printable
 from exif_jax.models.parameters import flatten_params
@@ -143,7 +144,8 @@ def measure(
     Raises:
         OSError: the journal cannot be read or written.
     """
-    about = {"weights": weights_id(model), "method": settings.method}
+    about: dict[str, Any] = {"weights": weights_id(model), "method": settings.method}
+    about["score_version"] = SCORE_VERSION
     if settings.method in LEARNED:
         about["map"] = loaded_map(settings.map_model).id
     # Rows of an earlier version, which lack a figure, are taken anew.

@@ -16,9 +16,9 @@ from exif_jax.forensics.calibration import camera_weights
 from exif_jax.forensics.likelihood import fit_ratio
 from exif_jax.forensics.score_calibration import (
     FILE_CONDITIONS,
-    VARIATION_WEIGHT,
+    SCORE_VERSION,
     Conditions,
-    evidence,
+    logit,
     value_at,
 )
 
@@ -55,8 +55,8 @@ def fit_null(
     Returns:
         "slopes": "intercept" and one of each of CONDITIONS, and "least_log_area": smaller photos
         were hardly measured, and are expected to score as photos of that size; "null": how often
-        what excess is exceeded, as a table, and the number of "cameras"; "variation_weight", of
-        the evidence that this holds for.
+        what excess is exceeded, as a table, and the number of "cameras"; "score_version", of
+        the scores that this holds for.
 
     Raises:
         ValueError: there are fewer than two cameras.
@@ -76,7 +76,7 @@ def fit_null(
         "slopes": _named(_quantile_line(x, y, cameras))
         | {"least_log_area": round(float(least), 4)},
         "null": _survival_table(excess, camera_weights(cameras)) | {"cameras": len(set(cameras))},
-        "variation_weight": VARIATION_WEIGHT,
+        "score_version": SCORE_VERSION,
     }
 
 
@@ -84,8 +84,9 @@ def _evidence_and_file(
     scores: Sequence[float], conditions: Sequence[Conditions]
 ) -> tuple[np.ndarray, np.ndarray]:
     """float64 [N], and [N, C] of the conditions that are of the file."""
-    y = [evidence(score, at) for score, at in zip(scores, conditions, strict=True)]
-    return np.array(y), np.array([at[: len(FILE_CONDITIONS)] for at in conditions], np.float64)
+    return logit(np.array(scores)), np.array(
+        [at[: len(FILE_CONDITIONS)] for at in conditions], np.float64
+    )
 
 
 def _survival_table(excess: np.ndarray, weights: np.ndarray) -> dict[str, Any]:

@@ -240,7 +240,7 @@ def figures(localization: Localization) -> dict[str, Any]:
     """What a calibration needs to know of a localisation: its score and what explains it."""
     at = localization.conditions
     return {
-        "score": round(localization.score, 6),
+        "score": round(localization.score, 9),
         "area": round(localization.area, 3),
         "gap": round(at.gap, 5),
         "step": round(at.step, 4),

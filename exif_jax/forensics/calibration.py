@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from exif_jax.forensics.patches import Grid, patch_grid
-from exif_jax.forensics.score_calibration import VARIATION_WEIGHT
+from exif_jax.forensics.score_calibration import SCORE_VERSION
 
 # A p-value at or below the first is weak evidence, at or below the second strong.
 WEAK, STRONG = 0.05, 0.02
@@ -139,7 +139,7 @@ def _other_method(calibration: Mapping[str, Any], method: str) -> str:
     calibrated = [
         name
         for name, scores in calibration.get("scores", {}).items()
-        if scores.get("variation_weight") == VARIATION_WEIGHT  # else it is of other evidence
+        if scores.get("score_version") == SCORE_VERSION
     ]
     if method in calibrated:
         return ""

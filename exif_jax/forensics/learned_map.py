@@ -142,34 +142,43 @@ def picture_score(logits: np.ndarray) -> float:
 
 # --- beside the cut -------------------------------------------------------------------------------
 
-# Longer side in pixels: up to the first the learned map takes its full share, from the second on
-# none. Up to the third "auto" judges by both scores. Chosen, and so was what the cut's map counts,
-# on the development splices and the third of CASIA v1 that is for choosing (docs/experiments.md).
-FULL, ABSENT, SMALL = 400, 800, 600
+# Longer side in pixels from which on the cut alone maps a photo, and up to which "auto" judges by
+# both scores. Chosen, and so was what the cut's map counts, on the development splices and the
+# third of CASIA v1 that is for choosing (docs/experiments.md).
+LARGE, SMALL = 1024, 600
 _CUT_WEIGHT = 16.0  # logits that a unit of the cut's map counts
 _USUAL = -3.1  # what the network gives most blocks of pristine pictures, without the lift
 
 
-def share_of_map(height: int, width: int) -> float:
-    """The learned map's share of a photo's map under the method "auto", in [0, 1]."""
-    longer = max(height, width)
-    share = math.log(ABSENT / longer) / math.log(ABSENT / FULL)
-    return min(max(share, 0.0), 1.0)
+def share_of_map(map_score: float, cut_score: float) -> float:
+    """The learned map's share of a photo's map: its odds beside those of the cut.
+
+    In camera originals the cut is sure of itself and right, in pictures that were saved a few times
+    the learned map; the same holds for pictures of one size, so that size does not tell.
+
+    Args:
+        map_score: `picture_score` of the photo.
+        cut_score: the photo's score by the cut.
+
+    Returns:
+        A number in [0, 1].
+    """
+    return 1 / (1 + math.exp(float(logit(cut_score) - logit(map_score)) + LIFT))
 
 
 def mixed(logits_HxW: np.ndarray, cut_HxW: np.ndarray, share: float) -> np.ndarray:
     """What both maps say, as a probability: float32 [H, W] in [0, 1].
 
-    The learned map's logits as the network gives them, drawn towards the usual ones where it has
-    little say, and beside them how far the cut's map rises above its median.
+    The learned map's logits as the network gives them, and how far the cut's map rises above its
+    median, which lies where the network sees most blocks of pristine pictures.
 
     Args:
         logits_HxW: of the learned map, lifted.
         cut_HxW: the cut's map, in [0, 1].
-        share: what the learned map's logits count, in [0, 1].
+        share: of the learned map, in [0, 1]; the cut's is the rest.
     """
-    learned = share * (logits_HxW - LIFT) + (1 - share) * _USUAL
-    return probability(learned + _CUT_WEIGHT * (cut_HxW - np.median(cut_HxW)))
+    by_cut = _USUAL + _CUT_WEIGHT * (cut_HxW - np.median(cut_HxW))
+    return probability(share * (logits_HxW - LIFT) + (1 - share) * by_cut)
 
 
 def joint_score(map_score: float, cut_score: float) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 
 from exif_jax.forensics import affinity, clustering, learned_map, patches, regions
 from exif_jax.forensics.calibration import objection_to_score
+from exif_jax.forensics.content import unadjusted
 from exif_jax.forensics.methods import (
     LEARNED,
     METHODS,
@@ -60,7 +61,6 @@ def localize(
     settings = settings or LocalizationSettings()
     image = checked_image(image, model.patch_size)
     height, width = image.shape[:2]
-    share = share_of_map(settings, height, width)
     if settings.method == "map" and not is_flat(image):
         localization = _by_learned_map(image, model, settings)
     else:
@@ -74,8 +74,9 @@ def localize(
             patches.features_of_photo(model.config),
             finer,
         )
-        if share > 0 and not localization.flat:
-            localization = _with_learned_map(localization, image, settings, share)
+        small = max(height, width) < learned_map.LARGE
+        if settings.method == "auto" and small and not localization.flat:
+            localization = _with_learned_map(localization, image, settings)
     area = localization.grid.area * (localization.grid.patch / model.patch_size) ** 2
     localization = dataclasses.replace(localization, area=area)
     method = localization.scored_by
@@ -122,13 +123,6 @@ def sides_of_patches(height: int, width: int, model: Model, method: str) -> tupl
     return patches.patch_sides(height, width, model.patch_size, positions)
 
 
-def share_of_map(settings: LocalizationSettings, height: int, width: int) -> float:
-    """The learned map's share of the map of a photo of so many pixels, in [0, 1]."""
-    if settings.method not in LEARNED:
-        return 0.0
-    return 1.0 if settings.method == "map" else learned_map.share_of_map(height, width)
-
-
 def _by_learned_map(
     image: np.ndarray, model: Model, settings: LocalizationSettings
 ) -> Localization:
@@ -161,12 +155,14 @@ def _by_learned_map(
 
 
 def _with_learned_map(
-    localization: Localization, image: np.ndarray, settings: LocalizationSettings, share: float
+    localization: Localization, image: np.ndarray, settings: LocalizationSettings
 ) -> Localization:
     """A localisation by the cut in which the learned map takes its share."""
     height, width = image.shape[:2]
     model = learned_map.loaded_map(settings.map_model)
     logits = learned_map.block_logits(image, model)
+    map_score = learned_map.picture_score(logits)
+    share = learned_map.share_of_map(map_score, localization.score)
     heatmap = learned_map.mixed(
         learned_map.upsampled(logits, height, width), localization.heatmap, share
     )
@@ -179,7 +175,9 @@ def _with_learned_map(
     )
     if method_of_score(settings.method, height, width) == "cut":
         return localization
-    score = learned_map.joint_score(learned_map.picture_score(logits), localization.score)
+    # The variation of the cut's part leads astray in pictures of many saves.
+    cut_score = unadjusted(localization.score, 0.0, localization.variation)
+    score = learned_map.joint_score(map_score, cut_score)
     return dataclasses.replace(localization, score=score, scored_by="auto")
 
 
@@ -238,6 +236,7 @@ def localize_with_encoder(
         scored_by="cut" if settings.method in LEARNED else settings.method,
         flat=flat,
         gradient_energy_gap=float(result.gradient_energy_gap),
+        variation=float(result.variation),
         quantization_step=step,
         threshold=regions.threshold_of(heatmap, embeddings, grid),
         judgement=cannot_tell(FLAT) if flat else NOT_JUDGED,

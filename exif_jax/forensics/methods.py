@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -16,10 +15,16 @@ import jax
 import numpy as np
 
 from exif_jax.forensics import affinity, clustering
+from exif_jax.forensics.content import (
+    USUAL_VARIATION,
+    content_adjusted_score,
+    gradient_energy_gap,
+    part_variation,
+)
 from exif_jax.forensics.learned_map import SMALL
 from exif_jax.forensics.patches import Grid
 from exif_jax.io.errors import ExifJaxError
-from exif_jax.reading.pixels import BLOCK, gradient_energy
+from exif_jax.reading.pixels import gradient_energy
 
 
 class LocalizeError(ExifJaxError, ValueError):
@@ -34,12 +39,15 @@ class MethodResult(NamedTuple):
         clusters: int32, P in all, row by row over the grid: 1 in the smaller part, 0 elsewhere.
         score: of the whole photo; higher is less consistent.
         gradient_energy_gap: how unlike the parts are in texture; 0 of methods that do not use it.
+        variation: how unlike its neighbours a patch of the smaller part is; what counts nothing
+            of methods that do not use it.
     """
 
     heatmap: Any
     clusters: Any
     score: Any
     gradient_energy_gap: Any = 0.0
+    variation: Any = USUAL_VARIATION
 
 
 class Method(NamedTuple):
@@ -58,14 +66,15 @@ class Method(NamedTuple):
 
 
 def spatial_cut(z_PxD: jax.Array, photo: Any, grid: Grid) -> MethodResult:
-    """Ours: a cut that knows where the patches lie, less what their content explains."""
+    """Ours: a cut that knows where the patches lie, and what its parts' content explains."""
     energy = gradient_energy(photo)  # of an array of NumPy on the host, while the device encodes
     xp = energy.__array_namespace__()
     cells, clusters_P, distance = clustering.spatial_cut(z_PxD, grid)
     heatmap = affinity.upsample(cells, grid)
     gap = gradient_energy_gap(energy, clusters_P, grid)
-    score = content_adjusted_score(xp.asarray(distance, gap.dtype), gap)
-    return MethodResult(heatmap, clusters_P, score, gap)
+    variation = part_variation(xp.asarray(z_PxD), clusters_P, grid)
+    score = content_adjusted_score(xp.asarray(distance, gap.dtype), gap, variation)
+    return MethodResult(heatmap, clusters_P, score, gap, variation)
 
 
 def mean_shift(z_PxD: jax.Array, photo: Any, grid: Grid) -> MethodResult:
@@ -167,91 +176,6 @@ class LocalizationSettings:
     def __post_init__(self):
         if self.method not in METHODS:
             raise ValueError(f"method is {self.method!r}, not one of {', '.join(METHODS)}")
-
-
-def gradient_energy_gap(energy: Any, clusters: Any, grid: Grid) -> Any:
-    """How unlike two parts of a photo are in texture: content alone makes such parts differ.
-
-    Args:
-        energy: of the photo, `exif_jax.reading.pixels.gradient_energy`; of NumPy or of JAX.
-        clusters: int [P] or [rows, columns], 0 and 1.
-        grid: of the patches.
-
-    Returns:
-        The difference of the parts' mean log energy (half a level added, by patches), a scalar,
-        not negative; 0 where there is one part.
-    """
-    xp = energy.__array_namespace__()
-    down = _blocks_of_patches(grid.rows, len(energy), grid)
-    across = _blocks_of_patches(grid.columns, energy.shape[1], grid)
-    log_P = xp.log(0.5 + down @ energy @ across.T).ravel()
-    inside_P = xp.asarray(clusters).ravel() != 0
-    inside, outside = inside_P.sum(), (~inside_P).sum()
-    mean_inside = xp.where(inside_P, log_P, 0.0).sum() / xp.maximum(inside, 1)
-    mean_outside = xp.where(inside_P, 0.0, log_P).sum() / xp.maximum(outside, 1)
-    return xp.where((inside > 0) & (outside > 0), abs(mean_inside - mean_outside), 0.0)
-
-
-def part_variation(z_PxD: Any, clusters: Any, grid: Grid) -> Any:
-    """How unlike its neighbours a patch of the smaller part is.
-
-    Sky, water and walls are of one piece: such a part lies far from the rest of the photo although
-    one camera made both. What is pasted in shows more than one thing.
-
-    Args:
-        z_PxD: unit rows; of NumPy or of JAX.
-        clusters: int [P] or [rows, columns], 1 in the part.
-        grid: of the patches.
-
-    Returns:
-        The mean of 1 - cosine over the pairs of the part's patches that lie one beside the other,
-        across or down, and do not overlap, as nearly as the grid allows; of a part without such
-        pairs over all its pairs, each patch with itself too. A scalar in [0, 2]; 0 of no part.
-    """
-    xp = z_PxD.__array_namespace__()
-    z_RxCxD = z_PxD.reshape(grid.rows, grid.columns, -1)
-    part_RxC = xp.asarray(clusters).reshape(grid.rows, grid.columns) != 0
-    apart = max(1, round(grid.patch / grid.stride))
-    total, number = 0.0, 0
-    for ahead, behind in (
-        (np.s_[apart:], np.s_[:-apart]),
-        (np.s_[:, apart:], np.s_[:, :-apart]),
-    ):
-        both = part_RxC[ahead] & part_RxC[behind]
-        unlike = 1 - (z_RxCxD[ahead] * z_RxCxD[behind]).sum(axis=-1)
-        total, number = total + xp.where(both, unlike, 0.0).sum(), number + both.sum()
-    return xp.where(number > 0, total / xp.maximum(number, 1), _part_spread(z_PxD, part_RxC))
-
-
-def _part_spread(z_PxD: Any, part_RxC: Any) -> Any:
-    xp = z_PxD.__array_namespace__()
-    part_P = part_RxC.ravel().astype(z_PxD.dtype)
-    mean_D = part_P @ z_PxD / xp.maximum(part_P.sum(), 1)
-    return xp.where(part_P.sum() > 0, 1 - xp.square(mean_D).sum(), 0.0)
-
-
-def _blocks_of_patches(patches: int, blocks: int, grid: Grid) -> np.ndarray:
-    """float32 [patches, blocks] along one side: the mean over the 8-pixel blocks of each patch."""
-    side = max(1, grid.patch // BLOCK)
-    first = np.clip(np.arange(patches) * grid.stride // BLOCK, 0, max(0, blocks - side))[:, None]
-    block = np.arange(blocks)[None]
-    inside = ((block >= first) & (block < first + side)).astype(np.float32)
-    return inside / np.maximum(inside.sum(axis=1, keepdims=True), 1)
-
-
-def content_adjusted_score(distance: Any, gap: Any) -> Any:
-    """What is left of the distance between two parts beside what their content explains.
-
-    In pristine photos smooth and rough parts lie apart too, though one camera made them. That the
-    odds fall by e and not by another number was chosen on the development splices; splices of
-    other cameras agree (docs/experiments.md).
-
-    Args:
-        distance: 1 - cosine of the parts' means, in [0, 1]; a number or a scalar array.
-        gap: `gradient_energy_gap`, at least 0; each unit divides the odds by e.
-    """
-    kept = distance * math.e**-gap  # not math.exp, which takes no arrays of JAX
-    return kept / (1 - distance + kept)
 
 
 def flat_result(grid: Grid) -> MethodResult:

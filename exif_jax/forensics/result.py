@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from exif_jax.forensics import affinity, regions
-from exif_jax.forensics.methods import part_variation
+from exif_jax.forensics.content import USUAL_VARIATION
 from exif_jax.forensics.patches import Grid
 from exif_jax.forensics.score_calibration import Conditions
 from exif_jax.forensics.verdict import CANNOT_TELL, NOT_JUDGED, Judgement
@@ -27,8 +27,8 @@ class Localization:
             where the score is low.
         clusters: int32 [rows, columns]: the patches in two parts, 1 in the smaller. There are
             always two, in a pristine photo too.
-        score: higher is less consistent. By the cut, 1 - cosine of the two parts' means, less what
-            their content explains (`methods.content_adjusted_score`); by the learned map, the
+        score: higher is less consistent. By the cut, 1 - cosine of the two parts' means, and what
+            their content explains of it (`content.content_adjusted_score`); by the learned map, the
             probability of its surest hundredth; by both, `learned_map.joint_score`; by mean shift,
             as in the paper, the mean of 1 - cosine over all pairs of patches.
         area: of the photo, in patches of the model's own side, whatever `grid` has.
@@ -38,7 +38,9 @@ class Localization:
         share_of_map: what the learned map counts in the heatmap; 0 where it took no part.
         map_id: of the learned map's release file; "" where it took no part.
         gradient_energy_gap: how unlike the cut's parts are in texture
-            (`methods.gradient_energy_gap`); 0 by other methods.
+            (`content.gradient_energy_gap`); 0 by other methods.
+        variation: how unlike its neighbours a patch of the cut's smaller part is
+            (`content.part_variation`); what counts nothing by other methods.
         quantization_step: how strongly it was last compressed, as far as its pixels show it
             (`exif_jax.reading.quantization`); 0 where they do not.
         threshold: what the heatmap exceeds in the mask: where it parts the photo's patches best
@@ -58,6 +60,7 @@ class Localization:
     share_of_map: float = 0.0
     map_id: str = ""
     gradient_energy_gap: float = 0.0
+    variation: float = USUAL_VARIATION
     quantization_step: float = 0.0
     threshold: float = 1.0
     judgement: Judgement = NOT_JUDGED
@@ -108,12 +111,9 @@ class Localization:
 
     @property
     def conditions(self) -> Conditions:
-        """What the score's meaning depends on; where the learned map gave it, the file alone."""
+        """What the score's meaning depends on."""
         log_patch = math.log(self.grid.area / self.area) / -2
         file = Conditions(math.log(self.area), self.quantization_step, log_patch)
         if self.scored_by in ("map", "auto"):  # whose scores are evidence enough alone
             return file
-        return file._replace(
-            gap=self.gradient_energy_gap,
-            variation=float(part_variation(self.embeddings, self.clusters, self.grid)),
-        )
+        return file._replace(gap=self.gradient_energy_gap, variation=self.variation)

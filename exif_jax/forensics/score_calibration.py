@@ -1,8 +1,7 @@
 """What a score means: how often pristine photos score so, and how much more often splices do.
 
 Conformal prediction with cameras as folds, around a quantile regression. The evidence is
-logit(score) and what the smaller part tells beside it: a part of one piece is a sky or a wall more
-often than something pasted in. Of pristine photos its quantiles are
+logit(score). Of pristine photos its quantiles are
 expected to be linear functions, of the same slopes, of what is known of the file (its size and last
 compression), and what exceeds that, the *excess*, to be alike whatever they are. A photo's excess
 is compared with those of pristine photos, each by a fit to other cameras' photos (as in CV+, Barber
@@ -12,7 +11,7 @@ and monotone, and has few enough numbers for a few dozen cameras.
 Splices made of the same photos say how far the excess of splices lies above, `reach`, at the same
 size and compression; from that the likelihood ratio, and where the method is blind.
 
-A method's calibration is a dict of plain types: "slopes" and "null", "variation_weight", "splices"
+A method's calibration is a dict of plain types: "slopes" and "null", "score_version", "splices"
 (missing where none were measured), all of `exif_jax.evaluation.score_regression`, and what
 `exif_jax.calibrate` adds. NumPy only.
 """
@@ -25,38 +24,34 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from exif_jax.forensics.content import USUAL_VARIATION, unadjusted
 from exif_jax.forensics.likelihood import likelihood_ratio
 
 FILE_CONDITIONS = ("log_area", "step", "log_patch")
 """What evidence is expected to depend on; the first of `Conditions`."""
-VARIATION_WEIGHT = 3.0
-"""What a unit of logit(variation) counts in the evidence beside one of logit(score).
-
-Chosen on splices made of pristine photos, the cameras left out in turn (docs/experiments.md). A
-calibration says it as "variation_weight", as it holds for no other.
-"""
+SCORE_VERSION = 2
+"""Counts the changes in how scores are made; a calibration of another version's says nothing."""
 _FINEST = 0.1  # no p-value is lower than this share of one in the number of cameras
 
 
 class Conditions(NamedTuple):
     """What is known of a photo beside its score; numbers, or scalars of JAX.
 
-    The last two are of the cut's parts. The learned map's score is evidence enough alone, so that
-    its photos have those that count nothing.
+    The last two are of the cut's parts, and the score has made use of them.
 
     Attributes:
         log_area: log of `Localization.area`.
         step: `Localization.quantization_step`.
         log_patch: log of how large its patches are beside the model's own: small ones differ more.
         gap: `Localization.gradient_energy_gap`.
-        variation: `methods.part_variation`.
+        variation: `content.part_variation`.
     """
 
     log_area: Any
     step: Any
     log_patch: Any = 0.0
     gap: Any = 0.0
-    variation: Any = 0.5
+    variation: Any = USUAL_VARIATION
 
 
 class PValue(NamedTuple):
@@ -77,17 +72,9 @@ def logit(score: Any) -> Any:
     return np.log(score) - np.log1p(-score)
 
 
-def evidence(score: float, conditions: Conditions) -> float:
-    """What speaks for a splice: the score, and beside it what the smaller part is like."""
-    return float(logit(score) + VARIATION_WEIGHT * logit(conditions.variation))
-
-
 def contrast(score: float, conditions: Conditions) -> float:
-    """How far the parts lie apart, what their content explains included, in [0, 1].
-
-    The inverse of `methods.content_adjusted_score`; the score itself where there is no gap.
-    """
-    return float(1 / (1 + np.exp(-logit(score) - conditions.gap)))
+    """How far the parts lie apart, what their content explains included, in [0, 1]."""
+    return unadjusted(score, conditions.gap, conditions.variation)
 
 
 def value_at(slopes: Mapping[str, float], conditions: Conditions) -> Any:
@@ -117,7 +104,7 @@ def p_value(calibration: Mapping[str, Any], score: float, conditions: Conditions
         score: in [0, 1].
         conditions: of the photo.
     """
-    excess = evidence(score, conditions) - value_at(calibration["slopes"], conditions)
+    excess = float(logit(score)) - value_at(calibration["slopes"], conditions)
     return survival(calibration["null"], excess)
 
 
@@ -152,5 +139,5 @@ def ratio(calibration: Mapping[str, Any], score: float, conditions: Conditions) 
     splices = calibration.get("splices")
     if not splices:
         return None
-    excess = evidence(score, conditions) - value_at(calibration["slopes"], conditions)
+    excess = float(logit(score)) - value_at(calibration["slopes"], conditions)
     return likelihood_ratio(splices["ratio"], excess, value_at(splices["reach"], conditions))

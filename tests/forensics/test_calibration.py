@@ -7,7 +7,7 @@ import pytest
 
 from exif_jax.forensics import calibration as c
 from exif_jax.forensics.patches import patch_grid
-from exif_jax.forensics.score_calibration import VARIATION_WEIGHT
+from exif_jax.forensics.score_calibration import SCORE_VERSION
 
 
 def objection_to_score(calibration, grid, method, map_id=""):
@@ -27,7 +27,7 @@ GRID = {"num_per_dim": 30, "max_patches": 4096, "align": 8}
 
 
 def calibration_of(method="cut"):
-    scores = {"grid": GRID, "variation_weight": VARIATION_WEIGHT}
+    scores = {"grid": GRID, "score_version": SCORE_VERSION}
     return {"grid": GRID, "scores": {method: scores}}
 
 
@@ -85,7 +85,7 @@ def test_without_a_calibration_nothing_was_measured():
 
 def test_what_was_calibrated_by_other_evidence_does_not_count():
     grid = patch_grid(768, 1024, 128, 30, 4096, 8)
-    for former in ({}, {"variation_weight": VARIATION_WEIGHT + 1}):
+    for former in ({}, {"score_version": SCORE_VERSION + 1}):
         known = {"grid": GRID, "scores": {"cut": {"grid": GRID} | former}}
         assert "not calibrated" in objection_to_score(known, grid, "cut")
 

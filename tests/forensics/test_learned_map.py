@@ -12,7 +12,8 @@ from PIL import Image
 from stand_in import tiny_release
 
 from exif_jax import localize as command
-from exif_jax.forensics import learned_map, regions
+from exif_jax.forensics import learned_map, regions, score_calibration
+from exif_jax.forensics.content import USUAL_VARIATION, content_adjusted_score
 from exif_jax.forensics.learned_map import (
     LIFT,
     SMALL,
@@ -28,7 +29,7 @@ from exif_jax.forensics.learned_map import (
 from exif_jax.forensics.localization import localize
 from exif_jax.forensics.methods import LocalizationSettings
 from exif_jax.forensics.patches import patch_grid
-from exif_jax.forensics.score_calibration import VARIATION_WEIGHT
+from exif_jax.forensics.score_calibration import SCORE_VERSION
 from exif_jax.models.tampering_map import TamperingMapConfig, init_map_params, map_logits
 from exif_jax.weights.map_file import MapModel, load_map, save_map
 from exif_jax.weights.release_file import ReleaseError, load_model
@@ -92,26 +93,23 @@ def test_score_is_the_mean_of_the_surest_hundredth():
     assert picture_score(np.arange(100.0) - 97) == pytest.approx(1 / (1 + np.exp(1.5)), abs=1e-12)
 
 
-def test_shares_fall_with_the_longer_side():
-    sizes = [128, learned_map.FULL, 550, 750, learned_map.ABSENT, 4000]
-    shares = [share_of_map(size, 100) for size in sizes]
-    assert shares[:2] == [1, 1] and shares[-2:] == [0, 0]
-    assert 1 > shares[2] > shares[3] > 0
-    assert share_of_map(100, 700) == share_of_map(700, 100)
+def test_the_share_goes_by_the_odds_of_both_scores():
+    unlifted = 1 / (1 + math.exp(-LIFT))  # the score of a map that says 0.5 without the lift
+    assert share_of_map(unlifted, 0.5) == pytest.approx(0.5)
+    assert share_of_map(unlifted, 0.8) == pytest.approx(0.2)
+    assert share_of_map(0.99, 0.2) > 0.9 > share_of_map(0.9, 0.5) > share_of_map(0.2, 0.5)
+    assert 0 <= share_of_map(0.0, 1.0) < 1e-4 and 1 - 1e-4 < share_of_map(1.0, 0.0) <= 1
 
 
-def test_a_mixture_adds_what_both_maps_say():
+def test_a_mixture_weighs_what_both_maps_say():
     logits = np.random.default_rng(0).normal(-2, 1.5, (20, 30)).astype(np.float32)
-    nothing = np.full((20, 30), 0.3, np.float32)  # a cut that singles out no part
-    raw = logits - learned_map.LIFT
-    np.testing.assert_allclose(mixed(logits, nothing, 1.0), probability(raw), atol=1e-6)
-    quarter = probability(0.25 * raw + 0.75 * learned_map._USUAL)
-    np.testing.assert_allclose(mixed(logits, nothing, 0.25), quarter, atol=1e-6)
-    part = nothing.copy()
-    part[:5, :5] += 0.2
-    both = mixed(logits, part, 1.0)
-    assert np.all(both[:5, :5] > mixed(logits, nothing, 1.0)[:5, :5])
-    np.testing.assert_array_equal(both[6:], mixed(logits, nothing, 1.0)[6:])
+    cut = np.random.default_rng(1).uniform(0, 0.5, (20, 30)).astype(np.float32)
+    np.testing.assert_allclose(mixed(logits, cut, 1.0), probability(logits - LIFT), atol=1e-6)
+    by_cut = probability(learned_map._USUAL + 16 * (cut - np.median(cut)))
+    np.testing.assert_allclose(mixed(logits, cut, 0.0), by_cut, atol=1e-6)
+    assert np.array_equal(np.argsort(by_cut, axis=None), np.argsort(cut, axis=None))
+    quarter = 0.25 * (logits - LIFT) + 0.75 * np.log(by_cut / (1 - by_cut))
+    np.testing.assert_allclose(mixed(logits, cut, 0.25), probability(quarter), atol=1e-5)
 
 
 def test_the_joint_score_adds_log_odds():
@@ -156,7 +154,7 @@ def test_the_learned_map_judges_a_small_picture(encoders, map_path):
 
 
 def test_the_cut_alone_judges_a_large_one(encoders, map_path):
-    image = photo(64, learned_map.ABSENT)
+    image = photo(64, learned_map.LARGE)
     auto, cut = (
         localize(image, encoders, LocalizationSettings(method=method, map_model=map_path))
         for method in ("auto", "cut")
@@ -165,8 +163,10 @@ def test_the_cut_alone_judges_a_large_one(encoders, map_path):
     assert auto.share_of_map == 0 and auto.map_id == "" and auto.reason == cut.reason
 
 
-@pytest.mark.parametrize(("width", "by"), [(SMALL, "auto"), (SMALL + 16, "cut")])
-def test_both_scores_judge_a_small_picture_and_the_cuts_alone_a_larger_one(
+@pytest.mark.parametrize(
+    ("width", "by"), [(SMALL, "auto"), (SMALL + 16, "cut"), (learned_map.LARGE - 16, "cut")]
+)
+def test_both_have_a_share_in_a_small_picture_and_the_cut_scores_a_larger_one(
     encoders, map_path, width, by
 ):
     image = photo(64, width)
@@ -175,22 +175,17 @@ def test_both_scores_judge_a_small_picture_and_the_cuts_alone_a_larger_one(
         for method in ("auto", "cut", "map")
     )
     assert found.scored_by == by
-    joint = joint_score(learned.score, cut.score)
-    assert found.score == (cut.score if by == "cut" else joint)
+    distance = score_calibration.contrast(cut.score, cut.conditions)
+    usual = content_adjusted_score(distance, cut.gradient_energy_gap, USUAL_VARIATION)
+    joint = joint_score(learned.score, usual)
+    assert found.score == pytest.approx(cut.score if by == "cut" else joint, rel=1e-4)
+    assert found.share_of_map == pytest.approx(share_of_map(learned.score, cut.score), rel=1e-6)
+    assert 0 < found.share_of_map < 1 and learned.share_of_map == 1
+    logits = upsampled(block_logits(image, load_map(map_path)), *image.shape[:2])
+    expected = mixed(logits, cut.heatmap, found.share_of_map)
+    np.testing.assert_allclose(found.heatmap, expected, atol=1e-6)
     assert np.array_equal(found.clusters, cut.clusters) and found.map_id
     assert found.threshold == regions.otsu(found.heatmap)
-
-
-def test_both_have_a_share_between(encoders, map_path):
-    image = photo(64, 750)
-    maps = {
-        method: localize(image, encoders, LocalizationSettings(method=method, map_model=map_path))
-        for method in ("auto", "cut", "map")
-    }
-    assert 0 < maps["auto"].share_of_map < 0.5 and maps["map"].share_of_map == 1
-    assert maps["auto"].score == maps["cut"].score  # the larger share's
-    for other in ("cut", "map"):
-        assert np.abs(maps["auto"].heatmap - maps[other].heatmap).max() > 1e-3
 
 
 def test_a_small_picture_gets_the_p_value_of_the_maps_own_calibration(encoders, map_path):
@@ -201,7 +196,7 @@ def test_a_small_picture_gets_the_p_value_of_the_maps_own_calibration(encoders, 
         "grid": {name: getattr(settings, name) for name in names},
         "slopes": {"intercept": 0.0, "log_area": 0.0, "step": 0.0},
         "null": {"excess": [-9.0, 9.0], "p": [1.0, 0.5], "tail": 1.0, "cameras": 9},
-        "variation_weight": VARIATION_WEIGHT,
+        "score_version": SCORE_VERSION,
         "map": load_map(map_path).id,
         "longest": 600,
     }
@@ -231,7 +226,7 @@ def test_the_command_says_whose_map_it_is(map_path, tmp_path):
     words += ["--map-model", map_path, "--report"]
     assert command.main(words) == 0
     report = json.loads((tmp_path / "out" / "small.json").read_text())
-    assert report["share_of_map"] == 1 and report["scored_by"] == "auto"
+    assert 0 < report["share_of_map"] < 1 and report["scored_by"] == "auto"
     assert report["settings"]["map_model"] == load_map(map_path).id
     assert report["p_value"] is None and "not calibrated" in report["reason"]
 

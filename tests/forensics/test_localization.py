@@ -41,6 +41,8 @@ def test_finds_the_pasted_part(method):
         # The noise is 30 against 2, and some patches lie across the edge.
         assert 0.6 * np.log(15) < result.gradient_energy_gap < np.log(15)
         odds = height / (1 - height) * np.exp(-result.gradient_energy_gap)
+        assert 0 < result.variation < 0.5
+        odds *= (result.variation / (1 - result.variation) * 0.95 / 0.05) ** 3
         expected = odds / (1 + odds)
         assert result.heatmap.max() > 0.7 * height  # the map keeps what the score loses
     assert result.score == pytest.approx(expected, abs=1e-4)

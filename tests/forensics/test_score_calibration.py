@@ -4,14 +4,15 @@ import math
 
 import numpy as np
 import pytest
-from scipy import special, stats
+from scipy import stats
 
 from exif_jax.evaluation import score_regression as regression
 from exif_jax.forensics import score_calibration as c
+from exif_jax.forensics.content import USUAL_VARIATION, content_adjusted_score
 from exif_jax.forensics.score_calibration import Conditions
 
 SLOPES = {"log_area": 0.4, "step": -0.5}
-PART = 0.0, 0.5  # gap and variation, which say nothing beside the score
+PART = 0.0, USUAL_VARIATION  # gap and variation of a score that content does not change
 
 
 def expit(x):
@@ -105,14 +106,11 @@ def test_the_critical_excess_has_its_p_value(null):
         assert c.survival(null["null"], at).value == pytest.approx(level, rel=1e-3)
 
 
-def test_a_part_of_one_piece_is_less_evidence():
-    at = Conditions(4.0, 0.0, 0.0, *PART)
-    assert c.evidence(0.3, at) == pytest.approx(special.logit(0.3))
-    assert c.evidence(0.3, at._replace(variation=0.1)) == pytest.approx(
-        special.logit(0.3) + 3 * special.logit(0.1)
-    )
-    for end in (0.0, 1.2):  # a part of one patch; opposite patches
-        assert math.isfinite(c.evidence(0.0, at._replace(variation=end)))
+def test_contrast_is_the_distance_that_the_score_was_made_of():
+    for distance, gap, variation in ((0.3, 0.0, 0.05), (0.2, 1.4, 0.02), (0.6, 0.3, 0.2)):
+        score = content_adjusted_score(distance, gap, variation)
+        at = Conditions(4.0, 0.0, 0.0, gap, variation)
+        assert c.contrast(score, at) == pytest.approx(distance, rel=1e-6)
 
 
 def test_one_camera_is_not_enough():

@@ -8,7 +8,7 @@ from exif_jax.forensics import score_calibration, verdict
 from exif_jax.forensics.score_calibration import Conditions, PValue
 from exif_jax.forensics.verdict import Picture
 
-AT = Conditions(4.0, 0.4, 0.0, 0.0, 0.3)
+AT = Conditions(4.0, 0.4)
 PLAIN = Picture(0.3, 0.4)
 
 

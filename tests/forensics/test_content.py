@@ -1,4 +1,4 @@
-"""The content-adjusted score and what it is made of, against their definitions; the table."""
+"""The content-adjusted score and what it is made of, against their definitions."""
 
 import math
 
@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import special
 
-from exif_jax.forensics.methods import (
+from exif_jax.forensics.content import (
+    USUAL_VARIATION,
     content_adjusted_score,
     gradient_energy_gap,
     part_variation,
@@ -45,18 +47,28 @@ def test_the_gradient_energy_gap_is_that_of_the_parts():
     assert np.isfinite(gradient_energy_gap(gradient_energy(image[:16, :20]), parts, small))
 
 
-@given(st.floats(0, 1), st.floats(0, 20))
-def test_the_gap_divides_the_odds(distance, gap):
-    score = content_adjusted_score(distance, gap)
-    assert 0 <= score <= distance
+@settings(deadline=None)
+@given(st.floats(0, 1), st.floats(0, 20), st.floats(0.01, 0.9))
+def test_content_multiplies_the_odds(distance, gap, variation):
+    score = content_adjusted_score(distance, gap, variation)
+    assert 0 <= score <= 1
+    log_factor = 3 * (special.logit(variation) - special.logit(0.05)) - gap
     assert score * (1 - distance) == pytest.approx(
-        distance * (1 - score) * math.exp(-gap), abs=1e-12
+        distance * (1 - score) * math.exp(log_factor), rel=1e-6, abs=1e-9
     )
+    traced = jax.jit(content_adjusted_score)(distance, gap, variation)
+    assert float(traced) == pytest.approx(score, rel=1e-3, abs=1e-5)
 
 
-def test_without_a_gap_nothing_is_taken_off():
+def test_usual_content_changes_nothing():
     for distance in (0.0, 0.3, 1.0):
-        assert content_adjusted_score(distance, 0.0) == distance
+        found = content_adjusted_score(distance, 0.0, USUAL_VARIATION)
+        assert found == pytest.approx(distance)
+
+
+def test_a_part_of_one_patch_and_opposite_patches_have_a_score():
+    for variation in (0.0, 1.2, np.float32(0), np.float64(2)):
+        assert 0 < content_adjusted_score(0.5, 0.0, variation) < 1
 
 
 def variation(z_PxD, clusters, grid):
