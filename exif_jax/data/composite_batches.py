@@ -17,7 +17,7 @@ from exif_jax.data.photo_pool import PhotoPool, load_pool
 
 # Height and width of the pictures of step 0, 1, ..., over and over. Larger pictures come fewer to
 # a batch, so that all steps take about as long.
-SHAPES = ((256, 384), (192, 256), (256, 192), (384, 256), (192, 256), (256, 192))
+SHAPES = ((256, 384), (192, 256), (384, 512), (256, 192), (384, 256), (192, 256))
 _VALIDATION = 1 << 40  # a seed apart from those of all steps
 _AHEAD = 2  # batches made ahead, for each worker
 

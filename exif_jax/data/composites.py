@@ -16,23 +16,28 @@ from PIL import Image
 from exif_jax.data import histories
 from exif_jax.data.histories import Rng, chance, pick
 from exif_jax.data.masks import region, softened
-from exif_jax.data.photo_pool import PhotoPool
+from exif_jax.data.photo_pool import NATIVE, PhotoPool
 from exif_jax.reading.pixels import BLOCK, CELL
 
+ORIGINALS = "two originals"
 # kind -> share of all composites
 KINDS = {
-    "pristine": 0.17,
-    "other photo": 0.43,
-    "other photo, matched": 0.12,
+    "pristine": 0.18,
+    "other photo": 0.29,
+    "other photo, matched": 0.09,
+    ORIGINALS: 0.18,
     "other history": 0.06,
-    "resampled": 0.12,
+    "resampled": 0.11,
     "copy": 0.05,
-    "retouched": 0.05,
+    "retouched": 0.04,
 }
-_SHRUNK_AFTER = 0.16  # share of pictures that were made larger and shrunk
+_ORIGINAL = 0.35  # share of pristine pictures that are as their camera wrote them
+_SHRUNK_AFTER = 0.2  # share of pictures that were made larger and shrunk
+_ORIGINALS_SHRUNK = 0.5  # the same of those that are made of originals alone
 _CROPPED_AFTER = 0.08  # share of pictures whose edges were cut off after a save
 _OBJECTS = 0.45  # share of regions that follow edges
 _RICH_BEST_OF = 4  # regions looked at for one with more detail and colour than the host has there
+_TRIES = 3  # for a donor that is not the host's own photo
 _MATCHED_BEST_OF = 8  # donors looked at for one that looks like the host
 
 
@@ -65,17 +70,19 @@ def make_composite(
     """
     if kind is None:
         kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
-    factor = rng.uniform(1.15, 1.9) if chance(rng, _SHRUNK_AFTER) else 1.0
+    original = kind == ORIGINALS or (kind == "pristine" and chance(rng, _ORIGINAL))
+    shrunk = chance(rng, _ORIGINALS_SHRUNK if original else _SHRUNK_AFTER)
+    factor = rng.uniform(1.15, 1.85) if shrunk else 1.0
     margin = CELL if chance(rng, _CROPPED_AFTER) else 0
     size = (round((height + margin) * factor), round((width + margin) * factor))
-    number = int(pool.draw(rng, 1)[0])
-    clean = _clean_part(pool.picture(number), *size, rng)
-    host = histories.earlier_saves(clean, rng)
+    number = int(pool.draw(rng, 1, NATIVE if original else None)[0])
+    clean = _clean_part(pool.picture(number), *size, rng, BLOCK if original else 1)
+    host = clean if original else histories.earlier_saves(clean, rng)
     if kind == "pristine":
         picture, mask = host, np.zeros(size, np.uint8)
     else:
         donor, shape = _donor(kind, pool, number, clean, host, rng)
-        if kind == "other photo" and chance(rng, 0.5):
+        if kind in ("other photo", ORIGINALS) and chance(rng, 0.5):
             mask = _rich_region(donor, host, rng)
         else:
             mask = region(donor if shape else host, rng, objects=_OBJECTS)
@@ -103,14 +110,17 @@ def _lived(
     return histories.later_life(np.ascontiguousarray(picture), rng), mask
 
 
-def _clean_part(photo: np.ndarray, height: int, width: int, rng: Rng) -> np.ndarray:
-    """A part of a photo, mirrored in half of the cases and enlarged where it is too small."""
+def _clean_part(photo: np.ndarray, height: int, width: int, rng: Rng, align: int = 1) -> np.ndarray:
+    """A part of a photo, mirrored in half of the cases and enlarged where it is too small.
+
+    Its corner lies at a multiple of `align` pixels.
+    """
     if photo.shape[0] < height or photo.shape[1] < width:
         factor = max(height / photo.shape[0], width / photo.shape[1])
         wide, high = round(photo.shape[1] * factor) + 1, round(photo.shape[0] * factor) + 1
         photo = histories.resized(photo, wide, high, rng)
-    y = int(rng.integers(photo.shape[0] - height + 1))
-    x = int(rng.integers(photo.shape[1] - width + 1))
+    y = int(rng.integers((photo.shape[0] - height) // align + 1)) * align
+    x = int(rng.integers((photo.shape[1] - width) // align + 1)) * align
     part = photo[y : y + height, x : x + width]
     return np.ascontiguousarray(part[:, ::-1] if chance(rng, 0.5) else part)
 
@@ -131,6 +141,8 @@ def _donor(
         return histories.retouched(host, rng), False
     if kind == "copy":
         return _copied(host, rng), True
+    if kind == ORIGINALS:
+        return _other_original(pool, number, host, rng), True
     matched = kind == "other photo, matched"
     donor = _other_photo(pool, number, host, matched, rng)
     if matched and chance(rng, 0.7):
@@ -166,6 +178,24 @@ def _other_photo(
     if chance(rng, 0.25):  # cut out, saved and opened again
         part = histories.compressed(part, rng, 70, 98)
     return part
+
+
+def _other_original(pool: PhotoPool, number: int, host: np.ndarray, rng: Rng) -> np.ndarray:
+    """A part of another photo as its camera wrote it, rescaled in some cases."""
+    other = _another(pool, number, pool.draw(rng, _TRIES, NATIVE))
+    height, width = host.shape[:2]
+    if not chance(rng, 0.35):
+        return _clean_part(pool.picture(other), height, width, rng)
+    factor = rng.uniform(0.5, 1.5)
+    part = _clean_part(pool.picture(other), round(height / factor), round(width / factor), rng)
+    return histories.resized(part, width, height, rng)
+
+
+def _another(pool: PhotoPool, number: int, candidates: np.ndarray) -> int:
+    """The first of some pictures that is of another photo; the last one where none is."""
+    photo = pool.entries[number].photo
+    others = (int(k) for k in candidates if pool.entries[int(k)].photo != photo)
+    return next(others, int(candidates[-1]))
 
 
 def _rich_region(donor: np.ndarray, host: np.ndarray, rng: Rng) -> np.ndarray:

@@ -28,8 +28,8 @@ WHOLE, NATIVE = "whole", "native"
 SHARES = {WHOLE: 0.65, NATIVE: 0.35}  # of what is drawn from a pool
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _LARGEST = 1000  # pixels: longer side up to which a photo is taken as it is
-_SHRUNK = (420, 1000)  # longer side of whole photos
-_PIECE = (640, 512)  # width and height of a piece at full size
+_SHRUNK = (420, 1600)  # longer side of whole photos
+_PIECE = (960, 720)  # width and height of a piece at full size
 _PIECES = 2
 _SHRINKING = (
     Image.Resampling.BOX,
@@ -87,8 +87,13 @@ class PhotoPool:
     def __len__(self) -> int:
         return len(self.entries)
 
-    def draw(self, rng: np.random.Generator, number: int) -> np.ndarray:
-        """So many pictures of one kind, drawn by SHARES: their numbers, int64 [number]."""
+    def draw(self, rng: np.random.Generator, number: int, kind: str | None = None) -> np.ndarray:
+        """So many pictures of one kind: their numbers, int64 [number].
+
+        The kind is drawn by SHARES where it is not given or the pool has none of it.
+        """
+        if kind in self.of_kind:
+            return rng.choice(self.of_kind[kind], size=number)
         kinds = [kind for kind in SHARES if kind in self.of_kind]
         shares = np.array([SHARES[kind] for kind in kinds])
         kind = kinds[rng.choice(len(kinds), p=shares / shares.sum())]
@@ -204,7 +209,7 @@ def _pictures(stem: str, image: Image.Image, kind: str) -> Iterator[tuple[str, n
     if kind == NATIVE or longer <= _LARGEST:
         yield kind, np.asarray(image)
         return
-    factor = int(rng.integers(_SHRUNK[0], _SHRUNK[1] + 1)) / longer
+    factor = int(rng.integers(_SHRUNK[0], min(_SHRUNK[1], longer) + 1)) / longer
     size = (round(image.width * factor), round(image.height * factor))
     yield WHOLE, np.asarray(image.resize(size, _SHRINKING[rng.integers(len(_SHRINKING))]))
     width, height = min(_PIECE[0], image.width), min(_PIECE[1], image.height)

@@ -23,8 +23,8 @@ from exif_jax.forensics.result import Localization
 from exif_jax.reading.pixels import Jpeg, compress
 
 SIZES = ("whole", "half", "cut", "web")
-SMALL_SIZES = ("cut", "small", "cut", "medium")
-"""Those of pictures that the learned map takes part in judging."""
+SMALL_SIZES = ("cut", "small", "medium", "web")
+"""Those of pictures that the learned map takes part in judging, each in the place of another."""
 QUALITIES = (None, 80, None, 95, None, 60, 80, 95)  # None: not compressed again
 CUT = (256, 384)  # pixels: the shorter and the longer side
 WEB_WIDTH = 800
@@ -68,7 +68,7 @@ def plan(photos: Mapping[str, Sequence[pathlib.Path]], small: bool = False) -> l
 
     Args:
         photos: of each camera.
-        small: in sizes that the learned map judges alone.
+        small: in sizes that the learned map takes part in judging.
     """
     # By a hash, as names of one maker follow each other in the alphabet and on its product lines.
     cameras = sorted(photos, key=lambda camera: hashlib.sha256(camera.encode()).digest())
@@ -98,7 +98,7 @@ def _treatment(camera: int, nth: int, k: int) -> Treatment:
 
 
 def made_small(treatment: Treatment) -> Treatment:
-    """A treatment in the place of another that leaves a picture as the learned map judges alone."""
+    """A treatment in the place of another that leaves a picture below `learned_map.LARGE`."""
     if treatment.size == "small":
         return treatment
     return treatment._replace(size=SMALL_SIZES[SIZES.index(treatment.size)])

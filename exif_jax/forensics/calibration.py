@@ -110,7 +110,7 @@ def objection_to_score(
         calibration: of the release file.
         grid: of the photo.
         area: of the photo, in patches of the model's own side.
-        method: that made the score (`methods.method_of_score`).
+        method: that made the score (`Localization.scored_by`).
         map_id: of the learned map's release file, where it took part.
     """
     return (

@@ -142,10 +142,10 @@ def picture_score(logits: np.ndarray) -> float:
 
 # --- beside the cut -------------------------------------------------------------------------------
 
-# Longer side in pixels from which on the cut alone maps a photo, and up to which "auto" judges by
-# both scores. Chosen, and so was what the cut's map counts, on the development splices and the
-# third of CASIA v1 that is for choosing (docs/experiments.md).
-LARGE, SMALL = 1024, 600
+# Pixels: longer side from which on "auto" judges a photo by the cut alone. Chosen, and so was what
+# the cut's map counts, on the development splices and the third of CASIA v1 that is for choosing
+# (docs/experiments.md).
+LARGE = 1024
 _CUT_WEIGHT = 16.0  # logits that a unit of the cut's map counts
 _USUAL = -3.1  # what the network gives most blocks of pristine pictures, without the lift
 
@@ -182,7 +182,7 @@ def mixed(logits_HxW: np.ndarray, cut_HxW: np.ndarray, share: float) -> np.ndarr
 
 
 def joint_score(map_score: float, cut_score: float) -> float:
-    """The score of a small picture from those of both maps: their log odds added, in [0, 1]."""
+    """The score of a picture from those of both maps: their log odds added, in [0, 1]."""
     total = float(logit(map_score) + logit(cut_score))
     return 1 / (1 + math.exp(-total))
 

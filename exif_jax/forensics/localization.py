@@ -22,7 +22,6 @@ from exif_jax.forensics.methods import (
     checked_image,
     finite_embeddings,
     flat_result,
-    method_of_score,
 )
 from exif_jax.forensics.patches import Encoder, Grid, PhotoFeatures
 from exif_jax.forensics.result import Localization
@@ -74,8 +73,8 @@ def localize(
             patches.features_of_photo(model.config),
             finer,
         )
-        small = max(height, width) < learned_map.LARGE
-        if settings.method == "auto" and small and not localization.flat:
+        both = settings.method == "auto" and max(height, width) < learned_map.LARGE
+        if both and not localization.flat:
             localization = _with_learned_map(localization, image, settings)
     area = localization.grid.area * (localization.grid.patch / model.patch_size) ** 2
     localization = dataclasses.replace(localization, area=area)
@@ -166,19 +165,17 @@ def _with_learned_map(
     heatmap = learned_map.mixed(
         learned_map.upsampled(logits, height, width), localization.heatmap, share
     )
-    localization = dataclasses.replace(
+    # The variation of the cut's part leads astray in pictures of many saves.
+    cut_score = unadjusted(localization.score, 0.0, localization.variation)
+    return dataclasses.replace(
         localization,
         heatmap=heatmap,
+        score=learned_map.joint_score(map_score, cut_score),
+        scored_by="auto",
         share_of_map=share,
         map_id=model.id,
         threshold=regions.otsu(heatmap),
     )
-    if method_of_score(settings.method, height, width) == "cut":
-        return localization
-    # The variation of the cut's part leads astray in pictures of many saves.
-    cut_score = unadjusted(localization.score, 0.0, localization.variation)
-    score = learned_map.joint_score(map_score, cut_score)
-    return dataclasses.replace(localization, score=score, scored_by="auto")
 
 
 def localize_with_encoder(

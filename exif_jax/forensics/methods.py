@@ -21,7 +21,6 @@ from exif_jax.forensics.content import (
     gradient_energy_gap,
     part_variation,
 )
-from exif_jax.forensics.learned_map import SMALL
 from exif_jax.forensics.patches import Grid
 from exif_jax.io.errors import ExifJaxError
 from exif_jax.reading.pixels import gradient_energy
@@ -125,18 +124,6 @@ METHODS = {
     "official": Method(released_code, encoder_input=_negative, align=1),
 }
 LEARNED = ("auto", "map")  # methods that the learned map takes part in
-
-
-def method_of_score(method: str, height: int, width: int) -> str:
-    """The method that gives a photo's score, and whose calibration it is judged by.
-
-    Args:
-        method: that the photo is localised with; "auto" judges small pictures by both scores.
-        height, width: of the photo, in pixels.
-    """
-    if method == "auto" and max(height, width) > SMALL:
-        return "cut"
-    return method
 
 
 DEFAULT_METHOD = "auto"

@@ -65,6 +65,7 @@ def test_only_pristine_ones_have_an_empty_truth(pool, kind):
 def plain(monkeypatch):
     """Nothing happens to a finished picture, and edges are hard."""
     monkeypatch.setattr(composites, "_SHRUNK_AFTER", 0)
+    monkeypatch.setattr(composites, "_ORIGINALS_SHRUNK", 0)
     monkeypatch.setattr(composites, "_CROPPED_AFTER", 0)
     monkeypatch.setattr(histories, "later_life", lambda picture, rng: picture)
     monkeypatch.setattr(
@@ -75,20 +76,54 @@ def plain(monkeypatch):
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "pristine"])
 def test_truth_is_where_the_host_was_changed(pool, plain, monkeypatch, kind):
     hosts = []
-    saves = histories.earlier_saves
+    # A host that is an original has no saves.
+    module, name = (
+        (composites, "_clean_part")
+        if kind == composites.ORIGINALS
+        else (histories, "earlier_saves")
+    )
+    made_by = getattr(module, name)
 
-    def keep_first(picture, rng, none=0.15):
-        made = saves(picture, rng, none)
+    def keep_first(*args, **named):
+        made = made_by(*args, **named)
         hosts.append(made)
         return made
 
-    monkeypatch.setattr(histories, "earlier_saves", keep_first)
+    monkeypatch.setattr(module, name, keep_first)
     for k in range(4):
         hosts.clear()
         made = make_composite(pool, rng(7, k), 128, 192, kind)
         changed = (made.picture != hosts[0]).any(-1).reshape(16, 8, 24, 8).mean((1, 3))
         assert (changed[made.tampered == 0] == 0).all()
         assert changed[made.tampered > 0].mean() > 0.05
+
+
+def test_originals_are_native_pixels_on_their_own_grid(pool, plain):
+    """Both the host and the donor are pieces as cameras wrote them, and not of one photo."""
+    pieces = [pool.picture(int(k)) for k in pool.of_kind[photo_pool.NATIVE]]
+    for k in range(8):
+        made = make_composite(pool, rng(11, k), 128, 192, composites.ORIGINALS)
+        corners = (made.tampered == 0).nonzero()
+        y, x = (int(a[0]) * 8 for a in corners)
+        block = made.picture[y : y + 8, x : x + 8]
+        found = [
+            (at, left)
+            for piece in pieces
+            for view in (piece, piece[:, ::-1])
+            for at in range(0, len(view) - 7, 8)
+            for left in range(0, view.shape[1] - 7, 8)
+            if np.array_equal(view[at : at + 8, left : left + 8], block)
+        ]
+        assert found
+
+
+def test_a_donor_is_of_another_photo(pool):
+    for number in range(len(pool)):
+        same = np.flatnonzero([e.photo == pool.entries[number].photo for e in pool.entries])
+        others = np.setdiff1d(np.arange(len(pool)), same)
+        found = composites._another(pool, number, np.r_[same, others[:1]])
+        assert found == others[0]
+        assert composites._another(pool, number, same) == same[-1]  # none else was drawn
 
 
 def test_pristine_pictures_are_their_host(pool, plain, monkeypatch):
@@ -171,7 +206,8 @@ def test_batches_follow_from_the_step(pool_folder, pool):
 
 def test_larger_pictures_come_fewer_to_a_batch():
     sizes = {composite_batches.batch_shape(step, 16, 1) for step in range(6)}
-    assert sizes == {(16, 192, 256), (16, 256, 192), (8, 256, 384), (8, 384, 256)}
+    of_each = {(height, width): number for number, height, width in sizes}
+    assert of_each == {(192, 256): 16, (256, 192): 16, (256, 384): 8, (384, 256): 8, (384, 512): 4}
     assert all(composite_batches.batch_shape(step, 20, 8)[0] % 8 == 0 for step in range(6))
 
 
@@ -186,7 +222,7 @@ def test_validation_holds_every_kind(pool):
 def test_a_large_photo_is_shrunk_and_cut(pool):
     of_f = [entry for entry in pool.entries if entry.photo == "f"]
     assert [entry.kind for entry in of_f] == ["whole", "native", "native"]
-    assert 420 <= of_f[0].width <= 1000 and (of_f[1].width, of_f[1].height) == (640, 512)
+    assert 420 <= of_f[0].width <= 1200 and (of_f[1].width, of_f[1].height) == (960, 720)
 
 
 def test_pieces_at_full_size_are_the_photos_own(pool_folder, pool):
@@ -195,11 +231,11 @@ def test_pieces_at_full_size_are_the_photos_own(pool_folder, pool):
     piece = pool.picture(number)
     places = [
         (y, x)
-        for y in range(0, 900 - 512 + 1, 8)
-        for x in range(0, 1200 - 640 + 1, 8)
+        for y in range(0, 900 - 720 + 1, 8)
+        for x in range(0, 1200 - 960 + 1, 8)
         if np.array_equal(photo[y, x : x + 8], piece[0, :8])
     ]
-    assert any(np.array_equal(photo[y : y + 512, x : x + 640], piece) for y, x in places)
+    assert any(np.array_equal(photo[y : y + 720, x : x + 960], piece) for y, x in places)
 
 
 def test_held_out_photos_are_not_trained_on(pool):
