@@ -35,7 +35,7 @@ with command.imports(__name__):
     from exif_jax.evaluation.masks import DatasetError
     from exif_jax.evaluation.score_measuring import Row, measure, photos_by_camera
     from exif_jax.evaluation.tables import text_table
-    from exif_jax.forensics.learned_map import LARGE, loaded_map
+    from exif_jax.forensics.learned_map import SMALL, loaded_map
     from exif_jax.forensics.methods import LEARNED, METHODS, LocalizationSettings
     from exif_jax.forensics.verification import has_skill
     from exif_jax.io.errors import ExifJaxError
@@ -65,7 +65,7 @@ def calibrated_scores(
         fitted = score_fitting.fit(judged, grid_of(settings), date)
         if settings.method in LEARNED:
             # Another learned map, and larger pictures, score otherwise.
-            fitted |= {"map": loaded_map(settings.map_model).id, "longest": LARGE - 1}
+            fitted |= {"map": loaded_map(settings.map_model).id, "longest": SMALL}
     except ValueError as e:
         raise DatasetError(f"the scores cannot be calibrated: {e}") from e
     scores = model.calibration.get("scores", {}) | {settings.method: fitted}

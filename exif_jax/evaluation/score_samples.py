@@ -23,7 +23,7 @@ from exif_jax.forensics.result import Localization
 from exif_jax.reading.pixels import Jpeg, compress
 
 SIZES = ("whole", "half", "cut", "web")
-SMALL_SIZES = ("cut", "small", "medium", "web")
+SMALL_SIZES = ("cut", "small", "cut", "medium")
 """Those of pictures that the learned map takes part in judging, each in the place of another."""
 QUALITIES = (None, 80, None, 95, None, 60, 80, 95)  # None: not compressed again
 CUT = (256, 384)  # pixels: the shorter and the longer side
@@ -98,7 +98,7 @@ def _treatment(camera: int, nth: int, k: int) -> Treatment:
 
 
 def made_small(treatment: Treatment) -> Treatment:
-    """A treatment in the place of another that leaves a picture below `learned_map.LARGE`."""
+    """A treatment in the place of another that leaves at most `learned_map.SMALL` pixels a side."""
     if treatment.size == "small":
         return treatment
     return treatment._replace(size=SMALL_SIZES[SIZES.index(treatment.size)])

@@ -142,10 +142,11 @@ def picture_score(logits: np.ndarray) -> float:
 
 # --- beside the cut -------------------------------------------------------------------------------
 
-# Pixels: longer side from which on "auto" judges a photo by the cut alone. Chosen, and so was what
-# the cut's map counts, on the development splices and the third of CASIA v1 that is for choosing
-# (docs/experiments.md).
-LARGE = 1024
+# Longer side in pixels from which on the cut alone maps a photo, and up to which "auto" judges by
+# both scores: in larger ones both rank better and the cut's calls more splices. Chosen, and so was
+# what the cut's map counts, on the development splices and the third of CASIA v1 that is for
+# choosing (docs/experiments.md).
+LARGE, SMALL = 1024, 600
 _CUT_WEIGHT = 16.0  # logits that a unit of the cut's map counts
 _USUAL = -3.1  # what the network gives most blocks of pristine pictures, without the lift
 

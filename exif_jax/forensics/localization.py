@@ -165,17 +165,19 @@ def _with_learned_map(
     heatmap = learned_map.mixed(
         learned_map.upsampled(logits, height, width), localization.heatmap, share
     )
-    # The variation of the cut's part leads astray in pictures of many saves.
-    cut_score = unadjusted(localization.score, 0.0, localization.variation)
-    return dataclasses.replace(
+    localization = dataclasses.replace(
         localization,
         heatmap=heatmap,
-        score=learned_map.joint_score(map_score, cut_score),
-        scored_by="auto",
         share_of_map=share,
         map_id=model.id,
         threshold=regions.otsu(heatmap),
     )
+    if max(height, width) > learned_map.SMALL:
+        return localization
+    # The variation of the cut's part leads astray in pictures of many saves.
+    cut_score = unadjusted(localization.score, 0.0, localization.variation)
+    score = learned_map.joint_score(map_score, cut_score)
+    return dataclasses.replace(localization, score=score, scored_by="auto")
 
 
 def localize_with_encoder(

@@ -16,6 +16,7 @@ from exif_jax.forensics import learned_map, regions, score_calibration
 from exif_jax.forensics.content import USUAL_VARIATION, content_adjusted_score
 from exif_jax.forensics.learned_map import (
     LIFT,
+    SMALL,
     block_logits,
     joint_score,
     mixed,
@@ -162,18 +163,20 @@ def test_the_cut_alone_judges_a_large_one(encoders, map_path):
     assert auto.share_of_map == 0 and auto.map_id == "" and auto.reason == cut.reason
 
 
-@pytest.mark.parametrize("width", [128, learned_map.LARGE - 1])
-def test_both_judge_a_smaller_one(encoders, map_path, width):
+@pytest.mark.parametrize(
+    ("width", "by"), [(SMALL, "auto"), (SMALL + 1, "cut"), (learned_map.LARGE - 1, "cut")]
+)
+def test_both_have_a_share_in_a_smaller_one_and_score_a_small_one(encoders, map_path, width, by):
     image = photo(64, width)
     found, cut, learned = (
         localize(image, encoders, LocalizationSettings(method=method, map_model=map_path))
         for method in ("auto", "cut", "map")
     )
-    assert found.scored_by == "auto"
+    assert found.scored_by == by
     distance = score_calibration.contrast(cut.score, cut.conditions)
     usual = content_adjusted_score(distance, cut.gradient_energy_gap, USUAL_VARIATION)
     joint = joint_score(learned.score, usual)
-    assert found.score == pytest.approx(joint, rel=1e-4)
+    assert found.score == pytest.approx(cut.score if by == "cut" else joint, rel=1e-4)
     assert found.share_of_map == pytest.approx(share_of_map(learned.score, cut.score), rel=1e-6)
     assert 0 < found.share_of_map < 1 and learned.share_of_map == 1
     logits = upsampled(block_logits(image, load_map(map_path)), *image.shape[:2])
