@@ -91,7 +91,8 @@ def run_commands(args: argparse.Namespace) -> None:
         run_step(number, f"Localising the splices with {name}.safetensors",
                  "exif_jax.evaluate", "--dataset", "folder", "--root", output / "splices",
                  "--model", output / "run" / f"{name}.safetensors",
-                 "--output", output / f"evaluation_{name}")  # fmt: skip
+                 # The default would show the learned map that ships beside the trained encoder.
+                 "--method", "cut", "--output", output / f"evaluation_{name}")  # fmt: skip
 
 
 def run_step(number: int, title: str, module: str, *flags: object) -> None:
