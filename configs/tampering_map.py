@@ -25,6 +25,8 @@ def get_config() -> ml_collections.ConfigDict:
     c.model.radii = (3, 7, 3, 9)
     c.model.fine_radii = (3, 7)
     c.model.references = 4
+    c.model.alike = (2, 4)
+    c.model.head_width = 32
 
     c.optim = ml_collections.ConfigDict()  # configs/vit_b.py explains these
     c.optim.schedule = "wsd"
@@ -40,7 +42,8 @@ def get_config() -> ml_collections.ConfigDict:
     c.train = ml_collections.ConfigDict()
     c.train.batch_size = 24  # pictures of 256 x 192; larger ones come fewer to a batch
     c.train.num_steps = 5000
-    c.train.init = ""  # weights to begin from, such as those that ship
+    # Weights to begin from, such as those that ship; of fewer residual blocks, too.
+    c.train.init = ""
     c.train.ema = 0.998  # moving average of the weights, which is what a run releases
     c.train.seed = 0
     c.train.max_skipped = 5  # steps in a row without a finite loss that end the run

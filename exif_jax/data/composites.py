@@ -19,20 +19,21 @@ from exif_jax.data.masks import region, softened
 from exif_jax.data.photo_pool import NATIVE, PhotoPool
 from exif_jax.reading.pixels import BLOCK, CELL
 
-ORIGINALS = "two originals"
+ORIGINALS, RESAMPLED = "two originals", "resampled"
 # kind -> share of all composites
 KINDS = {
     "pristine": 0.18,
-    "other photo": 0.29,
+    "other photo": 0.31,
     "other photo, matched": 0.09,
-    ORIGINALS: 0.18,
+    ORIGINALS: 0.12,
     "other history": 0.06,
-    "resampled": 0.11,
+    RESAMPLED: 0.15,
     "copy": 0.05,
     "retouched": 0.04,
 }
-_ORIGINAL = 0.35  # share of pristine pictures that are as their camera wrote them
-_SHRUNK_AFTER = 0.2  # share of pictures that were made larger and shrunk
+# Shares of pictures whose host is as its camera wrote it.
+_ORIGINAL = {"pristine": 0.35, ORIGINALS: 1.0, RESAMPLED: 0.4}
+_SHRUNK_AFTER = 0.25  # share of pictures that were made larger and shrunk
 _ORIGINALS_SHRUNK = 0.5  # the same of those that are made of originals alone
 _CROPPED_AFTER = 0.08  # share of pictures whose edges were cut off after a save
 _OBJECTS = 0.45  # share of regions that follow edges
@@ -70,7 +71,7 @@ def make_composite(
     """
     if kind is None:
         kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
-    original = kind == ORIGINALS or (kind == "pristine" and chance(rng, _ORIGINAL))
+    original = chance(rng, _ORIGINAL.get(kind, 0))
     shrunk = chance(rng, _ORIGINALS_SHRUNK if original else _SHRUNK_AFTER)
     factor = rng.uniform(1.15, 1.85) if shrunk else 1.0
     margin = CELL if chance(rng, _CROPPED_AFTER) else 0
@@ -132,7 +133,7 @@ def _donor(
     if kind == "other history":
         source = clean if chance(rng, 0.6) else host
         return histories.on_another_grid(source, rng), False
-    if kind == "resampled":
+    if kind == RESAMPLED:
         donor = histories.there_and_back(host if chance(rng, 0.6) else clean, rng)
         return donor if chance(rng, 0.6) else histories.earlier_saves(donor, rng), False
     if kind == "retouched":

@@ -78,16 +78,30 @@ def cut_squares(regions: jax.Array, record: jax.Array, corner: jax.Array, square
     Returns:
         uint8 [n, R, R, 3].
     """
-    room = ((0, square), (0, square), (0, 0))
+    number, height, width, _ = regions.shape
+    lines = regions.reshape(number * height, width * 3)
+    last = jnp.array((height - square, width - square))
+    room = ((0, square), (0, 3 * square))
 
-    def cut(record, corner):
+    def cut(place):
+        record, corner = place
         # A slice that does not fit is moved until it does; moved back, it leaves black behind.
-        first = jnp.minimum(corner, jnp.array(regions.shape[1:3]) - square)
-        picture = jax.lax.dynamic_slice(regions, (record, *first, 0), (1, square, square, 3))[0]
-        moved = corner - first
-        return jax.lax.dynamic_slice(jnp.pad(picture, room), (*moved, 0), (square, square, 3))
+        first = jnp.minimum(corner, last)
+        start = (record * height + first[0], 3 * first[1])
+        picture = jax.lax.dynamic_slice(lines, start, (square, 3 * square))
+        down, across = corner - first
 
-    return jax.vmap(cut)(record, corner)
+        def moved_back(picture):
+            start = (down, 3 * across)
+            return jax.lax.dynamic_slice(jnp.pad(picture, room), start, (square, 3 * square))
+
+        return jax.lax.cond((down > 0) | (across > 0), moved_back, lambda x: x, picture)
+
+    # One after another a CPU copies whole lines; all at once it would gather byte by byte.
+    places = (record, corner)
+    one_by_one = jax.default_backend() == "cpu"
+    squares = jax.lax.map(cut, places) if one_by_one else jax.vmap(cut)(places)
+    return squares.reshape(-1, square, square, 3)
 
 
 def sharded_augment(

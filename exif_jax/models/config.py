@@ -120,7 +120,7 @@ def _check_names(given: Mapping[str, Any], fields: list[str], owner: str, prefix
 def _check_value(name: str, value: Any, hint: Any) -> None:
     """Refuses a value that is not of its field's type, and numbers that no field can hold."""
     if hint == tuple[int, ...]:
-        if not isinstance(value, list | tuple) or not value:
+        if not isinstance(value, list | tuple):
             raise ModelConfigError(f"{name} is {value!r}, not a list of integers")
         for number in value:
             _check_value(name, number, int)

@@ -42,6 +42,10 @@ class ResNetConfig:
     width: int = 64
     stages: tuple[int, ...] = (3, 4, 6, 3)
 
+    def __post_init__(self):
+        if not self.stages:
+            raise ValueError("stages is empty; give the blocks of each stage")
+
     @property
     def output_width(self) -> int:
         """Channels of the last stage, which the projection reads."""

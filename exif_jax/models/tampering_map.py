@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import ClassVar
 
 import jax
@@ -28,6 +29,8 @@ from exif_jax.reading.pixels import BLOCK, CELL
 
 _SPECTRUM, _PHASES = 3 * BLOCK**2, 4 * BLOCK  # features of a block
 _COLOURS = 2 * (BLOCK**2 - 1)  # features of a cell
+# Cells that each cell is compared with at most: of larger pictures every second, third, ... is.
+_MOST_KEYS = 512
 _FLOOR = 1e-4  # of a variance, so that the gradient of its root is finite
 
 
@@ -42,6 +45,9 @@ class TamperingMapConfig:
         radii: one residual block each: sides of its local mean, odd, in cells.
         fine_radii: the same for the residual blocks behind them, in 8 x 8 blocks.
         references: groups of channels, each with its own weights for the photo's reference mean.
+        alike: after so many residual blocks of cells one more, which compares each cell with those
+            that look like it, wherever they lie; () for none.
+        head_width: channels by which a group of channels finds what looks alike.
     """
 
     kind: ClassVar[str] = "tampering_map"
@@ -52,6 +58,8 @@ class TamperingMapConfig:
     radii: tuple[int, ...] = (3, 7, 3, 9)
     fine_radii: tuple[int, ...] = (3, 7)
     references: int = 4
+    alike: tuple[int, ...] = ()
+    head_width: int = 32
 
     def __post_init__(self):
         for name in ("block_width", "width"):
@@ -64,6 +72,11 @@ class TamperingMapConfig:
             sides = getattr(self, name)
             if not sides or any(side < 1 or side % 2 == 0 for side in sides):
                 raise ValueError(f"{name} {sides} are not odd numbers")
+        number = len(self.radii)
+        if any(not 1 <= k <= number for k in self.alike) or len(set(self.alike)) < len(self.alike):
+            raise ValueError(f"alike {self.alike} are not different numbers from 1 to {number}")
+        if self.head_width < 1:
+            raise ValueError(f"head_width {self.head_width} is not positive")
 
 
 class TamperingMap(nnx.Module):
@@ -77,6 +90,8 @@ class TamperingMap(nnx.Module):
         self.colours = nnx.Linear(_COLOURS, c.width, use_bias=False, rngs=rngs)
         for k, radius in enumerate(c.radii):
             setattr(self, f"cells{k}", Comparison(c.width, c.hidden, radius, c.references, rngs))
+        for k in c.alike:
+            setattr(self, f"alike{k}", AlikeComparison(c, rngs))
         self.skip = nnx.Linear(c.block_width, c.block_width, rngs=rngs)
         self.spread = nnx.Linear(c.width, c.block_width, use_bias=False, rngs=rngs)
         for k, radius in enumerate(c.fine_radii):
@@ -106,6 +121,8 @@ class TamperingMap(nnx.Module):
         cell_mask = mask[:, ::2, ::2]
         for k in range(len(self.config.radii)):
             cells = cells + getattr(self, f"cells{k}")(cells, cell_mask)
+            if k + 1 in self.config.alike:
+                cells = cells + getattr(self, f"alike{k + 1}")(cells, cell_mask)
         fine = jnp.repeat(jnp.repeat(self.spread(normalized(cells)), 2, axis=1), 2, axis=2)
         fine = fine + self.skip(normalized(blocks))
         for k in range(len(self.config.fine_radii)):
@@ -137,6 +154,44 @@ class Comparison(nnx.Module):
         y = y.reshape(B, h, w, -1) + self.of_photo(jnp.log(spread))
         y = self.down(jax.nn.gelu(y).reshape(B * h * w, -1))
         return y.reshape(B, h, w, C)
+
+
+class AlikeComparison(nnx.Module):
+    """What a residual block adds: each cell beside the mean of those that look like it.
+
+    Grass differs from sky more than one camera's grass from another's, so that the photo's mean
+    tells little. Attention weights the other cells, in each group of channels by its own queries
+    and keys; the weighted mean is of the channels as they are.
+    """
+
+    def __init__(self, config: TamperingMapConfig, rngs: nnx.Rngs):
+        c = config
+        self.groups, self.head_width = c.references, c.head_width
+        across = c.references * c.head_width
+        self.query = nnx.Linear(c.width, across, use_bias=False, rngs=rngs)
+        self.key = nnx.Linear(c.width, across, use_bias=False, rngs=rngs)
+        self.up = nnx.Linear(3 * c.width, c.hidden, rngs=rngs)
+        small = nnx.initializers.variance_scaling(0.1, "fan_in", "normal")
+        self.down = nnx.Linear(c.hidden, c.width, kernel_init=small, rngs=rngs)
+
+    def __call__(self, x_BxhxwxC: jax.Array, mask_Bxhxw: jax.Array) -> jax.Array:
+        """[B, h, w, C] -> [B, h, w, C]."""
+        B, h, w, C = x_BxhxwxC.shape
+        G, D = self.groups, self.head_width
+        n = normalized(x_BxhxwxC)
+        step = max(1, math.ceil(math.sqrt(h * w / _MOST_KEYS)))
+        seen_BxKxC = n[:, ::step, ::step].reshape(B, -1, C)
+        seen_mask = mask_Bxhxw[:, ::step, ::step].reshape(B, 1, 1, -1)
+        flat = n.reshape(B * h * w, C)
+        query = self.query(flat).reshape(B, h * w, G, D)
+        key = self.key(seen_BxKxC.reshape(-1, C)).reshape(B, -1, G, D)
+        logits = jnp.einsum("bngd,bkgd->bgnk", query, key) * (D**-0.5)
+        weights = jax.nn.softmax(jnp.where(seen_mask, logits, -jnp.inf), axis=-1)
+        values = seen_BxKxC.reshape(B, -1, G, C // G)
+        mean = jnp.einsum("bgnk,bkgc->bngc", weights, values).reshape(B * h * w, C)
+        away = flat - mean
+        y = self.up(jnp.concatenate([flat, away, jnp.abs(away)], axis=-1))
+        return self.down(jax.nn.gelu(y)).reshape(B, h, w, C)
 
 
 def normalized(x: jax.Array) -> jax.Array:

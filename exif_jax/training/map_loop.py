@@ -19,11 +19,13 @@ from exif_jax.data.composite_batches import composite_batches, validation_compos
 from exif_jax.data.photo_pool import PhotoPool, load_pool, make_pool
 from exif_jax.io import locks
 from exif_jax.io.atomic import write_bytes
+from exif_jax.models.parameters import Params
 from exif_jax.training import distributed, sharding
 from exif_jax.training.checkpoint import Checkpoints, saved_steps
 from exif_jax.training.config import TrainError
 from exif_jax.training.map_config import LENGTH, MapConfig, changed_fields, parse_map_config
 from exif_jax.training.map_state import (
+    grown_map_params,
     init_map_state,
     jit_map_step,
     map_state_from_params,
@@ -55,21 +57,20 @@ def train_map(config: ConfigDict | Mapping[str, Any], workdir: pathlib.Path) -> 
     mesh = sharding.make_mesh(run.mesh.data, run.mesh.fsdp)
     sharding.check_batch(mesh, run.train.batch_size)
     initial = load_map(run.train.init) if run.train.init else None
-    if initial and initial.config != run.model:
-        raise TrainError(f"{run.train.init}: of another shape than config.model: {initial.config}")
+    start = _start(run, initial) if initial else None
     pool = _pool(run)
     workdir.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         stack.enter_context(locks.hold(workdir))
         prepare_map_workdir(workdir, run, pool.fingerprint, initial.id if initial else "")
-        return _loop(run, mesh, pool, initial, workdir, stack)
+        return _loop(run, mesh, pool, start, workdir, stack)
 
 
 def _loop(
     run: MapConfig,
     mesh: Mesh,
     pool: PhotoPool,
-    initial: MapModel | None,
+    start: Params | None,
     workdir: pathlib.Path,
     stack: contextlib.ExitStack,
 ) -> dict[str, float]:
@@ -84,8 +85,8 @@ def _loop(
     )
     if checkpoints.latest_step() is not None:
         state = checkpoints.restore(jax.eval_shape(init, key), shardings)
-    elif initial:
-        state = jax.device_put(map_state_from_params(run, initial.params), shardings)
+    elif start is not None:
+        state = jax.device_put(map_state_from_params(run, start), shardings)
     else:
         state = jax.jit(init, out_shardings=shardings)(key)
     first_step = int(state.step)
@@ -144,6 +145,17 @@ def _loop(
         if stops and done < num_steps:
             raise distributed.Preempted(f"stopped by SIGTERM; step {done} is saved")
     return results
+
+
+def _start(run: MapConfig, initial: MapModel) -> Params:
+    """The parameters that a run begins with, from a release file of its shape or a smaller one."""
+    try:
+        return grown_map_params(run.model, initial.params, jax.random.key(run.train.seed))
+    except ValueError as e:
+        raise TrainError(
+            f"{run.train.init}: of another shape than config.model, more than residual blocks that "
+            f"it lacks ({e}): {initial.config}"
+        ) from e
 
 
 def is_due(step: int, every: int, num_steps: int) -> bool:

@@ -15,7 +15,12 @@ from exif_jax.data.composites import Composite
 from exif_jax.evaluation.detection_metrics import detection_metrics
 from exif_jax.evaluation.splice_metrics import average_precision
 from exif_jax.forensics.learned_map import picture_score
-from exif_jax.models.parameters import Params
+from exif_jax.models.parameters import (
+    Params,
+    flatten_params,
+    shape_mismatch,
+    unflatten_params,
+)
 from exif_jax.models.tampering_map import (
     TamperingMapConfig,
     init_map_params,
@@ -38,6 +43,33 @@ def map_state_from_params(config: MapConfig, params: Params) -> TrainState:
     """The state of step 0 with these parameters."""
     tx = make_optimizer(config.optim, config.train.num_steps)
     return fresh_state(tx, params, config.train.ema)
+
+
+def grown_map_params(config: TamperingMapConfig, given: Params, key: jax.Array) -> Params:
+    """A network's parameters from those of one with fewer residual blocks.
+
+    Blocks that the smaller one lacks are fresh but for their last product, which is 0: the network
+    says what the smaller one says, until it learns.
+
+    Args:
+        config: of the network.
+        given: of one of the same widths.
+        key: of the fresh parameters.
+
+    Raises:
+        ValueError: it differs from the network in more than residual blocks that it lacks.
+    """
+    flat, fresh = flatten_params(given), flatten_params(init_map_params(config, key))
+    lacking = {name.split("/")[0] for name in fresh.keys() - flat.keys()}
+    for name, x in fresh.items():
+        block, *last = name.split("/")
+        if block in lacking:
+            flat[name] = jnp.zeros_like(x) if last == ["down", "kernel"] else x
+    mismatch = shape_mismatch(fresh, flat)
+    unchanged = sorted(b for b in lacking if f"{b}/down/kernel" not in fresh)
+    if mismatch or unchanged:
+        raise ValueError(mismatch or f"it lacks {', '.join(unchanged)}")
+    return unflatten_params(flat)
 
 
 def map_loss(config: TamperingMapConfig, params: Params, batch: dict[str, jax.Array]) -> jax.Array:

@@ -66,6 +66,7 @@ def plain(monkeypatch):
     """Nothing happens to a finished picture, and edges are hard."""
     monkeypatch.setattr(composites, "_SHRUNK_AFTER", 0)
     monkeypatch.setattr(composites, "_ORIGINALS_SHRUNK", 0)
+    monkeypatch.setitem(composites._ORIGINAL, composites.RESAMPLED, 0)
     monkeypatch.setattr(composites, "_CROPPED_AFTER", 0)
     monkeypatch.setattr(histories, "later_life", lambda picture, rng: picture)
     monkeypatch.setattr(

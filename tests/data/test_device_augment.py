@@ -164,8 +164,10 @@ def test_one_program_serves_every_batch_of_a_config():
     assert on_device._cache_size() == compiled
 
 
-def test_squares_cut_on_the_device_are_those_of_the_host():
-    """Also at a region's edge, beyond which a square is black."""
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_squares_cut_on_the_device_are_those_of_the_host(monkeypatch, backend):
+    """Also at a region's edge, beyond which a square is black; as on a CPU, and all at once."""
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     pictures = np.stack([x[:SIDE, :SIDE] for x in regions(3)])
     rng = np.random.default_rng(0)
     record, corner = rng.integers(0, 3, 40), rng.integers(0, SIDE - SIZE + 1, (40, 2))

@@ -6,11 +6,13 @@ import jax
 import numpy as np
 import pytest
 import scipy.fft
+from flax import nnx
 from PIL import Image
 
 from exif_jax.data.histories import encode
 from exif_jax.models.config import ModelConfigError, map_config_from_dict
 from exif_jax.models.tampering_map import (
+    AlikeComparison,
     TamperingMapConfig,
     block_features,
     colour_features,
@@ -26,7 +28,14 @@ from exif_jax.models.vit import log_spectrum
 # RGB to Cb and Cr, as JFIF has them.
 CHROMA = np.array([[-0.168736, 0.5], [-0.331264, -0.418688], [0.5, -0.081312]])
 TINY = TamperingMapConfig(
-    block_width=8, width=8, hidden=12, radii=(3,), fine_radii=(3, 3), references=2
+    block_width=8,
+    width=8,
+    hidden=12,
+    radii=(3,),
+    fine_radii=(3, 3),
+    references=2,
+    alike=(1,),
+    head_width=3,
 )
 
 
@@ -163,10 +172,28 @@ def test_network_against_numpy(params):
         y = y + linear(q["of_photo"], np.log(spread))
         return v + linear(q["down"], gelu(y))
 
+    def alike(q, n):
+        """Cell by cell, each group of channels with its own attention."""
+        out = np.zeros_like(n)
+        for b in range(len(n)):
+            flat = n[b].reshape(-1, n.shape[-1])
+            query, key = linear(q["query"], flat), linear(q["key"], flat)
+            away = np.zeros_like(flat)
+            for group in range(2):
+                head, channels = slice(3 * group, 3 * group + 3), slice(4 * group, 4 * group + 4)
+                for k in range(len(flat)):
+                    weights = np.exp(key[:, head] @ query[k, head] / np.sqrt(3))
+                    mean = weights @ flat[:, channels] / weights.sum()
+                    away[k, channels] = flat[k, channels] - mean
+            y = linear(q["up"], np.concatenate([flat, away, abs(away)], axis=-1))
+            out[b] = linear(q["down"], gelu(y)).reshape(n.shape[1:])
+        return out
+
     blocks = compare(p["block"], linear(p["embed"], np.asarray(block_features(x), np.float64)))
     quads = norm(blocks).reshape(2, 3, 2, 4, 2, 8).transpose(0, 1, 3, 2, 4, 5).reshape(2, 3, 4, 32)
     colours = linear(p["colours"], np.asarray(colour_features(x), np.float64))
     cells = compare(p["cells0"], linear(p["merge"], quads) + colours)
+    cells = cells + alike(p["alike1"], norm(cells))
     fine = linear(p["spread"], norm(cells)).repeat(2, axis=1).repeat(2, axis=2)
     fine = linear(p["skip"], norm(blocks)) + fine
     fine = compare(p["fine1"], compare(p["fine0"], fine))
@@ -182,6 +209,23 @@ def test_padding_changes_nothing_inside(params):
     valid[:, :6, :8] = True
     found = np.asarray(map_logits(TINY, params, padded, valid))[:, :6, :8]
     np.testing.assert_allclose(found, alone, atol=1e-4)
+
+
+def test_large_pictures_compare_cells_with_a_part_of_them(params):
+    """Of 32 x 32 cells every second one down and across is a key."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(1, 32, 32, 8)).astype(np.float32)
+    block = AlikeComparison(TINY, nnx.Rngs(0))
+    nnx.update(block, nnx.State(params["alike1"]))
+    mask = np.ones((1, 32, 32), bool)
+    changed = {}
+    for name, place in (("key", (4, 6)), ("other", (5, 6))):
+        y = x.copy()
+        y[0, place[0], place[1]] += 9
+        moved = np.asarray(block(y, mask)) - np.asarray(block(x, mask))
+        moved[0, place[0], place[1]] = 0  # its own answer changes in any case
+        changed[name] = np.abs(moved).max()
+    assert changed["key"] > 1e-4 and changed["other"] == 0
 
 
 def test_a_fresh_network_says_nothing():
@@ -207,6 +251,10 @@ def test_config_survives_plain_types():
         ({"radii": (4,)}, "odd"),
         ({"fine_radii": (3, 2)}, "odd"),
         ({"references": 3}, "multiple"),
+        ({"alike": (0,)}, "alike"),
+        ({"alike": (2,)}, "from 1 to 1"),
+        ({"alike": (1, 1)}, "different"),
+        ({"head_width": 0}, "positive"),
         ({"hidden": 0}, "positive"),
         ({"hidden": "x"}, "type"),
     ],

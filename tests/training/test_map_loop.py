@@ -1,6 +1,7 @@
 """Training the learned map: it learns, goes on bit for bit where it stopped, and refuses misuse."""
 
 import copy
+import dataclasses
 import functools
 import json
 
@@ -13,7 +14,7 @@ from configs import tampering_map
 from exif_jax import train_map as command
 from exif_jax.data.photo_pool import make_pool
 from exif_jax.models.parameters import flatten_params
-from exif_jax.models.tampering_map import TamperingMapConfig, init_map_params
+from exif_jax.models.tampering_map import TamperingMapConfig, init_map_params, map_logits
 from exif_jax.training import map_state
 from exif_jax.training.checkpoint import Checkpoints
 from exif_jax.training.config import TrainError
@@ -23,7 +24,7 @@ from exif_jax.weights.map_file import KIND, MapModel, load_map, save_map
 from exif_jax.weights.release_file import PRETRAINED, ReleaseError, load_model
 
 MODEL = {"block_width": 8, "width": 8, "hidden": 8, "radii": [3]}
-MODEL |= {"fine_radii": [3], "references": 2}
+MODEL |= {"fine_radii": [3], "references": 2, "alike": [1], "head_width": 2}
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +138,26 @@ def test_weights_can_be_gone_on_from(pool, tmp_path):
     wide.model.width = 16
     with pytest.raises(TrainError, match="another shape"):
         train_map(wide, tmp_path / "third")
+
+
+def test_a_deeper_network_begins_with_what_the_smaller_one_says(pool):
+    small = parse_map_config(config(pool)).model
+    deep = dataclasses.replace(small, radii=(3, 5), alike=(1, 2), fine_radii=(3, 3))
+    rng = np.random.default_rng(1)
+    params = init_map_params(small, jax.random.key(0))
+    params = jax.tree.map(lambda x: x + rng.normal(0, 0.1, x.shape).astype(np.float32), params)
+    grown = map_state.grown_map_params(deep, params, jax.random.key(1))
+    pictures = rng.integers(0, 256, (2, 32, 48, 3), dtype=np.uint8)
+    before = np.asarray(map_logits(small, params, pictures))
+    assert np.abs(before).max() > 0.01
+    np.testing.assert_allclose(map_logits(deep, grown, pictures), before, atol=1e-6)
+    fresh = flatten_params(grown)
+    assert all(np.abs(fresh[f"alike2/{name}/kernel"]).max() > 0 for name in ("query", "key", "up"))
+    with pytest.raises(ValueError, match="unexpected: alike2"):  # a smaller one does not take all of it
+        map_state.grown_map_params(small, grown, jax.random.key(1))
+    del params["out"]
+    with pytest.raises(ValueError, match="it lacks out"):
+        map_state.grown_map_params(small, params, jax.random.key(1))
 
 
 def test_another_run_is_refused(pool, tmp_path):
