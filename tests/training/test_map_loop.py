@@ -153,7 +153,9 @@ def test_a_deeper_network_begins_with_what_the_smaller_one_says(pool):
     np.testing.assert_allclose(map_logits(deep, grown, pictures), before, atol=1e-6)
     fresh = flatten_params(grown)
     assert all(np.abs(fresh[f"alike2/{name}/kernel"]).max() > 0 for name in ("query", "key", "up"))
-    with pytest.raises(ValueError, match="unexpected: alike2"):  # a smaller one does not take all of it
+    with pytest.raises(
+        ValueError, match="unexpected: alike2"
+    ):  # a smaller one does not take all of it
         map_state.grown_map_params(small, grown, jax.random.key(1))
     del params["out"]
     with pytest.raises(ValueError, match="it lacks out"):
