@@ -11,8 +11,9 @@ that embeds log spectra too, and one that embeds pixels, which is less work; and
 a prepared batch whose patches are augmented inside it. With --records, or by default with records
 made of some photos of $EXIF_JAX_PHOTOS, the training loop's own input pipeline feeds the steps,
 augmented on the device, where all regions lie or where squares of them are sent, and by Pillow on
-the host; and the fraction of time that the loop waits for it is shown. Figures are medians; beside
-the time that passed stands what all cores spent in a step, which others on the machine change less.
+the host; and the fraction of time in which the device has nothing to do for want of input is shown.
+Figures are medians; beside the time that passed stands what all cores spent in a step, which others
+on the machine change less.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ from exif_jax.models.config import config_to_dict
 from exif_jax.training import sharding, train_state
 from exif_jax.training.config import Config, make_model_config, parse_config
 from exif_jax.training.host_memory import keep_freed_memory
+from exif_jax.training.input_wait import InputWait
 from exif_jax.training.step_config import StepConfig, make_step_config
 
 PHOTOS = 160  # of $EXIF_JAX_PHOTOS, that records are made of where none are given
@@ -282,7 +284,7 @@ def with_input(
     """Steps as the training loop takes them, fed from records.
 
     Returns:
-        Pairs/s, the fraction of the time that the loop waited for input, and the last state.
+        Pairs/s, the fraction of the time that the device waited for input, and the last state.
     """
     data = PatchDataset(
         data_config, "train", tokenizer, model.image.image_size, model.text.max_length
@@ -297,18 +299,17 @@ def with_input(
     warm, steps = 3, max(10, repeats)
     loaded = batches(data, config.train.batch_size, range(warm + steps), config.data.reader)
     placed = prefetch(sharding.to_device(mesh, batch) for batch in loaded)
-    waited, started, metrics = 0.0, 0.0, None
-    for k in range(warm + steps):
-        if k == warm:
-            jax.block_until_ready(metrics)
-            started, waited = time.perf_counter(), 0.0
-        wait_start = time.perf_counter()
-        batch = next(placed)
-        waited += time.perf_counter() - wait_start
-        state, metrics = step(state, batch, regions)
-    jax.block_until_ready(metrics)
+    started, metrics = 0.0, None
+    with contextlib.closing(InputWait(placed)) as waits:
+        for k in range(warm + steps):
+            if k == warm:
+                jax.block_until_ready(metrics)
+                started, waits.seconds = time.perf_counter(), 0.0
+            state, metrics = step(state, waits.next_batch(), regions)
+            waits.computing(metrics)
+        jax.block_until_ready(metrics)
     seconds = time.perf_counter() - started
-    return steps * config.train.batch_size / seconds, waited / seconds, state
+    return steps * config.train.batch_size / seconds, waits.seconds / seconds, state
 
 
 def random_batch(model, batch_size: int, patches_per_text: int) -> dict[str, np.ndarray]:

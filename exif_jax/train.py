@@ -48,6 +48,7 @@ with command.imports(__name__, "train"):
     from exif_jax.training.checkpoint import CheckpointError, Checkpoints
     from exif_jax.training.config import TrainError, field_names, parse_config, unknown_field
     from exif_jax.training.host_memory import keep_freed_memory
+    from exif_jax.training.input_wait import InputWait
     from exif_jax.training.metrics_writer import MetricsWriter
     from exif_jax.training.optimizer import learning_rate
     from exif_jax.training.setup import (
@@ -125,17 +126,16 @@ def train_loop(run: Run) -> tuple[TrainState, dict[str, float]]:
 
         step_fns = {size: step_function(run, size) for size in run.train_data.patch_sizes}
         regions = device_regions(run)
-        loader = device_batches(run, first_step)
         traced = range(first_step, num_steps)[PROFILE_AFTER : PROFILE_AFTER + config.profile_steps]
-        last_log, log_time, waited = first_step, time.monotonic(), 0.0
+        waits = stack.enter_context(contextlib.closing(InputWait(device_batches(run, first_step))))
+        last_log, log_time = first_step, time.monotonic()
         for step in range(first_step, num_steps):
-            wait_start = time.monotonic()
-            batch = next(loader)
-            waited += time.monotonic() - wait_start
+            batch = waits.next_batch()
             if traced and step == traced.start:
                 jax.profiler.start_trace(str(run.workdir / "profile"))
             step_fn = step_fns[run.train_data.patch_size(step)]
             state, metrics = step_fn(state, batch, regions)
+            waits.computing(metrics)
             done = step + 1
             if traced and done == traced.stop:
                 jax.block_until_ready(state)
@@ -153,10 +153,10 @@ def train_loop(run: Run) -> tuple[TrainState, dict[str, float]]:
                 metrics |= {
                     "learning_rate": float(jax.device_get(schedule(step))),
                     "pairs_per_second": rate,
-                    "input_wait": waited / (now - log_time),
+                    "input_wait": waits.seconds / (now - log_time),
                     "corrupt_records": float(len(run.train_data.photos.corrupt)),
                 }
-                last_log, log_time, waited = done, now, 0.0
+                last_log, log_time, waits.seconds = done, now, 0.0
                 writer.write(done, metrics, f"({minutes_left:.0f} min left)")
             if is_due(done, config.eval_every, num_steps):
                 results = evaluate(run, state, writer)

@@ -23,6 +23,7 @@ from exif_jax.models.parameters import Params
 from exif_jax.training import distributed, sharding
 from exif_jax.training.checkpoint import Checkpoints, saved_steps
 from exif_jax.training.config import TrainError
+from exif_jax.training.input_wait import InputWait
 from exif_jax.training.map_config import LENGTH, MapConfig, changed_fields, parse_map_config
 from exif_jax.training.map_state import (
     grown_map_params,
@@ -109,13 +110,13 @@ def _loop(
     )
     stack.enter_context(contextlib.closing(batches))  # type: ignore[arg-type]
     results: dict[str, float] = {}
-    pictures, since, waited, losses = 0, time.monotonic(), 0.0, []
+    waits = stack.enter_context(contextlib.closing(InputWait(batches)))
+    pictures, since, losses = 0, time.monotonic(), []
     for step in range(first_step, num_steps):
-        wait_start = time.monotonic()
-        batch = next(batches)
-        waited += time.monotonic() - wait_start
+        batch = waits.next_batch()
         pictures += len(batch["picture"])
         state, metrics = step_fn(state, sharding.to_device(mesh, batch))
+        waits.computing(metrics)
         losses.append(metrics["loss"])
         done = step + 1
         if is_due(done, config.log_every, num_steps):
@@ -132,11 +133,11 @@ def _loop(
                 "grad_norm": float(metrics["grad_norm"]),
                 "learning_rate": float(jax.device_get(schedule(step))),
                 "pictures_per_second": pictures / seconds,
-                "input_wait": waited / seconds,
+                "input_wait": waits.seconds / seconds,
             }
             minutes_left = (num_steps - done) * seconds / len(losses) / 60
             writer.write(done, row, f"({minutes_left:.0f} min left)")
-            pictures, since, waited, losses = 0, time.monotonic(), 0.0, []
+            pictures, since, losses, waits.seconds = 0, time.monotonic(), [], 0.0
         if is_due(done, config.eval_every, num_steps):
             results = _validate_and_release(run, state, composites, workdir, writer, pool)
         stops = preempted(done)
