@@ -164,7 +164,7 @@ def share_of_map(map_score: float, cut_score: float) -> float:
     Returns:
         A number in [0, 1].
     """
-    return 1 / (1 + math.exp(float(logit(cut_score) - logit(map_score)) + LIFT))
+    return 1 / (1 + math.exp(float(logit(cut_score) - logit(map_score))))
 
 
 def mixed(logits_HxW: np.ndarray, cut_HxW: np.ndarray, share: float) -> np.ndarray:

@@ -94,10 +94,10 @@ def test_score_is_the_mean_of_the_surest_hundredth():
 
 
 def test_the_share_goes_by_the_odds_of_both_scores():
-    unlifted = 1 / (1 + math.exp(-LIFT))  # the score of a map that says 0.5 without the lift
-    assert share_of_map(unlifted, 0.5) == pytest.approx(0.5)
-    assert share_of_map(unlifted, 0.8) == pytest.approx(0.2)
-    assert share_of_map(0.99, 0.2) > 0.9 > share_of_map(0.9, 0.5) > share_of_map(0.2, 0.5)
+    assert share_of_map(0.5, 0.5) == pytest.approx(0.5)
+    assert share_of_map(0.5, 0.8) == pytest.approx(0.2)
+    assert share_of_map(0.9, 0.5) == pytest.approx(0.9)
+    assert share_of_map(0.99, 0.2) > 0.99 > share_of_map(0.9, 0.5) > share_of_map(0.2, 0.5)
     assert 0 <= share_of_map(0.0, 1.0) < 1e-4 and 1 - 1e-4 < share_of_map(1.0, 0.0) <= 1
 
 
