@@ -4,8 +4,8 @@ Every 8 x 8 block of the photo becomes a short vector (log |DCT| and the energy 
 column of the block, which shows the grids of earlier compressions and resampling), four of them
 become a cell of 16 x 16 together with the DCT of the cell's colours at half resolution, as JPEG
 files mostly hold them, and residual blocks compare a cell with the means around it and with the
-photo's, or with the mean of cells that look like it. The network weights the photo's mean itself, so
-that later blocks may leave out what earlier ones found tampered. What the cells say goes back to
+photo's, or with the mean of cells that look like it. The network weights the photo's mean itself,
+so that later blocks may leave out what earlier ones found tampered. What the cells say goes back to
 the blocks, where further residual blocks compare these with each other: regions of small pictures
 are mostly border at 16 pixels.
 
