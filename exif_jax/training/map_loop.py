@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import pathlib
@@ -150,12 +151,21 @@ def _loop(
 
 def _start(run: MapConfig, initial: MapModel) -> Params:
     """The parameters that a run begins with, from a release file of its shape or a smaller one."""
+    given, wanted = initial.config, run.model
+    shared: dict[str, Any] = {
+        "radii": wanted.radii[: len(given.radii)],
+        "fine_radii": wanted.fine_radii[: len(given.fine_radii)],
+        "alike": given.alike,
+    }
+    if not given.alike:
+        shared["head_width"] = given.head_width
     try:
-        return grown_map_params(run.model, initial.params, jax.random.key(run.train.seed))
+        if dataclasses.replace(wanted, **shared) != given:
+            raise ValueError("its residual blocks are not the first ones of config.model")
+        return grown_map_params(wanted, initial.params, jax.random.key(run.train.seed))
     except ValueError as e:
         raise TrainError(
-            f"{run.train.init}: of another shape than config.model, more than residual blocks that "
-            f"it lacks ({e}): {initial.config}"
+            f"{run.train.init}: of another shape than config.model ({e}): {given}"
         ) from e
 
 

@@ -134,10 +134,15 @@ def test_weights_can_be_gone_on_from(pool, tmp_path):
     before, after = released(tmp_path / "first"), released(tmp_path / "second")
     moved = max(np.abs(after[name] - before[name]).max() for name in before)
     assert 0 < moved < 0.1
-    wide = config(pool, 2, init=str(weights))
-    wide.model.width = 16
-    with pytest.raises(TrainError, match="another shape"):
-        train_map(wide, tmp_path / "third")
+    for field, other in (("width", 16), ("radii", (5,)), ("radii", (5, 3)), ("references", 1)):
+        unlike = config(pool, 2, init=str(weights))
+        unlike.model[field] = other
+        with pytest.raises(TrainError, match="another shape"):
+            train_map(unlike, tmp_path / "third")
+    deeper = config(pool, 2, init=str(weights))
+    deeper.model.radii, deeper.model.alike = (3, 5), (1, 2)
+    train_map(deeper, tmp_path / "fourth")
+    assert load_map(tmp_path / "fourth" / "map.safetensors").config.alike == (1, 2)
 
 
 def test_a_deeper_network_begins_with_what_the_smaller_one_says(pool):
