@@ -172,14 +172,15 @@ def by(judged: Sequence[Judged], name: Callable[[Row], object]) -> dict[Any, lis
 
 
 def table(judged: Sequence[Judged]) -> list[tuple[str, ...]]:
-    """How often each kind, size and quality is called, as rows of text under a header."""
+    """How often each kind, size, quality and number of saves is called, under a header."""
     rows: list[tuple[str, ...]] = [
         ("samples", "", "number", *(f"p <= {level:g}" for level in LEVELS[::-1]), "cannot tell")
     ]
     for kind in (PRISTINE, SIMULATED, SPLICE, HOST):
         of_kind = [j for j in judged if j.row["kind"] == kind]
         groups = {(kind, "all"): of_kind}
-        for field in ("size", "quality"):
+        fields = ("size", "quality") + ("earlier",) * any(j.row.get("earlier") for j in of_kind)
+        for field in fields:
             groups |= {
                 (kind, _name(field, value)): group
                 for value, group in by(of_kind, lambda row, f=field: row.get(f)).items()
@@ -193,6 +194,8 @@ def table(judged: Sequence[Judged]) -> list[tuple[str, ...]]:
 def _name(field: str, value: object) -> str:
     if field == "size":
         return str(value)
+    if field == "earlier":
+        return f"saved {value} times before"
     return "as it was" if value is None else f"JPEG {value}"
 
 

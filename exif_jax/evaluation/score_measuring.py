@@ -31,6 +31,7 @@ from exif_jax.evaluation.score_samples import (
     made_small,
     mask_figures,
     plan,
+    saved_earlier,
     splice,
     treat,
 )
@@ -203,9 +204,11 @@ def _all_tasks(
 
 def _of_photo(task: Task):
     def take(cache: _Cache) -> _Pixels:
-        pixels, mask = cache.read(task.photo), None
+        times = task.treatment.earlier
+        pixels, mask = saved_earlier(cache.read(task.photo), times, task.photo.name), None
         if task.donor:
-            pixels, mask = splice(pixels, read_photo(task.donor).pixels, task.key)
+            donor = saved_earlier(read_photo(task.donor).pixels, times, task.donor.name)
+            pixels, mask = splice(pixels, donor, task.key)
         return treat(pixels, mask, task.treatment, task.key)
 
     kind = SIMULATED if task.donor else PRISTINE

@@ -1,8 +1,10 @@
 """What photos score as people bring them: pristine ones, and splices made of them.
 
 One photo gives several samples: whole, halved, cut, as wide as a web page, saved in several ways.
-Splices are made of two photos by different cameras before either is treated. Everything is drawn
-from the names alone, so that a run that was stopped goes on where it was.
+Splices are made of two photos by different cameras before either is treated. Small pictures have
+mostly been through other programs before: half of theirs were shrunk and saved earlier, both photos
+of a splice apart from each other. Everything is drawn from the names alone, so that a run that was
+stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -29,6 +31,10 @@ QUALITIES = (None, 80, None, 95, None, 60, 80, 95)  # None: not compressed again
 CUT = (256, 384)  # pixels: the shorter and the longer side
 WEB_WIDTH = 800
 MEDIUM = 576  # pixels: longer side
+EARLIER = (0, 0, 1, 2)  # saves of small pictures before they were treated
+_EARLIER_SIDE = (640, 1600)  # pixels: longer side after an earlier save
+_EARLIER_QUALITY = (70, 98)
+_FILTERS = tuple(Image.Resampling[name] for name in ("LANCZOS", "BICUBIC", "BILINEAR", "BOX"))
 _PER_PHOTO, _SPLICE_AT = 3, 1
 
 _MAX_TRIES = 60  # places at which a cut is sought that shows a splice
@@ -36,13 +42,21 @@ _MIN_SIDE = 128  # pixels, of a photo that can be treated
 
 
 class Treatment(NamedTuple):
-    """What a photo went through: the name of a size (`treat`), and the quality of JPEG or None."""
+    """What a photo went through.
+
+    Attributes:
+        size: its name (`treat`).
+        quality: of the last JPEG compression; None: none.
+        earlier: how often it was saved before (`saved_earlier`).
+    """
 
     size: str
     quality: int | None
+    earlier: int = 0
 
     def __str__(self) -> str:
-        return f"{self.size}, {f'JPEG {self.quality}' if self.quality else 'as it was'}"
+        last = f"{self.size}, {f'JPEG {self.quality}' if self.quality else 'as it was'}"
+        return f"{last}, saved {self.earlier} times before" if self.earlier else last
 
 
 class Task(NamedTuple):
@@ -80,7 +94,10 @@ def plan(photos: Mapping[str, Sequence[pathlib.Path]], small: bool = False) -> l
                 if k == _SPLICE_AT and donor is None:
                     continue
                 treatment = _treatment(i, nth, k)
-                task = Task(photo, camera, made_small(treatment) if small else treatment, donor)
+                if small:
+                    earlier = int(_random(f"{camera} {nth} {k}").choice(EARLIER))
+                    treatment = made_small(treatment)._replace(earlier=earlier)
+                task = Task(photo, camera, treatment, donor)
                 tasks.append(((nth + k, i, nth), task))
     return [task for _, task in sorted(tasks, key=lambda pair: pair[0])]
 
@@ -113,6 +130,33 @@ def _donor(
     step = 1 + (7 * nth) % (len(cameras) - 1)
     donors = photos[cameras[(camera + step) % len(cameras)]]
     return donors[nth % len(donors)]
+
+
+def saved_earlier(pixels: np.ndarray, times: int, seed: str) -> np.ndarray:
+    """A photo as other programs have shrunk and saved it: uint8 [H, W, 3].
+
+    Args:
+        pixels: uint8 [H, W, 3].
+        times: 0: it stays as it is. The first time it is shrunk to a longer side of 640 to 1,600
+            pixels, where it is larger, later only in half of the cases, to 0.6 to 0.95; each time
+            it is saved as JPEG of a quality of 70 to 98, with or without subsampling.
+        seed: decides sizes, filters and qualities.
+    """
+    random = _random(f"{seed}, earlier")
+    for k in range(times):
+        longer, least = max(pixels.shape[:2]), _EARLIER_SIDE[0]
+        if k == 0:
+            side = math.exp(random.uniform(*np.log(_EARLIER_SIDE)))
+        else:
+            side = longer * (random.uniform(0.6, 0.95) if random.random() < 0.5 else 1)
+        factor = min(1.0, max(side, least) / longer)
+        resampling = _FILTERS[random.integers(len(_FILTERS))]
+        if factor < 1:
+            pixels, _ = resize(pixels, None, factor, resampling)
+        low, high = _EARLIER_QUALITY
+        saved = Jpeg(int(random.integers(low, high + 1)), int(random.choice((0, 2))))
+        pixels = compress(pixels, saved)
+    return pixels
 
 
 def treat(

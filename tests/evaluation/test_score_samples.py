@@ -10,6 +10,7 @@ from exif_jax.evaluation import score_samples
 from exif_jax.evaluation.score_samples import SIZES, SMALL_SIZES, Treatment
 from exif_jax.forensics.learned_map import SMALL
 from exif_jax.forensics.regions import compactness
+from exif_jax.reading.pixels import Jpeg, compress
 
 
 def photos(cameras=16, each=3):
@@ -106,3 +107,42 @@ def test_compactness():
     assert compactness(clusters) == pytest.approx(1)
     scattered = np.indices((20, 30)).sum(axis=0) % 2
     assert compactness(scattered) < 0.1
+
+
+def test_half_of_the_small_pictures_were_saved_before_and_no_larger_ones():
+    whole, small = (score_samples.plan(photos(each=9), small) for small in (False, True))
+    assert {task.treatment.earlier for task in whole} == {0}
+    times = collections.Counter(task.treatment.earlier for task in small)
+    for number, share in ((0, 0.5), (1, 0.25), (2, 0.25)):
+        assert times[number] / len(small) == pytest.approx(share, abs=0.06)
+    for size in SMALL_SIZES:  # whatever the size
+        of_size = [task.treatment.earlier for task in small if task.treatment.size == size]
+        assert 0.3 < np.mean([number > 0 for number in of_size]) < 0.7
+    assert len({task.key for task in small}) == len(
+        {(t.photo, t.donor, t.treatment) for t in small}
+    )
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_photo_that_was_saved_before_is_smaller_and_its_blocks_are_quantised(seed):
+    pixels = noise(1500, 2000, 100)
+    assert score_samples.saved_earlier(pixels, 0, "x") is pixels
+    once, twice = (score_samples.saved_earlier(pixels, n, f"{seed}") for n in (1, 2))
+    assert 640 <= max(once.shape) <= 1600 and 640 <= max(twice.shape) <= max(once.shape)
+    assert (score_samples.saved_earlier(pixels, 1, f"{seed}") == once).all()
+    # Saved again in the same way it hardly changes: it lies on the grid of its own compression.
+    again = [
+        np.abs(once - compress(once, Jpeg(q, s)).astype(int)) for q in range(70, 99) for s in (0, 2)
+    ]
+    other = [
+        np.abs(once - compress(np.roll(once, (4, 4), (0, 1)), Jpeg(q, s)).astype(int))
+        for q in (75, 90)
+        for s in (0, 2)
+    ]
+    assert min(a.mean() for a in again) < 0.2 * min(o.mean() for o in other)
+
+
+def test_small_photos_are_not_enlarged_by_an_earlier_save():
+    pixels = noise(300, 400, 100)
+    saved = score_samples.saved_earlier(pixels, 2, "x")
+    assert saved.shape == pixels.shape and (saved != pixels).any()
