@@ -4,9 +4,10 @@ python -m benchmarks.map_controls --photos "$EXIF_JAX_PHOTOS/pristine" [--output
 
 Pieces of 384 x 256 pixels, an ellipse of 11 % in each, all saved as JPEG 92 4:4:4: pasted from
 another photo with no history of its own, with the same JPEG on the same grid, with another JPEG on
-another grid; the same pixels with another JPEG and grid, or shrunk to 0.8 and back. Each with a
-hard edge and with a blended one. Beside them pristine pieces, and those whose halves are least
-alike in texture (sky beside grass): the share of pixels that the map accuses, above 0.5.
+another grid; the same pixels with another JPEG and grid, or shrunk to 0.8 and back, these also of
+photos that were shrunk to 420 pixels and not saved since. Each with a hard edge and with a blended
+one. Beside them pristine pieces, and those whose halves are least alike in texture (sky beside
+grass): the share of pixels that the map accuses, above 0.5.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ CONTROLS = (
     "other photo, other JPEG and grid",
     "same pixels, other JPEG and grid",
     "same pixels, 0.8 and back",
+    "same pixels of a shrunk photo, 0.8 and back",
 )
+_SHRUNK = 420  # pixels: longer side
 
 
 def main() -> None:
@@ -77,8 +80,9 @@ def measure(
     for k, photo in enumerate(photos):
         donor = photos[(k + len(photos) // 2) % len(photos)]
         for control in CONTROLS:
+            host = shrunk(photo) if control == CONTROLS[5] else photo
             for edge, sigma in (("hard", 0.0), ("blended", 2.0)):
-                picture = make_control(control, middle(photo), middle(donor), mask, sigma)
+                picture = make_control(control, middle(host), middle(donor), mask, sigma)
                 heat = localize(picture, model, settings).heatmap
                 found[f"{control}, {edge} edge"].append(average_precision(heat, mask))
                 if edge == "hard":
@@ -103,6 +107,14 @@ def middle(photo: np.ndarray) -> np.ndarray:
         (a - b) // 16 * 8 for a, b in zip(photo.shape, (HEIGHT + 8, WIDTH + 8), strict=False)
     )
     return photo[top : top + HEIGHT + 8, left : left + WIDTH + 8]
+
+
+def shrunk(photo: np.ndarray) -> np.ndarray:
+    """As small as the web shows photos, at least of the size of a piece."""
+    height, width = photo.shape[:2]
+    factor = max(_SHRUNK / max(height, width), (HEIGHT + 8) / height, (WIDTH + 8) / width)
+    size = (round(width * factor), round(height * factor))
+    return np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.LANCZOS))
 
 
 def inner(piece: np.ndarray, shift: tuple[int, int] = (0, 0)) -> np.ndarray:

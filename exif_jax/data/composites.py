@@ -23,16 +23,18 @@ ORIGINALS, RESAMPLED = "two originals", "resampled"
 # kind -> share of all composites
 KINDS = {
     "pristine": 0.18,
-    "other photo": 0.31,
-    "other photo, matched": 0.09,
-    ORIGINALS: 0.12,
-    "other history": 0.06,
-    RESAMPLED: 0.15,
+    "other photo": 0.28,
+    "other photo, matched": 0.08,
+    ORIGINALS: 0.10,
+    "other history": 0.05,
+    RESAMPLED: 0.22,
     "copy": 0.05,
     "retouched": 0.04,
 }
 # Shares of pictures whose host is as its camera wrote it.
-_ORIGINAL = {"pristine": 0.35, ORIGINALS: 1.0, RESAMPLED: 0.4}
+_ORIGINAL = {"pristine": 0.35, ORIGINALS: 1.0, RESAMPLED: 0.35}
+_UNSAVED = 0.15  # share of other hosts that no program saved before
+_RESAMPLED_UNSAVED = 0.5  # the same of those of which a part is resampled
 _SHRUNK_AFTER = 0.25  # share of pictures that were made larger and shrunk
 _ORIGINALS_SHRUNK = 0.5  # the same of those that are made of originals alone
 _CROPPED_AFTER = 0.08  # share of pictures whose edges were cut off after a save
@@ -78,7 +80,8 @@ def make_composite(
     size = (round((height + margin) * factor), round((width + margin) * factor))
     number = int(pool.draw(rng, 1, NATIVE if original else None)[0])
     clean = _clean_part(pool.picture(number), *size, rng, BLOCK if original else 1)
-    host = clean if original else histories.earlier_saves(clean, rng)
+    unsaved = _RESAMPLED_UNSAVED if kind == RESAMPLED else _UNSAVED
+    host = clean if original else histories.earlier_saves(clean, rng, none=unsaved)
     if kind == "pristine":
         picture, mask = host, np.zeros(size, np.uint8)
     else:

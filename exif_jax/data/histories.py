@@ -89,9 +89,10 @@ def resized(picture: np.ndarray, width: int, height: int, rng: Rng) -> np.ndarra
 
 
 def there_and_back(picture: np.ndarray, rng: Rng) -> np.ndarray:
-    """Shrunk or enlarged, and brought back to its size; of small factors only the first is seen."""
+    """Shrunk, in a quarter enlarged, and brought back to its size."""
     height, width = picture.shape[:2]
-    factor = float(pick(rng, (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.1, 1.2, 1.3, 1.5, 2.0)))
+    enlarged = chance(rng, 0.25)
+    factor = rng.uniform(1.05, 2) if enlarged else rng.uniform(0.5, 0.95)
     there = resized(picture, max(8, round(width * factor)), max(8, round(height * factor)), rng)
     return resized(there, width, height, rng)
 

@@ -1,7 +1,9 @@
-"""From a photo's pixels to the learned map: any size, in tiles where it is large.
+"""From a photo's pixels to the learned map: any size, by some thousands of its cells where large.
 
 The network gives a logit to every 8 x 8 block. A map of it is the sigmoid of these, and its score
-that of the surest part of the photo.
+that of the surest part of the photo. Of large photos it sees cells of 16 x 16 pixels that lie apart
+from each other, as many at a time as its composites had: so it compares what is far apart in a
+photo as it has learned to, and 12 megapixels take no longer than one.
 """
 
 from __future__ import annotations
@@ -21,63 +23,46 @@ from exif_jax.reading.pixels import BLOCK, CELL
 if TYPE_CHECKING:
     from exif_jax.weights.map_file import MapModel
 
-_TILE = 2048  # pixels: largest side that is computed at once
-_OVERLAP = 256  # pixels that two neighbouring tiles share at least
+_MOST_CELLS = 4096  # of a large photo that are looked at
+_WINDOW = CELL + 2 * BLOCK  # pixels: side of a cell with what lies around it
 # Added to the network's logits. It learned from blocks of which a tenth was tampered, so that it
 # hardly ever says 0.5; even odds would add 2.3, and put a fifth of pristine small pictures' area
 # above it. With this a fourteenth of it is (docs/experiments.md).
 LIFT = 1.4
-# Photos are padded to multiples of these, so that photos of like size share a compiled program.
-_SMALL_STEP, _LARGE_STEP, _SMALL = 128, 512, 1024
+# Photos are padded to multiples of so many pixels, and rows and columns of cells to multiples of so
+# many cells, so that photos of like size share a compiled program.
+_PIXEL_STEP, _CELL_STEP = 128, 8
 
 
-def block_logits(photo: np.ndarray, model: MapModel) -> np.ndarray:
-    """How likely each block is tampered, by the learned map.
+def logits_of(photo: np.ndarray, model: MapModel) -> tuple[np.ndarray, Grid]:
+    """How likely each part of a photo is tampered, by the learned map.
 
     Args:
         photo: uint8 [H, W, 3], at least 16 pixels in either direction.
         model: a loaded map.
 
     Returns:
-        float32 [h, w], lifted logits of the 8 x 8 blocks that lie in whole cells of 16 x 16
-        pixels: h = 2 (H // 16), w = 2 (W // 16).
+        float32 [rows, columns], lifted logits; and where the parts lie: 8 x 8 blocks, or in photos
+        of LARGE pixels and more cells of 16 x 16.
     """
-    photo = photo[: photo.shape[0] // CELL * CELL, : photo.shape[1] // CELL * CELL]
-    rows, columns = (_tiles(side) for side in photo.shape[:2])
-    if len(rows) == len(columns) == 1:
-        return _tile_logits(photo, model)
-    shape = (photo.shape[0] // BLOCK, photo.shape[1] // BLOCK)
-    total, weight = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    for top, bottom in rows:
-        for left, right in columns:
-            place = (slice(top // BLOCK, bottom // BLOCK), slice(left // BLOCK, right // BLOCK))
-            ramp = _ramp(bottom - top)[:, None] * _ramp(right - left)[None]
-            total[place] += ramp * _tile_logits(photo[top:bottom, left:right], model)
-            weight[place] += ramp
-    return total / weight
+    height, width = photo.shape[:2]
+    if max(height, width) >= LARGE:
+        logits, step = sampled_logits(photo, model), CELL * _cell_step(photo)
+        return logits, Grid(height, width, CELL, step, *logits.shape)
+    logits = block_logits(photo, model)
+    return logits, Grid(height, width, BLOCK, BLOCK, *logits.shape)
 
 
-def _tiles(side: int) -> list[tuple[int, int]]:
-    """Where tiles begin and end along a side, in pixels, on whole cells and about evenly spread."""
-    if side <= _TILE:
-        return [(0, side)]
-    number = math.ceil((side - _OVERLAP) / (_TILE - _OVERLAP))
-    starts = np.linspace(0, side - _TILE, number) // CELL * CELL
-    return [(int(start), int(start) + _TILE) for start in starts]
+def block_logits(photo: np.ndarray, model: MapModel) -> np.ndarray:
+    """The same of every 8 x 8 block that lies in a whole cell of 16 x 16 pixels.
 
-
-def _ramp(side: int) -> np.ndarray:
-    """float32 [side / 8]: weights that rise from both ends over the overlap."""
-    place = np.arange(side // BLOCK) + 1
-    overlap = _OVERLAP // BLOCK
-    return np.minimum(np.minimum(place, place[::-1]), overlap).astype(np.float32) / overlap
-
-
-def _tile_logits(tile: np.ndarray, model: MapModel) -> np.ndarray:
-    """float32 [h, w] of uint8 [H, W, 3], H and W multiples of 16."""
-    height, width = tile.shape[:2]
-    padding = [(0, _padded(side) - side) for side in (height, width)]
-    padded = np.pad(tile, (*padding, (0, 0)), mode="edge")
+    Returns:
+        float32 [h, w], h = 2 (H // 16), w = 2 (W // 16).
+    """
+    photo = _whole_cells(photo)
+    height, width = photo.shape[:2]
+    padding = [(0, -side % _PIXEL_STEP) for side in (height, width)]
+    padded = np.pad(photo, (*padding, (0, 0)), mode="edge")
     inside = np.zeros((padded.shape[0] // BLOCK, padded.shape[1] // BLOCK), bool)
     h, w = height // BLOCK, width // BLOCK
     inside[:h, :w] = True
@@ -85,9 +70,59 @@ def _tile_logits(tile: np.ndarray, model: MapModel) -> np.ndarray:
     return np.asarray(logits)[0, :h, :w] + np.float32(LIFT)
 
 
-def _padded(side: int) -> int:
-    step = _SMALL_STEP if side <= _SMALL else _LARGE_STEP
-    return -(-side // step) * step
+def sampled_logits(photo: np.ndarray, model: MapModel) -> np.ndarray:
+    """The same of cells spread evenly over a photo, 4,096 at most.
+
+    The network sees them in four parts, each of every second row and every second column of them.
+
+    Returns:
+        float32 [rows, columns] of cells.
+    """
+    photo, step = _whole_cells(photo), _cell_step(photo)
+    high, wide = (side // CELL for side in photo.shape[:2])
+    rows, columns = -(-high // step), -(-wide // step)
+    y_2xR, x_2xC = _every_second(rows), _every_second(columns)
+    windows = _windows(photo, _places(y_2xR, step, high), _places(x_2xC, step, wide))
+    R, C = y_2xR.shape[1], x_2xC.shape[1]
+    valid = (y_2xR < rows)[:, None, :, None] & (x_2xC < columns)[None, :, None]
+    program = _cell_program(model.config)
+    logits = program(
+        _on_device(model), windows.reshape(4, R, C, *windows.shape[4:]), valid.reshape(4, R, C)
+    )
+    logits = np.asarray(logits).reshape(2, 2, R, C).transpose(2, 0, 3, 1).reshape(2 * R, 2 * C)
+    return logits[:rows, :columns] + np.float32(LIFT)
+
+
+def _whole_cells(photo: np.ndarray) -> np.ndarray:
+    return photo[: photo.shape[0] // CELL * CELL, : photo.shape[1] // CELL * CELL]
+
+
+def _cell_step(photo: np.ndarray) -> int:
+    """Every so many cells, in either direction, one is looked at."""
+    number = (photo.shape[0] // CELL) * (photo.shape[1] // CELL)
+    return max(1, math.ceil(math.sqrt(number / _MOST_CELLS)))
+
+
+def _every_second(number: int) -> np.ndarray:
+    """The even numbers and the odd ones from 0 on: int [2, N], N as programs are compiled for."""
+    half = -(-number // (2 * _CELL_STEP)) * _CELL_STEP
+    return 2 * np.arange(half)[None] + np.arange(2)[:, None]
+
+
+def _places(numbers: np.ndarray, step: int, cells: int) -> np.ndarray:
+    """The cells, in the middle of `step` each, that have these numbers; the last one beyond."""
+    return np.minimum(numbers * step + step // 2, cells - 1)
+
+
+def _windows(photo: np.ndarray, y_2xR: np.ndarray, x_2xC: np.ndarray) -> np.ndarray:
+    """Cells with the pixels around them, at the border repeated: uint8 [2, 2, R, C, 32, 32, 3]."""
+
+    def pixels(cells: np.ndarray, side: int) -> np.ndarray:
+        around = cells[..., None] * CELL + np.arange(_WINDOW) - BLOCK
+        return np.clip(around, 0, side - 1)
+
+    y_2xRx32, x_2xCx32 = pixels(y_2xR, photo.shape[0]), pixels(x_2xC, photo.shape[1])
+    return photo[y_2xRx32[:, None, :, None, :, None], x_2xCx32[None, :, None, :, None]]
 
 
 @functools.lru_cache
@@ -96,6 +131,13 @@ def _program(config: Any) -> Any:
     from exif_jax.models.tampering_map import map_logits
 
     return jax.jit(functools.partial(map_logits, config))
+
+
+@functools.lru_cache
+def _cell_program(config: Any) -> Any:
+    from exif_jax.models.tampering_map import cell_logits
+
+    return jax.jit(functools.partial(cell_logits, config))
 
 
 @functools.lru_cache(2)
@@ -115,9 +157,8 @@ def loaded_map(path: str) -> MapModel:
     return load_map(path or PRETRAINED_MAP)
 
 
-def upsampled(logits: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear from blocks to pixels: float32 [h, w] -> [height, width]."""
-    grid = Grid(height, width, BLOCK, BLOCK, *logits.shape)
+def upsampled(logits: np.ndarray, grid: Grid) -> np.ndarray:
+    """Bilinear from `logits_of` to pixels: float32 [grid.height, grid.width]."""
     return np.asarray(affinity.upsample(logits, grid))
 
 
@@ -142,32 +183,53 @@ def picture_score(logits: np.ndarray) -> float:
 
 # --- beside the cut -------------------------------------------------------------------------------
 
-# Longer side in pixels from which on the cut alone maps a photo, and up to which "auto" judges by
-# both scores: in larger ones both rank better and the cut's calls more splices. Chosen, and so was
-# what the cut's map counts, on the development splices and the third of CASIA v1 that is for
-# choosing (docs/experiments.md).
+# Longer side in pixels from which on a photo is taken for one as its camera wrote it, and up to
+# which "auto" judges by both scores: in larger ones both rank better and the cut's calls more
+# splices. These and the constants below were chosen on the development splices and the third of
+# CASIA v1 that is for choosing (docs/experiments.md).
 LARGE, SMALL = 1024, 600
 _CUT_WEIGHT = 16.0  # logits that a unit of the cut's map counts
 _USUAL = -3.1  # what the network gives most blocks of pristine pictures, without the lift
+_CUT_IN_LARGE = 2.0  # log odds that the cut gains in large photos
+_AGAINST = -0.4  # correlation of both maps in large photos below which the cut is turned over
 
 
-def share_of_map(map_score: float, cut_score: float) -> float:
+def share_of_map(map_score: float, cut_score: float, large: bool = False) -> float:
     """The learned map's share of a photo's map: its odds beside those of the cut.
 
     In camera originals the cut is sure of itself and right, in pictures that were saved a few times
-    the learned map; the same holds for pictures of one size, so that size does not tell.
+    the learned map; the same holds for pictures of one size, so that size tells little.
 
     Args:
         map_score: `picture_score` of the photo.
         cut_score: the photo's score by the cut.
+        large: the photo has LARGE pixels and more on its longer side.
 
     Returns:
         A number in [0, 1].
     """
-    return 1 / (1 + math.exp(float(logit(cut_score) - logit(map_score))))
+    odds = float(logit(cut_score) - logit(map_score)) + (_CUT_IN_LARGE if large else 0.0)
+    return 1 / (1 + math.exp(odds))
 
 
-def mixed(logits_HxW: np.ndarray, cut_HxW: np.ndarray, share: float) -> np.ndarray:
+def contradicts(logits: np.ndarray, grid: Grid, cut_HxW: np.ndarray) -> bool:
+    """Whether the learned map takes the cut's other part for the tampered one.
+
+    The cut parts a photo in two and takes the part that lies farther from the mean for the tampered
+    one; the learned map has seen what tampering looks like.
+
+    Args:
+        logits, grid: of the learned map (`logits_of`).
+        cut_HxW: the cut's map.
+    """
+    y, x = (np.arange(n) * grid.stride + grid.stride // 2 for n in logits.shape)
+    cut = cut_HxW[np.minimum(y, grid.height - 1)][:, np.minimum(x, grid.width - 1)]
+    if min(cut.std(), logits.std()) < 1e-6:
+        return False
+    return bool(np.corrcoef(cut.ravel(), logits.ravel())[0, 1] < _AGAINST)
+
+
+def mixed(logits_HxW: np.ndarray, cut_HxW: np.ndarray, share: float, sign: int = 1) -> np.ndarray:
     """What both maps say, as a probability: float32 [H, W] in [0, 1].
 
     The learned map's logits as the network gives them, and how far the cut's map rises above its
@@ -177,9 +239,16 @@ def mixed(logits_HxW: np.ndarray, cut_HxW: np.ndarray, share: float) -> np.ndarr
         logits_HxW: of the learned map, lifted.
         cut_HxW: the cut's map, in [0, 1].
         share: of the learned map, in [0, 1]; the cut's is the rest.
+        sign: -1: the cut's map counts turned over.
     """
-    by_cut = _USUAL + _CUT_WEIGHT * (cut_HxW - np.median(cut_HxW))
-    return probability(share * (logits_HxW - LIFT) + (1 - share) * by_cut)
+    every = 1 + math.isqrt(cut_HxW.size) // 2048  # of 100 megapixels a part tells it
+    median = np.median(cut_HxW[::every, ::every])
+    heatmap = np.empty_like(cut_HxW)
+    for top in range(0, len(cut_HxW), 512):  # arrays of 100 megapixels take 400 MB each
+        rows = slice(top, top + 512)
+        by_cut = _USUAL + sign * _CUT_WEIGHT * (cut_HxW[rows] - median)
+        heatmap[rows] = probability(share * (logits_HxW[rows] - LIFT) + (1 - share) * by_cut)
+    return heatmap
 
 
 def joint_score(map_score: float, cut_score: float) -> float:

@@ -73,8 +73,7 @@ def localize(
             patches.features_of_photo(model.config),
             finer,
         )
-        both = settings.method == "auto" and max(height, width) < learned_map.LARGE
-        if both and not localization.flat:
+        if settings.method == "auto" and not localization.flat:
             localization = _with_learned_map(localization, image, settings)
     area = localization.grid.area * (localization.grid.patch / model.patch_size) ** 2
     localization = dataclasses.replace(localization, area=area)
@@ -130,8 +129,8 @@ def _by_learned_map(
     side = sides_of_patches(height, width, model, settings.method)[-1]
     grid = _photo_grid(image, side, settings)
     map_model = learned_map.loaded_map(settings.map_model)
-    logits = learned_map.block_logits(image, map_model)
-    heatmap = learned_map.probability(learned_map.upsampled(logits, *image.shape[:2]))
+    logits, places = learned_map.logits_of(image, map_model)
+    heatmap = learned_map.probability(learned_map.upsampled(logits, places))
 
     def embed() -> np.ndarray:
         encode = patches.image_encoder(model.config)
@@ -157,13 +156,15 @@ def _with_learned_map(
     localization: Localization, image: np.ndarray, settings: LocalizationSettings
 ) -> Localization:
     """A localisation by the cut in which the learned map takes its share."""
-    height, width = image.shape[:2]
+    longer = max(image.shape[:2])
     model = learned_map.loaded_map(settings.map_model)
-    logits = learned_map.block_logits(image, model)
+    logits, places = learned_map.logits_of(image, model)
     map_score = learned_map.picture_score(logits)
-    share = learned_map.share_of_map(map_score, localization.score)
+    large = longer >= learned_map.LARGE
+    share = learned_map.share_of_map(map_score, localization.score, large)
+    other = large and learned_map.contradicts(logits, places, localization.heatmap)
     heatmap = learned_map.mixed(
-        learned_map.upsampled(logits, height, width), localization.heatmap, share
+        learned_map.upsampled(logits, places), localization.heatmap, share, -1 if other else 1
     )
     localization = dataclasses.replace(
         localization,
@@ -172,7 +173,7 @@ def _with_learned_map(
         map_id=model.id,
         threshold=regions.otsu(heatmap),
     )
-    if max(height, width) > learned_map.SMALL:
+    if longer > learned_map.SMALL:
         return localization
     # The variation of the cut's part leads astray in pictures of many saves.
     cut_score = unadjusted(localization.score, 0.0, localization.variation)

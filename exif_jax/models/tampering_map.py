@@ -24,12 +24,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from exif_jax.models.map_features import (
+    NUM_BLOCK_FEATURES,
+    NUM_COLOUR_FEATURES,
+    block_features,
+    colour_features,
+    features_of_cells,
+)
 from exif_jax.models.parameters import Params
-from exif_jax.models.vit import block_transform, spectrum_scale, ycbcr_matrix
-from exif_jax.reading.pixels import BLOCK, CELL
 
-_SPECTRUM, _PHASES = 3 * BLOCK**2, 4 * BLOCK  # features of a block
-_COLOURS = 2 * (BLOCK**2 - 1)  # features of a cell
 # Cells that each cell is compared with at most: of larger pictures every second, third, ... is.
 _MOST_KEYS = 512
 _FLOOR = 1e-4  # of a variance, so that the gradient of its root is finite
@@ -85,10 +88,10 @@ class TamperingMap(nnx.Module):
 
     def __init__(self, config: TamperingMapConfig, rngs: nnx.Rngs):
         c, self.config = config, config
-        self.embed = nnx.Linear(_SPECTRUM + _PHASES, c.block_width, rngs=rngs)
+        self.embed = nnx.Linear(NUM_BLOCK_FEATURES, c.block_width, rngs=rngs)
         self.block = Comparison(c.block_width, 3 * c.block_width // 2, 3, c.references, rngs)
         self.merge = nnx.Linear(4 * c.block_width, c.width, rngs=rngs)
-        self.colours = nnx.Linear(_COLOURS, c.width, use_bias=False, rngs=rngs)
+        self.colours = nnx.Linear(NUM_COLOUR_FEATURES, c.width, use_bias=False, rngs=rngs)
         for k, radius in enumerate(c.radii):
             setattr(self, f"cells{k}", Comparison(c.width, c.hidden, radius, c.references, rngs))
         for k in c.alike:
@@ -112,13 +115,17 @@ class TamperingMap(nnx.Module):
             float32 [B, h, w]; what stands at padding means nothing.
         """
         features = block_features(photos)
+        mask = jnp.ones(features.shape[:3], bool) if valid is None else valid
+        return self.from_features(features, colour_features(photos), mask)
+
+    def from_features(self, features: jax.Array, colours: jax.Array, mask: jax.Array) -> jax.Array:
+        """The same from [B, h, w, 224], [B, h / 2, w / 2, 126] and what is valid, [B, h, w]."""
         B, h, w, _ = features.shape
-        mask = jnp.ones((B, h, w), bool) if valid is None else valid
         blocks = self.embed(features)
         blocks = blocks + self.block(blocks, mask)
         quads = blocks.reshape(B, h // 2, 2, w // 2, 2, -1).transpose(0, 1, 3, 2, 4, 5)
         cells = self.merge(normalized(quads).reshape(B, h // 2, w // 2, -1))
-        cells = cells + self.colours(colour_features(photos))
+        cells = cells + self.colours(colours)
         cell_mask = mask[:, ::2, ::2]
         for k in range(len(self.config.radii)):
             cells = cells + getattr(self, f"cells{k}")(cells, cell_mask)
@@ -246,61 +253,6 @@ def _band(number: int, side: int) -> np.ndarray:
     return (np.abs(place[:, None] - place[None]) <= side // 2).astype(np.float32)
 
 
-def block_features(photos: jax.Array) -> jax.Array:
-    """What the network sees of each 8 x 8 block: uint8 [B, H, W, 3] -> float32 [B, h, w, 224].
-
-    192 log |DCT|, those of `vit.log_spectrum` in the order (row, column, Y Cb Cr), then the log
-    energy of the luma's 8 columns and 8 rows, how far pixels lie from the mean of their two
-    neighbours, and of the chroma's, the steps of Cb and Cr to the next column and row. Energy by
-    its place on the grid is how the blocks of earlier compressions, interpolation and the pairs of
-    subsampled colours show.
-    """
-    B, H, W, _ = photos.shape
-    h, w = H // BLOCK, W // BLOCK
-    blocks = photos.reshape(B, h, BLOCK, w, BLOCK, 3).transpose(0, 1, 3, 2, 4, 5)
-    dct = blocks.reshape(B * h * w, _SPECTRUM).astype(jnp.float32) @ block_transform()
-    mean, std, kept = spectrum_scale()
-    spectra = (jnp.log1p(jnp.abs(dct)) - mean[None]) / std[None] * kept[None]
-    luma, blue, red = jnp.einsum("bhwc,dc->dbhw", photos.astype(jnp.float32), ycbcr_matrix())
-    across = jnp.stack([_residual(luma, 2), _step(blue, 2) + _step(red, 2)])
-    down = jnp.stack([_residual(luma, 1), _step(blue, 1) + _step(red, 1)])
-    columns = across.reshape(2, B, h, BLOCK, w, BLOCK).mean(3).transpose(1, 2, 3, 0, 4)
-    rows = down.reshape(2, B, h, BLOCK, w, BLOCK).mean(5).transpose(1, 2, 4, 0, 3)
-    energy = jnp.concatenate([columns, rows], axis=-1).reshape(B, h, w, _PHASES)
-    return jnp.concatenate([spectra.reshape(B, h, w, _SPECTRUM), jnp.log(energy + 0.1)], axis=-1)
-
-
-def colour_features(photos: jax.Array) -> jax.Array:
-    """What a cell of 16 x 16 shows at half resolution: uint8 [B, H, W, 3] -> float32 [..., 126].
-
-    log |DCT| of the cell's 8 x 8 means of four pixels in Cb and Cr, without the mean colours:
-    in the order (frequency, row by row; Cb Cr), [B, H / 16, W / 16, 126]. JPEG files mostly hold
-    colours so; what an earlier compression left at 0 there stays small until the picture is moved.
-    """
-    B, H, W, _ = photos.shape
-    h, w = H // CELL, W // CELL
-    halved = photos.astype(jnp.float32).reshape(B, H // 2, 2, W // 2, 2, 3).mean((2, 4))
-    cells = halved.reshape(B, h, BLOCK, w, BLOCK, 3).transpose(0, 1, 3, 2, 4, 5)
-    dct = cells.reshape(B * h * w, _SPECTRUM) @ block_transform()
-    colours = dct.reshape(B, h, w, BLOCK**2, 3)[..., 1:, 1:]
-    return jnp.log(jnp.abs(colours) + 0.1).reshape(B, h, w, _COLOURS)
-
-
-def _step(x: jax.Array, axis: int) -> jax.Array:
-    """|x - the next| along an axis; 0 at the end."""
-    return jnp.abs(jnp.diff(x, axis=axis, append=jax.lax.slice_in_dim(x, -1, None, axis=axis)))
-
-
-def _residual(x: jax.Array, axis: int) -> jax.Array:
-    """|x - the mean of its two neighbours| along an axis; the border is its own neighbour."""
-    padding = [(1, 1) if k == axis else (0, 0) for k in range(x.ndim)]
-    padded = jnp.pad(x, padding, mode="edge")
-    size = x.shape[axis]
-    before = jax.lax.slice_in_dim(padded, 0, size, axis=axis)
-    after = jax.lax.slice_in_dim(padded, 2, size + 2, axis=axis)
-    return jnp.abs(x - (before + after) / 2)
-
-
 @functools.lru_cache
 def _structure(config: TamperingMapConfig) -> tuple[nnx.GraphDef, Params]:
     """The network without its numbers, and the shapes of its parameters."""
@@ -325,3 +277,23 @@ def map_logits(
     """`TamperingMap.__call__` as a pure function of the parameters."""
     model = nnx.merge(_structure(config)[0], nnx.State(params))
     return model(photos, valid)
+
+
+def cell_logits(
+    config: TamperingMapConfig, params: Params, windows: jax.Array, valid: jax.Array
+) -> jax.Array:
+    """A logit for each of some cells of a photo, as if they were all of it.
+
+    Args:
+        config, params: the network.
+        windows: uint8 [B, R, C, 32, 32, 3] (`features_of_cells`).
+        valid: bool [B, R, C], False where a cell is padding.
+
+    Returns:
+        float32 [B, R, C], the means of the cells' blocks.
+    """
+    B, R, C = valid.shape
+    model = nnx.merge(_structure(config)[0], nnx.State(params))
+    mask = jnp.repeat(jnp.repeat(valid, 2, axis=1), 2, axis=2)
+    logits = model.from_features(*features_of_cells(windows), mask)
+    return logits.reshape(B, R, 2, C, 2).mean((2, 4))

@@ -1,4 +1,4 @@
-"""The learned map of a photo: any size, tiles without seams, its share beside the cut."""
+"""The learned map of a photo: any size, by cells of a large one, its share beside the cut."""
 
 import dataclasses
 import itertools
@@ -15,10 +15,13 @@ from exif_jax import localize as command
 from exif_jax.forensics import learned_map, regions, score_calibration
 from exif_jax.forensics.content import USUAL_VARIATION, content_adjusted_score
 from exif_jax.forensics.learned_map import (
+    LARGE,
     LIFT,
     SMALL,
     block_logits,
+    contradicts,
     joint_score,
+    logits_of,
     mixed,
     parts,
     picture_score,
@@ -28,7 +31,7 @@ from exif_jax.forensics.learned_map import (
 )
 from exif_jax.forensics.localization import localize
 from exif_jax.forensics.methods import LocalizationSettings
-from exif_jax.forensics.patches import patch_grid
+from exif_jax.forensics.patches import Grid, patch_grid
 from exif_jax.forensics.score_calibration import SCORE_VERSION
 from exif_jax.models.tampering_map import TamperingMapConfig, init_map_params, map_logits
 from exif_jax.weights.map_file import MapModel, load_map, save_map
@@ -61,25 +64,75 @@ def test_any_size_gives_the_networks_own_logits(model, height, width):
     np.testing.assert_allclose(block_logits(image, model) - LIFT, expected, atol=1e-4)
 
 
-def test_tiles_cover_a_large_photo_without_a_gap(model, monkeypatch):
-    monkeypatch.setattr(learned_map, "_TILE", 128)
-    monkeypatch.setattr(learned_map, "_OVERLAP", 32)
-    places = learned_map._tiles(400)
-    assert places[0][0] == 0 and places[-1][1] == 400
-    assert all(a[1] - b[0] >= 32 for a, b in itertools.pairwise(places))
-    image = photo(320, 400)
-    tiled = block_logits(image, model)
-    monkeypatch.setattr(learned_map, "_TILE", 2048)
-    whole = block_logits(image, model)
-    assert tiled.shape == whole.shape == (40, 50)
-    # Each tile has its own reference mean, so that they agree and are not equal.
-    assert np.corrcoef(tiled.ravel(), whole.ravel())[0, 1] > 0.85
+@pytest.mark.parametrize(
+    ("height", "width", "rows", "columns", "stride"),
+    [
+        (768, 1024, 48, 64, 16),
+        (100, 1040, 6, 65, 16),
+        (16, 1024, 1, 64, 16),
+        (1500, 2000, 47, 63, 32),
+    ],
+)
+def test_a_large_photo_is_judged_by_cells_spread_over_it(
+    model, height, width, rows, columns, stride
+):
+    logits, grid = logits_of(photo(height, width), model)
+    assert logits.shape == (rows, columns) == (grid.rows, grid.columns) and logits.size <= 4096
+    assert grid.stride == stride and np.isfinite(logits).all()
+    assert upsampled(logits, grid).shape == (height, width)
+
+
+@pytest.mark.parametrize(("height", "width"), [(200, 1100), (1500, 2000)])
+def test_every_second_of_these_cells_is_judged_beside_every_second(model, height, width):
+    """Against the network on a photo that is put together of a quarter of the cells alone."""
+    flat = photo(1, 1, 3)[0, 0]  # no cell sees its neighbours where the photo is of plain cells
+    image = np.full((height, width, 3), flat, np.uint8)
+    noise = photo(height, width)
+    centre = np.indices((height, width)) % 16
+    inside = ((centre >= 2) & (centre < 14)).all(0)
+    image[inside] = noise[inside]
+    logits, grid = logits_of(image, model)
+    step = grid.stride // 16
+    cells = image[: height // 16 * 16, : width // 16 * 16]
+    cells = cells.reshape(height // 16, 16, width // 16, 16, 3)
+    y, x = (
+        np.minimum(np.arange(n) * step + step // 2, m // 16 - 1)
+        for n, m in zip(logits.shape, (height, width), strict=True)
+    )
+    for down, across in itertools.product((0, 1), (0, 1)):
+        part = cells[y[down::2]][:, :, x[across::2]]
+        together = part.reshape(part.shape[0] * 16, part.shape[2] * 16, 3)
+        expected = np.asarray(map_logits(TINY, model.params, together[None]))[0]
+        expected = expected.reshape(part.shape[0], 2, part.shape[2], 2).mean((1, 3))
+        np.testing.assert_allclose(logits[down::2, across::2] - LIFT, expected, atol=1e-3)
+
+
+def test_a_photo_is_large_from_its_longer_side_on(model):
+    for height, width, stride in ((64, LARGE - 1, 8), (64, LARGE, 16), (LARGE, 64, 16)):
+        assert logits_of(photo(height, width), model)[1].stride == stride
 
 
 def test_upsampling_keeps_a_constant_and_the_size():
-    assert np.array_equal(
-        upsampled(np.full((4, 6), 2.5, np.float32), 35, 50), np.full((35, 50), 2.5)
+    grid = Grid(35, 50, 8, 8, 4, 6)
+    found = upsampled(np.full((4, 6), 2.5, np.float32), grid)
+    assert np.array_equal(found, np.full((35, 50), 2.5))
+
+
+def test_a_bright_cell_is_shown_where_it_lies(model, monkeypatch):
+    """The cells lie in the middle of what they stand for."""
+    seen = []
+    monkeypatch.setattr(
+        learned_map,
+        "_cell_program",
+        lambda config: lambda params, w, valid: seen.append(w) or w.mean((3, 4, 5)),
     )
+    image = np.zeros((3000, 4000, 3), np.uint8)
+    image[1488:1520, 1960:1992] = 255
+    logits, grid = logits_of(image, model)
+    assert grid.stride == 64 and len(seen) == 1
+    high = upsampled(logits, grid)
+    y, x = np.unravel_index(high.argmax(), high.shape)
+    assert abs(y - 1504) <= 40 and abs(x - 1976) <= 40
 
 
 def test_probability_against_numpy():
@@ -98,6 +151,7 @@ def test_the_share_goes_by_the_odds_of_both_scores():
     assert share_of_map(0.5, 0.8) == pytest.approx(0.2)
     assert share_of_map(0.9, 0.5) == pytest.approx(0.9)
     assert share_of_map(0.99, 0.2) > 0.99 > share_of_map(0.9, 0.5) > share_of_map(0.2, 0.5)
+    assert share_of_map(0.5, 0.5, large=True) == pytest.approx(1 / (1 + math.e**2))
     assert 0 <= share_of_map(0.0, 1.0) < 1e-4 and 1 - 1e-4 < share_of_map(1.0, 0.0) <= 1
 
 
@@ -110,6 +164,29 @@ def test_a_mixture_weighs_what_both_maps_say():
     assert np.array_equal(np.argsort(by_cut, axis=None), np.argsort(cut, axis=None))
     quarter = 0.25 * (logits - LIFT) + 0.75 * np.log(by_cut / (1 - by_cut))
     np.testing.assert_allclose(mixed(logits, cut, 0.25), probability(quarter), atol=1e-5)
+
+
+def test_a_map_may_be_turned_over_and_mixed_in_parts():
+    logits = np.random.default_rng(0).normal(-2, 1.5, (1100, 30)).astype(np.float32)
+    cut = np.random.default_rng(1).uniform(0, 0.5, (1100, 30)).astype(np.float32)
+    by_cut = learned_map._USUAL - 16 * (cut - np.median(cut))
+    expected = probability(0.25 * (logits - LIFT) + 0.75 * by_cut)
+    np.testing.assert_allclose(mixed(logits, cut, 0.25, -1), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"), [(1.0, False), (0.0, False), (-0.15, False), (-1.0, True)]
+)
+def test_maps_contradict_each_other_where_one_is_nearly_the_other_turned_over(part, expected):
+    grid = Grid(400, 600, 16, 32, 13, 19)
+    rng = np.random.default_rng(2)
+    logits = rng.normal(size=(13, 19)).astype(np.float32)
+    cut = part * upsampled(logits, grid) + 0.5 * upsampled(
+        rng.normal(size=(13, 19)).astype(np.float32), grid
+    )
+    assert contradicts(logits, grid, cut.astype(np.float32)) is expected
+    assert not contradicts(logits, grid, np.zeros((400, 600), np.float32))
+    assert not contradicts(np.zeros_like(logits), grid, cut.astype(np.float32))
 
 
 def test_the_joint_score_adds_log_odds():
@@ -146,26 +223,33 @@ def encoders(tmp_path_factory):
 def test_the_learned_map_judges_a_small_picture(encoders, map_path):
     image = photo(96, 96)
     found = localize(image, encoders, LocalizationSettings(method="map", map_model=map_path))
-    logits = block_logits(image, load_map(map_path))
-    assert np.array_equal(found.heatmap, probability(upsampled(logits, 96, 96)))
+    logits, grid = logits_of(image, load_map(map_path))
+    assert np.array_equal(found.heatmap, probability(upsampled(logits, grid)))
     assert found.share_of_map == 1 and found.map_id == load_map(map_path).id
     assert found.score == picture_score(logits)
     assert found.p_value is None and "not calibrated" in found.reason
 
 
-def test_the_cut_alone_judges_a_large_one(encoders, map_path):
-    image = photo(64, learned_map.LARGE)
+@pytest.mark.parametrize("against", [False, True])
+def test_the_learned_map_may_turn_the_cut_over_in_a_large_photo(
+    encoders, map_path, monkeypatch, against
+):
+    image = photo(64, LARGE)
+    monkeypatch.setattr(learned_map, "contradicts", lambda *_: against)
     auto, cut = (
         localize(image, encoders, LocalizationSettings(method=method, map_model=map_path))
         for method in ("auto", "cut")
     )
-    assert np.array_equal(auto.heatmap, cut.heatmap) and auto.score == cut.score
-    assert auto.share_of_map == 0 and auto.map_id == "" and auto.reason == cut.reason
+    logits, grid = logits_of(image, load_map(map_path))
+    share = share_of_map(picture_score(logits), cut.score, large=True)
+    sign = -1 if against else 1
+    expected = mixed(upsampled(logits, grid), cut.heatmap, share, sign)
+    np.testing.assert_allclose(auto.heatmap, expected, atol=1e-6)
+    assert auto.share_of_map == pytest.approx(share) and auto.map_id
+    assert auto.score == cut.score and auto.scored_by == "cut" and auto.reason == cut.reason
 
 
-@pytest.mark.parametrize(
-    ("width", "by"), [(SMALL, "auto"), (SMALL + 1, "cut"), (learned_map.LARGE - 1, "cut")]
-)
+@pytest.mark.parametrize(("width", "by"), [(SMALL, "auto"), (SMALL + 1, "cut"), (LARGE - 1, "cut")])
 def test_both_have_a_share_in_a_smaller_one_and_score_a_small_one(encoders, map_path, width, by):
     image = photo(64, width)
     found, cut, learned = (
@@ -179,7 +263,7 @@ def test_both_have_a_share_in_a_smaller_one_and_score_a_small_one(encoders, map_
     assert found.score == pytest.approx(cut.score if by == "cut" else joint, rel=1e-4)
     assert found.share_of_map == pytest.approx(share_of_map(learned.score, cut.score), rel=1e-6)
     assert 0 < found.share_of_map < 1 and learned.share_of_map == 1
-    logits = upsampled(block_logits(image, load_map(map_path)), *image.shape[:2])
+    logits = upsampled(*logits_of(image, load_map(map_path)))
     expected = mixed(logits, cut.heatmap, found.share_of_map)
     np.testing.assert_allclose(found.heatmap, expected, atol=1e-6)
     assert np.array_equal(found.clusters, cut.clusters) and found.map_id

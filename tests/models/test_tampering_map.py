@@ -11,11 +11,11 @@ from PIL import Image
 
 from exif_jax.data.histories import encode
 from exif_jax.models.config import ModelConfigError, map_config_from_dict
+from exif_jax.models.map_features import block_features, colour_features, features_of_cells
 from exif_jax.models.tampering_map import (
     AlikeComparison,
     TamperingMapConfig,
-    block_features,
-    colour_features,
+    cell_logits,
     init_map_params,
     local_mean,
     map_logits,
@@ -209,6 +209,39 @@ def test_padding_changes_nothing_inside(params):
     valid[:, :6, :8] = True
     found = np.asarray(map_logits(TINY, params, padded, valid))[:, :6, :8]
     np.testing.assert_allclose(found, alone, atol=1e-4)
+
+
+def windows_of(photo, places_RxCx2):
+    """Cells of 16 x 16 with 8 pixels around each, of a photo whose border is repeated."""
+    padded = np.pad(photo, ((8, 8), (8, 8), (0, 0)), mode="edge")
+    rows = [
+        np.stack([padded[16 * y : 16 * y + 32, 16 * x : 16 * x + 32] for y, x in row])
+        for row in places_RxCx2
+    ]
+    return np.stack(rows)
+
+
+def test_cells_taken_out_of_a_photo_have_the_features_that_they_have_in_it():
+    x = photos(64, 96, 1)
+    places = np.stack(np.mgrid[0:4:2, 1:6:2], axis=-1)
+    blocks, colours = features_of_cells(windows_of(x[0], places)[None])
+    whole = np.asarray(block_features(x)).reshape(1, 4, 2, 6, 2, -1)[:, ::2, :, 1::2]
+    np.testing.assert_allclose(blocks, whole.reshape(1, 4, 6, -1), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(colours, np.asarray(colour_features(x))[:, ::2, 1::2], atol=1e-4)
+
+
+def test_all_cells_of_a_photo_are_judged_as_the_photo_is(params):
+    x = photos(64, 96, 1)
+    windows = windows_of(x[0], np.stack(np.mgrid[0:4, 0:6], axis=-1))
+    expected = np.asarray(map_logits(TINY, params, x)).reshape(4, 2, 6, 2).mean((1, 3))
+    whole = np.ones((1, 4, 6), bool)
+    np.testing.assert_allclose(
+        cell_logits(TINY, params, windows[None], whole)[0], expected, atol=1e-4
+    )
+    padded = np.pad(windows, ((0, 1), (0, 2), (0, 0), (0, 0), (0, 0)), mode="edge")
+    valid = np.pad(whole, ((0, 0), (0, 1), (0, 2)))
+    found = np.asarray(cell_logits(TINY, params, padded[None], valid))[0, :4, :6]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_large_pictures_compare_cells_with_a_part_of_them(params):
