@@ -28,6 +28,9 @@ sys.path.insert(0, str(ROOT))  # the command names the file, not the module
 
 # name: (model, width, height, method)
 CASES = {
+    "auto 1024x768": ("vit", 1024, 768, "auto"),
+    "auto 12 MP": ("vit", 4000, 3000, "auto"),
+    "auto 100 MP": ("vit", 11600, 8700, "auto"),
     "vit 1024x768": ("vit", 1024, 768, "cut"),
     "vit 3000x2000": ("vit", 3000, 2000, "cut"),
     "vit 12 MP": ("vit", 4000, 3000, "cut"),

@@ -129,9 +129,9 @@ LEARNED = ("auto", "map")  # methods that the learned map takes part in
 DEFAULT_METHOD = "auto"
 METHOD_HELP = (
     "how the map is made: map, a network that learned from composites; cut, from the patches' "
-    "embeddings alone, by a cut that knows where they lie; auto, both in small pictures and "
-    "the second alone in larger ones; mean_shift, the paper's; or official, the "
-    "released code's procedure, faults included, for comparing with published numbers "
+    "embeddings alone, by a cut that knows where they lie; auto, both, each by how sure it is; "
+    "mean_shift, the paper's; or official, the released code's procedure, faults included, for "
+    "comparing with published numbers "
     f"(default {DEFAULT_METHOD})"
 )
 

@@ -8,6 +8,7 @@ import math
 import jax
 import numpy as np
 import pytest
+import scipy.ndimage
 from PIL import Image
 from stand_in import tiny_release
 
@@ -99,12 +100,15 @@ def test_every_second_of_these_cells_is_judged_beside_every_second(model, height
         np.minimum(np.arange(n) * step + step // 2, m // 16 - 1)
         for n, m in zip(logits.shape, (height, width), strict=True)
     )
+    plain = np.zeros_like(logits)
     for down, across in itertools.product((0, 1), (0, 1)):
         part = cells[y[down::2]][:, :, x[across::2]]
         together = part.reshape(part.shape[0] * 16, part.shape[2] * 16, 3)
         expected = np.asarray(map_logits(TINY, model.params, together[None]))[0]
         expected = expected.reshape(part.shape[0], 2, part.shape[2], 2).mean((1, 3))
-        np.testing.assert_allclose(logits[down::2, across::2] - LIFT, expected, atol=1e-3)
+        plain[down::2, across::2] = expected
+    smooth = scipy.ndimage.convolve(plain, np.outer([1, 2, 1], [1, 2, 1]) / 16, mode="nearest")
+    np.testing.assert_allclose(logits - LIFT, smooth, atol=1e-3)
 
 
 def test_a_photo_is_large_from_its_longer_side_on(model):
