@@ -203,8 +203,7 @@ def picture_score(logits: np.ndarray) -> float:
 LARGE, SMALL = 1024, 600
 _CUT_WEIGHT = 16.0  # logits that a unit of the cut's map counts
 _USUAL = -3.1  # what the network gives most blocks of pristine pictures, without the lift
-_CUT_IN_LARGE = 2.0  # log odds that the cut gains in large photos
-_AGAINST = -0.3  # correlation of both maps in large photos below which the cut is turned over
+_CUT_IN_LARGE = 2.5  # log odds that the cut gains in large photos
 
 
 def share_of_map(map_score: float, cut_score: float, large: bool = False) -> float:
@@ -225,24 +224,7 @@ def share_of_map(map_score: float, cut_score: float, large: bool = False) -> flo
     return 1 / (1 + math.exp(odds))
 
 
-def contradicts(logits: np.ndarray, grid: Grid, cut_HxW: np.ndarray) -> bool:
-    """Whether the learned map takes the cut's other part for the tampered one.
-
-    The cut parts a photo in two and takes the part that lies farther from the mean for the tampered
-    one; the learned map has seen what tampering looks like.
-
-    Args:
-        logits, grid: of the learned map (`logits_of`).
-        cut_HxW: the cut's map.
-    """
-    y, x = (np.arange(n) * grid.stride + grid.stride // 2 for n in logits.shape)
-    cut = cut_HxW[np.minimum(y, grid.height - 1)][:, np.minimum(x, grid.width - 1)]
-    if min(cut.std(), logits.std()) < 1e-6:
-        return False
-    return bool(np.corrcoef(cut.ravel(), logits.ravel())[0, 1] < _AGAINST)
-
-
-def mixed(logits_HxW: np.ndarray, cut_HxW: np.ndarray, share: float, sign: int = 1) -> np.ndarray:
+def mixed(logits_HxW: np.ndarray, cut_HxW: np.ndarray, share: float) -> np.ndarray:
     """What both maps say, as a probability: float32 [H, W] in [0, 1].
 
     The learned map's logits as the network gives them, and how far the cut's map rises above its
@@ -252,14 +234,13 @@ def mixed(logits_HxW: np.ndarray, cut_HxW: np.ndarray, share: float, sign: int =
         logits_HxW: of the learned map, lifted.
         cut_HxW: the cut's map, in [0, 1].
         share: of the learned map, in [0, 1]; the cut's is the rest.
-        sign: -1: the cut's map counts turned over.
     """
     every = 1 + math.isqrt(cut_HxW.size) // 2048  # of 100 megapixels a part tells it
     median = np.median(cut_HxW[::every, ::every])
     heatmap = np.empty_like(cut_HxW)
     for top in range(0, len(cut_HxW), 512):  # arrays of 100 megapixels take 400 MB each
         rows = slice(top, top + 512)
-        by_cut = _USUAL + sign * _CUT_WEIGHT * (cut_HxW[rows] - median)
+        by_cut = _USUAL + _CUT_WEIGHT * (cut_HxW[rows] - median)
         heatmap[rows] = probability(share * (logits_HxW[rows] - LIFT) + (1 - share) * by_cut)
     return heatmap
 

@@ -160,12 +160,10 @@ def _with_learned_map(
     model = learned_map.loaded_map(settings.map_model)
     logits, places = learned_map.logits_of(image, model)
     map_score = learned_map.picture_score(logits)
-    large = longer >= learned_map.LARGE
-    share = learned_map.share_of_map(map_score, localization.score, large)
-    other = large and learned_map.contradicts(logits, places, localization.heatmap)
-    heatmap = learned_map.mixed(
-        learned_map.upsampled(logits, places), localization.heatmap, share, -1 if other else 1
+    share = learned_map.share_of_map(
+        map_score, localization.score, large=longer >= learned_map.LARGE
     )
+    heatmap = learned_map.mixed(learned_map.upsampled(logits, places), localization.heatmap, share)
     localization = dataclasses.replace(
         localization,
         heatmap=heatmap,
