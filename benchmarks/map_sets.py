@@ -4,9 +4,11 @@ python -m benchmarks.map_sets OUT, and for each folder python -m exif_jax.evalua
 
 OUT/web512, web640, web800: the splices of EXIF_JAX_PHOTOS and their pristine hosts, shrunk to so
 many pixels on the longer side and saved as JPEG 80. OUT/cut384: 384 x 256 pixels of each of which
-about a fifth is tampered (of a host the same place), as they are. OUT/casia_look and
-OUT/casia_rest (with EXIF_JAX_BENCHMARKS): splices and authentic photos of CASIA v1 whose stem's md5
-is 0 modulo 3, for choosing, and all others, for reporting.
+about a fifth is tampered (of a host the same place), as they are. OUT/made, only for reporting:
+splices made of the photos of other cameras in EXIF_JAX_PHOTOS/pristine, as they are or saved as
+JPEG, and their hosts. OUT/casia_look and OUT/casia_rest (with EXIF_JAX_BENCHMARKS): splices and
+authentic photos of CASIA v1 whose stem's md5 is 0 modulo 3, for choosing, and all others, for
+reporting.
 """
 
 from __future__ import annotations
@@ -20,13 +22,19 @@ import numpy as np
 from PIL import Image
 
 from exif_jax.cli import command
+from exif_jax.evaluation import score_samples
 from exif_jax.evaluation.datasets import SPLICE
 from exif_jax.evaluation.folder_dataset import read_folder
 from exif_jax.evaluation.masks import read_mask
 from exif_jax.evaluation.public_datasets import read_dataset
+from exif_jax.evaluation.score_measuring import photos_by_camera
+from exif_jax.evaluation.score_samples import Treatment
+from exif_jax.reading.photo import read_photo
 
 _WEB, _QUALITY = (512, 640, 800), 80
 _WIDTH, _HEIGHT = 384, 256
+_OF_CAMERA = 2  # photos that splices are made of
+_SAVED = (None, 95, 90, 80)  # None: not compressed again
 
 
 def main() -> None:
@@ -35,7 +43,9 @@ def main() -> None:
     out = parser.parse_args().out
     if not os.environ.get("EXIF_JAX_PHOTOS"):
         parser.error("EXIF_JAX_PHOTOS is not set: it names the folder of photos")
-    splices = pathlib.Path(os.environ["EXIF_JAX_PHOTOS"]) / "splices"
+    photos = pathlib.Path(os.environ["EXIF_JAX_PHOTOS"])
+    _write_made(out / "made", photos / "pristine")
+    splices = photos / "splices"
     for sample in read_folder(splices).samples:
         image = Image.open(sample.image).convert("RGB")
         mask = None
@@ -91,6 +101,23 @@ def _write_cut(
           Image.fromarray(mask.astype(np.uint8) * 255).crop(box))  # fmt: skip
     if host is not None:
         _save(folder / "pristine" / f"{path.stem}.png", Image.open(host).convert("RGB").crop(box))
+
+
+def _write_made(folder: pathlib.Path, photos: pathlib.Path) -> None:
+    """A part of a photo by another camera in each of two photos by each camera."""
+    by_camera = sorted(photos_by_camera([photos], print).items())
+    hosts = [(i, j, p) for i, (_, paths) in enumerate(by_camera)
+             for j, p in enumerate(paths[:_OF_CAMERA])]  # fmt: skip
+    for n, (i, j, path) in enumerate(hosts):
+        host = read_photo(path).pixels
+        donor = read_photo(by_camera[(i + 7 + j) % len(by_camera)][1][0]).pixels
+        treatment = Treatment("whole", _SAVED[n % len(_SAVED)])
+        spliced, tampered = score_samples.splice(host, donor, f"o{i}{j}")
+        for name, pixels in (("images", spliced), ("pristine", host)):
+            pixels, _ = score_samples.treat(pixels, None, treatment, path.name)
+            _save(folder / name / f"{path.stem}.png", Image.fromarray(pixels))
+        mask = Image.fromarray(tampered.astype(np.uint8) * 255)
+        _save(folder / "masks" / f"{path.stem}.png", mask)
 
 
 def _write_casia(out: pathlib.Path, root: pathlib.Path) -> None:
