@@ -112,8 +112,11 @@ def _whole_cells(photo: np.ndarray) -> np.ndarray:
 
 def _cell_step(photo: np.ndarray) -> int:
     """Every so many cells, in either direction, one is looked at."""
-    number = (photo.shape[0] // CELL) * (photo.shape[1] // CELL)
-    return max(1, math.ceil(math.sqrt(number / _MOST_CELLS)))
+    high, wide = (side // CELL for side in photo.shape[:2])
+    step = 1
+    while -(-high // step) * -(-wide // step) > _MOST_CELLS:
+        step += 1
+    return step
 
 
 def _every_second(number: int) -> np.ndarray:

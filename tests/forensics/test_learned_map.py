@@ -71,6 +71,7 @@ def test_any_size_gives_the_networks_own_logits(model, height, width):
         (100, 1040, 6, 65, 16),
         (16, 1024, 1, 64, 16),
         (1500, 2000, 47, 63, 32),
+        (16, 200_000, 1, 3125, 64),
     ],
 )
 def test_a_large_photo_is_judged_by_cells_spread_over_it(
