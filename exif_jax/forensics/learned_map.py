@@ -3,7 +3,7 @@
 The network gives a logit to every 8 x 8 block. A map of it is the sigmoid of these, and its score
 that of the surest part of the photo. Of large photos it sees cells of 16 x 16 pixels that lie apart
 from each other, as many at a time as its composites had: so it compares what is far apart in a
-photo as it has learned to, and 12 megapixels take no longer than one.
+photo as it has learned to, and has no more to do for 12 megapixels than for one.
 """
 
 from __future__ import annotations
