@@ -23,13 +23,14 @@ from exif_jax.evaluation.score_samples import FIGURES
 from exif_jax.evaluation.tables import text_table
 from exif_jax.forensics.calibration import MIN_AREA
 from exif_jax.forensics.likelihood import cllr
+from exif_jax.forensics.methods import DEFAULT_METHOD
 from exif_jax.io.jsonl import read_rows
 
 
 def main() -> None:
     parser = command.parser("benchmarks.calibration", __doc__)
     parser.add_argument("samples", type=pathlib.Path, help="journal of exif_jax.calibrate")
-    parser.add_argument("--method", default="cut", help="whose samples (default cut)")
+    parser.add_argument("--method", default=DEFAULT_METHOD, help="whose samples (default auto)")
     parser.add_argument("--picture", type=pathlib.Path, metavar="PNG", help="write the plot there")
     args = parser.parse_args()
     rows = [row for row in read_rows(args.samples) if row.keys() >= FIGURES]

@@ -34,9 +34,15 @@ with command.imports(__name__):
     from exif_jax.evaluation.folder_dataset import read_folder
     from exif_jax.evaluation.masks import DatasetError
     from exif_jax.evaluation.score_measuring import Row, measure, photos_by_camera
+    from exif_jax.evaluation.score_samples import SMALL
     from exif_jax.evaluation.tables import text_table
-    from exif_jax.forensics.learned_map import SMALL, loaded_map
-    from exif_jax.forensics.methods import LEARNED, METHODS, LocalizationSettings
+    from exif_jax.forensics.learned_map import loaded_map
+    from exif_jax.forensics.methods import (
+        DEFAULT_METHOD,
+        LEARNED,
+        METHODS,
+        LocalizationSettings,
+    )
     from exif_jax.forensics.verification import has_skill
     from exif_jax.io.errors import ExifJaxError
     from exif_jax.io.text import printable
@@ -64,8 +70,9 @@ def calibrated_scores(
         judged = score_fitting.leave_one_out(rows)
         fitted = score_fitting.fit(judged, grid_of(settings), date)
         if settings.method in LEARNED:
-            # Another learned map, and larger pictures, score otherwise.
-            fitted |= {"map": loaded_map(settings.map_model).id, "longest": SMALL}
+            fitted |= {"map": loaded_map(settings.map_model).id}  # another one scores otherwise
+        if settings.method == "map":
+            fitted |= {"longest": SMALL}
     except ValueError as e:
         raise DatasetError(f"the scores cannot be calibrated: {e}") from e
     scores = model.calibration.get("scores", {}) | {settings.method: fitted}
@@ -196,10 +203,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--method",
         choices=METHODS,
-        default="cut",
-        help="whose scores: cut (the default), of photos of every size; auto, of the small "
-        "pictures that auto judges by cut and learned map; map, the learned map's, of these; "
-        "mean_shift or official",
+        default=DEFAULT_METHOD,
+        help="whose scores: auto (the default), those of cut and learned map together; cut; map, "
+        "the learned map's, of small pictures alone; mean_shift or official",
     )
     add(
         "--map-model",

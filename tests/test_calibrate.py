@@ -1,9 +1,11 @@
 """The calibration: skill against brute force, and the command on photos of made-up cameras."""
 
 import dataclasses
+import datetime
 import itertools
 import json
 import math
+import types
 
 import numpy as np
 import pytest
@@ -12,10 +14,11 @@ from small_disk import read_only
 
 import exif_jax
 from data_prep import photos, simulate, train_tokenizer
-from exif_jax.calibrate import main
+from exif_jax.calibrate import calibrated_scores, main
 from exif_jax.data.tokenizer import Tokenizer
-from exif_jax.evaluation import exif_calibration
+from exif_jax.evaluation import exif_calibration, score_measuring
 from exif_jax.evaluation.exif_calibration import measure_skill
+from exif_jax.evaluation.score_samples import FIGURES
 from exif_jax.forensics import exif_regression, reference_set, score_calibration
 from exif_jax.forensics.methods import LocalizationSettings
 from exif_jax.io.jsonl import append_rows, read_rows
@@ -191,7 +194,7 @@ def originals(tmp_path_factory):
 
 def test_any_folder_of_camera_originals_calibrates(originals, uncalibrated, tmp_path, capsys):
     out = tmp_path / "c.safetensors"
-    command = [str(uncalibrated), str(out), "--pristine", str(originals)]
+    command = [str(uncalibrated), str(out), "--pristine", str(originals), "--method", "cut"]
     assert main([*command, "--max-samples", "9"]) == 0
     first = capsys.readouterr()
     assert "no-camera.png: left out, as its EXIF names no camera" in first.err
@@ -217,12 +220,37 @@ def test_any_folder_of_camera_originals_calibrates(originals, uncalibrated, tmp_
     assert localization.likelihood_ratio is None  # six splices are too few to speak of
 
 
+@pytest.mark.parametrize(
+    ("method", "whole", "medium", "longest"),
+    [("auto", True, True, None), ("map", False, True, 600), ("cut", True, False, None)],
+)
+def test_samples_are_of_the_sizes_that_a_method_scores(
+    originals, uncalibrated, tmp_path, monkeypatch, method, whole, medium, longest
+):
+    model, random = load_model(uncalibrated), np.random.default_rng(0)
+    settings = LocalizationSettings(method=method)
+    found = types.SimpleNamespace(heatmap=None, mask=None)
+    monkeypatch.setattr(score_measuring, "localize", lambda *_: found)
+    monkeypatch.setattr(score_measuring, "mask_figures", lambda *_: {})
+    monkeypatch.setattr(
+        score_measuring, "figures", lambda _: {name: random.uniform(0.1, 0.9) for name in FIGURES}
+    )
+    photos = score_measuring.photos_by_camera([originals], print)
+    rows = score_measuring.measure(photos, None, model, settings, tmp_path / "j.jsonl", print)
+    sizes = {row["size"] for row in rows}
+    assert (("whole" in sizes), ("medium" in sizes)) == (whole, medium)
+    rows = [row | {"area": 6.0} for row in rows]
+    calibration, _ = calibrated_scores(model, rows, settings, datetime.date(2026, 11, 30))
+    scores = calibration["scores"][method]
+    assert scores.get("longest") == longest and ("map" in scores) == (method != "cut")
+
+
 def test_other_methods_and_the_exif_stay(originals, uncalibrated, tmp_path):
     model = load_model(uncalibrated)
     former = {"tag_skill": {"Make": 1}, "scores": {"mean_shift": {"x": 2}}, "score_null": {}}
     save_model(dataclasses.replace(model, calibration=former), tmp_path / "m", "float32")
     out = tmp_path / "c.safetensors"
-    command = [str(tmp_path / "m"), str(out), "--pristine", str(originals)]
+    command = [str(tmp_path / "m"), str(out), "--pristine", str(originals), "--method", "cut"]
     assert main([*command, "--max-samples", "8"]) == 0
     calibration = load_model(out).calibration
     assert calibration["tag_skill"] == {"Make": 1} and "score_null" not in calibration

@@ -79,7 +79,8 @@ def fit(judged: Sequence[Judged], grid: Mapping[str, int], date: datetime.date) 
         # With every camera left out in turn: the share accused at 5 %, and its 95 % interval.
         "accused": [round(x, 4) for x in accused(pristine, LEVELS[1])],
     }
-    if "splices" in calibration:
+    # Without one camera's splices too few may be left for any ratio.
+    if "splices" in calibration and ratios(spliced) and ratios(pristine):
         about["cllr"] = round(cllr(ratios(spliced), ratios(pristine)), 4)
     return calibration | {"grid": dict(grid), "measured_on": about}
 

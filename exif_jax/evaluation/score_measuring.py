@@ -132,7 +132,7 @@ def measure(
 ) -> list[Row]:
     """Takes the samples that the journal lacks; returns all rows of these weights and method.
 
-    Where the learned map takes part in the score they are of small pictures.
+    By the learned map alone they are of small pictures; by both maps of these, too.
 
     Args:
         photos: pristine ones, of each camera.
@@ -158,7 +158,8 @@ def measure(
     taken = {row["key"] for row in known}
     cache = _Cache()
     # Two samples of a photo may be the same once they are made small.
-    all_tasks = {task[0]: task for task in _all_tasks(photos, dataset, small="map" in about)}
+    rounds = [_all_tasks(photos, dataset, small) for small in _small(settings.method)]
+    all_tasks = {task[0]: task for turn in itertools.zip_longest(*rounds) for task in turn if task}
     tasks = [task for key, task in all_tasks.items() if key not in taken]
     tasks = tasks if max_samples is None else tasks[: max(0, max_samples - len(known))]
     for key, place, take in tqdm(tasks, desc="measuring", unit="sample"):
@@ -190,6 +191,11 @@ class _Cache:
 
 _Pixels = tuple[np.ndarray, np.ndarray | None]  # of a photo and its mask
 _Take = Callable[[_Cache], _Pixels]
+
+
+def _small(method: str) -> tuple[bool, ...]:
+    """Whether a method's samples are small pictures, of photos of every size, or both in turn."""
+    return {"map": (True,), "auto": (False, True)}.get(method, (False,))
 
 
 def _all_tasks(

@@ -26,11 +26,12 @@ from exif_jax.reading.pixels import Jpeg, compress
 
 SIZES = ("whole", "half", "cut", "web")
 SMALL_SIZES = ("cut", "small", "cut", "medium")
-"""Those of pictures that the learned map takes part in judging, each in the place of another."""
+"""Those of small pictures, each in the place of another."""
 QUALITIES = (None, 80, None, 95, None, 60, 80, 95)  # None: not compressed again
 CUT = (256, 384)  # pixels: the shorter and the longer side
 WEB_WIDTH = 800
 MEDIUM = 576  # pixels: longer side
+SMALL = 600  # pixels: longer side up to which what small pictures show is taken to hold
 EARLIER = (0, 0, 1, 2)  # saves of small pictures before they were treated
 _EARLIER_SIDE = (640, 1600)  # pixels: longer side after an earlier save
 _EARLIER_QUALITY = (70, 98)
@@ -82,7 +83,7 @@ def plan(photos: Mapping[str, Sequence[pathlib.Path]], small: bool = False) -> l
 
     Args:
         photos: of each camera.
-        small: in sizes that the learned map takes part in judging.
+        small: all of them small pictures, of which half were saved before.
     """
     # By a hash, as names of one maker follow each other in the alphabet and on its product lines.
     cameras = sorted(photos, key=lambda camera: hashlib.sha256(camera.encode()).digest())
@@ -115,7 +116,7 @@ def _treatment(camera: int, nth: int, k: int) -> Treatment:
 
 
 def made_small(treatment: Treatment) -> Treatment:
-    """A treatment in the place of another that leaves at most `learned_map.SMALL` pixels a side."""
+    """A treatment in the place of another that leaves at most SMALL pixels a side."""
     if treatment.size == "small":
         return treatment
     return treatment._replace(size=SMALL_SIZES[SIZES.index(treatment.size)])

@@ -43,7 +43,7 @@ MAP_NOT_CALIBRATED = (
 OTHER_MAP = "the model is calibrated for another learned map than this one"
 MAP_IN_LARGE = (
     "how high pristine photos score by this method was measured on pictures of up to {} pixels "
-    "on the longer side; --method auto judges larger ones by the patches' embeddings"
+    "on the longer side; --method auto judges larger ones"
 )
 
 
@@ -155,7 +155,7 @@ def _other_map(scores: Mapping[str, Any], grid: Grid, map_id: str) -> str:
         return ""
     if scores["map"] != map_id:
         return OTHER_MAP
-    longest = scores["longest"]
+    longest = scores.get("longest", math.inf)
     return MAP_IN_LARGE.format(longest) if max(grid.height, grid.width) > longest else ""
 
 

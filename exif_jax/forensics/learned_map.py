@@ -193,14 +193,14 @@ def picture_score(logits: np.ndarray) -> float:
 
 # --- beside the cut -------------------------------------------------------------------------------
 
-# Longer side in pixels from which on a photo is taken for one as its camera wrote it, and up to
-# which "auto" judges by both scores: in larger ones both rank better and the cut's calls more
-# splices. These and the constants below were chosen on the development splices and the third of
-# CASIA v1 that is for choosing (docs/experiments.md).
-LARGE, SMALL = 1024, 600
+# Longer side in pixels from which on a photo is taken for one as its camera wrote it. This and the
+# constants below were chosen on the development splices and the third of CASIA v1 that is for
+# choosing (docs/experiments.md).
+LARGE = 1024
 _CUT_WEIGHT = 16.0  # logits that a unit of the cut's map counts
 _USUAL = -3.1  # what the network gives most blocks of pristine pictures, without the lift
 _CUT_IN_LARGE = 2.5  # log odds that the cut gains in large photos
+_MAP_IN_LARGE = 0.5  # what the learned map's log odds count in the score of large photos
 
 
 def share_of_map(map_score: float, cut_score: float, large: bool = False) -> float:
@@ -242,10 +242,13 @@ def mixed(logits_HxW: np.ndarray, cut_HxW: np.ndarray, share: float) -> np.ndarr
     return heatmap
 
 
-def joint_score(map_score: float, cut_score: float) -> float:
-    """The score of a picture from those of both maps: their log odds added, in [0, 1]."""
-    total = float(logit(map_score) + logit(cut_score))
-    return 1 / (1 + math.exp(-total))
+def joint_score(map_score: float, cut_score: float, large: bool = False) -> float:
+    """The score of a picture from those of both maps: their log odds added, in [0, 1].
+
+    In large photos, of which the cut knows more, those of the learned map count half.
+    """
+    weight = _MAP_IN_LARGE if large else 1.0
+    return 1 / (1 + math.exp(-float(logit(cut_score) + weight * logit(map_score))))
 
 
 def parts(heatmap_HxW: np.ndarray, grid: Grid) -> np.ndarray:

@@ -156,27 +156,24 @@ def _with_learned_map(
     localization: Localization, image: np.ndarray, settings: LocalizationSettings
 ) -> Localization:
     """A localisation by the cut in which the learned map takes its share."""
-    longer = max(image.shape[:2])
+    large = max(image.shape[:2]) >= learned_map.LARGE
     model = learned_map.loaded_map(settings.map_model)
     logits, places = learned_map.logits_of(image, model)
     map_score = learned_map.picture_score(logits)
-    share = learned_map.share_of_map(
-        map_score, localization.score, large=longer >= learned_map.LARGE
-    )
+    share = learned_map.share_of_map(map_score, localization.score, large)
     heatmap = learned_map.mixed(learned_map.upsampled(logits, places), localization.heatmap, share)
-    localization = dataclasses.replace(
+    cut_score = localization.score
+    if not large:  # the variation of the cut's part leads astray in pictures of many saves
+        cut_score = unadjusted(cut_score, 0.0, localization.variation)
+    return dataclasses.replace(
         localization,
         heatmap=heatmap,
+        score=learned_map.joint_score(map_score, cut_score, large),
+        scored_by="auto",
         share_of_map=share,
         map_id=model.id,
         threshold=regions.otsu(heatmap),
     )
-    if longer > learned_map.SMALL:
-        return localization
-    # The variation of the cut's part leads astray in pictures of many saves.
-    cut_score = unadjusted(localization.score, 0.0, localization.variation)
-    score = learned_map.joint_score(map_score, cut_score)
-    return dataclasses.replace(localization, score=score, scored_by="auto")
 
 
 def localize_with_encoder(

@@ -32,7 +32,7 @@ class Localization:
             probability of its surest hundredth; by both, `learned_map.joint_score`; by mean shift,
             as in the paper, the mean of 1 - cosine over all pairs of patches.
         area: of the photo, in patches of the model's own side, whatever `grid` has.
-        scored_by: the method that gave the score: with "auto", "cut" or in small pictures "auto".
+        scored_by: the method that gave the score.
         grid: where the patches lie; of patches of two sizes the larger ones.
         flat: the photo shows no texture; map, clusters and score are zeros.
         share_of_map: what the learned map counts in the heatmap; 0 where it took no part.

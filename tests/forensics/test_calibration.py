@@ -59,7 +59,7 @@ def test_fewer_than_four_patches_side_by_side_are_too_few(height, width, enough)
     assert enough or f"too few patches to compare: {width} x {height} pixels" in words
 
 
-def test_the_learned_map_is_judged_in_small_pictures_by_what_itself_scored():
+def test_the_learned_map_is_judged_by_what_itself_scored():
     of_cut = calibration_of()["scores"]["cut"]
     scores = {"map": of_cut | {"map": "abc", "longest": 600}, "cut": of_cut}
     small, large = patch_grid(256, 384, 128, 30, 4096, 8), patch_grid(600, 608, 128, 30, 4096, 8)
@@ -70,6 +70,9 @@ def test_the_learned_map_is_judged_in_small_pictures_by_what_itself_scored():
     assert "learned map took part" in objection_to_score({"scores": scores}, small, "auto")
     assert "up to 600 pixels" in objection_to_score({"scores": scores}, large, "map", "abc")
     assert "another learned map" in objection_to_score({"scores": scores}, small, "map", "abd")
+    both = {"scores": {"auto": of_cut | {"map": "abc"}}}  # measured on pictures of every size
+    assert objection_to_score(both, large, "auto", "abc") == ""
+    assert "another learned map" in objection_to_score(both, large, "auto", "abd")
     assert "learned map took part" in objection_to_score(calibration_of(), small, "map", "abc")
     assert "not calibrated" in objection_to_score({}, small, "map", "abc")
     tiny = patch_grid(192, 256, 128, 30, 4096, 8)
