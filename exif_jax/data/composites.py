@@ -9,6 +9,7 @@ generator that is passed in; data workers import no JAX.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 from PIL import Image
@@ -22,24 +23,28 @@ from exif_jax.reading.pixels import BLOCK, CELL
 ORIGINALS, RESAMPLED = "two originals", "resampled"
 # kind -> share of all composites
 KINDS = {
-    "pristine": 0.18,
-    "other photo": 0.28,
-    "other photo, matched": 0.08,
-    ORIGINALS: 0.10,
-    "other history": 0.05,
-    RESAMPLED: 0.22,
-    "copy": 0.05,
-    "retouched": 0.04,
+    "pristine": 0.20,
+    "other photo": 0.20,
+    "other photo, matched": 0.06,
+    ORIGINALS: 0.33,
+    "other history": 0.03,
+    RESAMPLED: 0.12,
+    "copy": 0.03,
+    "retouched": 0.03,
 }
 # Shares of pictures whose host is as its camera wrote it.
-_ORIGINAL = {"pristine": 0.35, ORIGINALS: 1.0, RESAMPLED: 0.35}
+_ORIGINAL = {"pristine": 0.5, ORIGINALS: 1.0, RESAMPLED: 0.35}
 _UNSAVED = 0.15  # share of other hosts that no program saved before
 _RESAMPLED_UNSAVED = 0.5  # the same of those of which a part is resampled
 _SHRUNK_AFTER = 0.25  # share of pictures that were made larger and shrunk
-_ORIGINALS_SHRUNK = 0.5  # the same of those that are made of originals alone
+_ORIGINALS_SHRUNK = 0.8  # the same of those that are made of originals alone
+_RESAMPLED_SHRUNK = 0.1  # of those of which a part is resampled: little of it is left
+_LEAST_SHRINKING, _MOST_SHRINKING = 1.15, 1.85
+_MOST_OF_ORIGINALS = 5.0  # the web shrinks what a camera wrote by so much
 _CROPPED_AFTER = 0.08  # share of pictures whose edges were cut off after a save
 _OBJECTS = 0.45  # share of regions that follow edges
 _RICH_BEST_OF = 4  # regions looked at for one with more detail and colour than the host has there
+_LOOKED_AT = 640  # pixels: of larger pictures every second pixel tells how rich in detail they are
 _TRIES = 3  # for a donor that is not the host's own photo
 _MATCHED_BEST_OF = 8  # donors looked at for one that looks like the host
 
@@ -74,12 +79,13 @@ def make_composite(
     if kind is None:
         kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
     original = chance(rng, _ORIGINAL.get(kind, 0))
-    shrunk = chance(rng, _ORIGINALS_SHRUNK if original else _SHRUNK_AFTER)
-    factor = rng.uniform(1.15, 1.85) if shrunk else 1.0
     margin = CELL if chance(rng, _CROPPED_AFTER) else 0
-    size = (round((height + margin) * factor), round((width + margin) * factor))
     number = int(pool.draw(rng, 1, NATIVE if original else None)[0])
-    clean = _clean_part(pool.picture(number), *size, rng, BLOCK if original else 1)
+    photo = pool.picture(number)
+    room = min(photo.shape[0] / (height + margin), photo.shape[1] / (width + margin))
+    factor = _shrinking(kind, original, room, rng)
+    size = (int((height + margin) * factor), int((width + margin) * factor))
+    clean = _clean_part(photo, *size, rng, BLOCK if original else 1)
     unsaved = _RESAMPLED_UNSAVED if kind == RESAMPLED else _UNSAVED
     host = clean if original else histories.earlier_saves(clean, rng, none=unsaved)
     if kind == "pristine":
@@ -95,6 +101,23 @@ def make_composite(
     picture, mask = _lived(picture, mask, height, width, margin, rng)
     blocks = (mask > 127).reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK)
     return Composite(picture, blocks.mean((1, 3), dtype=np.float32), kind)
+
+
+def _shrinking(kind: str, original: bool, room: float, rng: Rng) -> float:
+    """How many times larger a picture is made than it ends up: 1 where it is not shrunk.
+
+    Args:
+        kind: of the composite.
+        original: its host is as the camera wrote it.
+        room: how many times larger than the finished picture the host's photo is.
+    """
+    share = _ORIGINALS_SHRUNK if original else _SHRUNK_AFTER
+    if not chance(rng, _RESAMPLED_SHRUNK if kind == RESAMPLED else share):
+        return 1.0
+    least, most = _LEAST_SHRINKING, _MOST_SHRINKING
+    if original:
+        most = max(least, min(_MOST_OF_ORIGINALS, room))
+    return math.exp(rng.uniform(math.log(least), math.log(most)))
 
 
 def _lived(
@@ -216,11 +239,13 @@ def _rich_region(donor: np.ndarray, host: np.ndarray, rng: Rng) -> np.ndarray:
 
 def _richness(picture: np.ndarray) -> np.ndarray:
     """Detail and colour of each 8 x 8 block, at least 1: float32 [H / 8, W / 8], rounded up."""
-    values = np.asarray(Image.fromarray(picture).convert("YCbCr"), np.int16)
+    step = 1 if max(picture.shape) <= _LOOKED_AT else 2
+    few = np.ascontiguousarray(picture[::step, ::step])
+    values = np.asarray(Image.fromarray(few).convert("YCbCr"), np.int16)
     detail = np.abs(np.diff(values, axis=0, append=values[-1:]))
     detail += np.abs(np.diff(values, axis=1, append=values[:, -1:]))
     rich = detail.sum(2) + np.abs(values[..., 1:] - 128).sum(2) // 2
-    blocks = Image.fromarray(np.minimum(rich, 255).astype(np.uint8)).reduce(BLOCK)
+    blocks = Image.fromarray(np.minimum(rich, 255).astype(np.uint8)).reduce(BLOCK // step)
     return np.asarray(blocks, np.float32) + 1
 
 

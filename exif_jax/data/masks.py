@@ -11,7 +11,8 @@ from scipy import ndimage
 from exif_jax.data.histories import Rng, chance, pick
 
 _SMALLEST, _LARGEST = 0.015, 0.4  # of a picture's area
-_COARSE = 4  # objects are found in a picture shrunk by this
+_COARSE = 4  # objects are found in a picture shrunk by this, or by more where it is larger
+_SHRUNK_TO = 160  # pixels: longer side that it then has, nearly
 _TRIES = 6
 
 
@@ -60,7 +61,8 @@ def blob(height: int, width: int, rng: Rng) -> np.ndarray:
 def object_region(picture: np.ndarray, rng: Rng) -> np.ndarray | None:
     """A connected region of like colours, its holes filled: uint8 [H, W]; None where none fits."""
     height, width = picture.shape[:2]
-    size = (max(1, width // _COARSE), max(1, height // _COARSE))
+    coarse = max(_COARSE, max(width, height) // _SHRUNK_TO)
+    size = (max(1, width // coarse), max(1, height // coarse))
     small = Image.fromarray(np.ascontiguousarray(picture)).resize(size, Image.Resampling.BOX)
     smooth = small.filter(ImageFilter.GaussianBlur(0.8)).convert("YCbCr")
     colours = np.asarray(smooth, np.float32) * np.array([1, 1.5, 1.5], np.float32)

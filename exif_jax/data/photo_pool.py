@@ -29,7 +29,7 @@ SHARES = {WHOLE: 0.65, NATIVE: 0.35}  # of what is drawn from a pool
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _LARGEST = 1000  # pixels: longer side up to which a photo is taken as it is
 _SHRUNK = (420, 1600)  # longer side of whole photos
-_PIECE = (960, 720)  # width and height of a piece at full size
+_PIECE = (1280, 960)  # width and height of a piece at full size
 _PIECES = 2
 _SHRINKING = (
     Image.Resampling.BOX,

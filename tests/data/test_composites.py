@@ -16,7 +16,7 @@ def pool_folder(tmp_path_factory):
     for folder, names, size in (("whole", "abcdef", (420, 300)), ("pieces", "wxyz", (448, 448))):
         (root / folder).mkdir()
         for k, name in enumerate(names):
-            wide, high = (1200, 900) if name == "f" else size
+            wide, high = (1600, 1200) if name == "f" else size
             smooth = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8))
             values = np.asarray(smooth.resize((wide, high), Image.Resampling.BICUBIC), np.float32)
             values += rng.normal(0, 4 + k, values.shape)
@@ -205,6 +205,30 @@ def test_batches_follow_from_the_step(pool_folder, pool):
         assert np.array_equal(made[1][name], values)
 
 
+@pytest.mark.parametrize(
+    ("original", "room", "least", "most"),
+    [(True, 1.0, 1.15, 1.15), (True, 3.0, 1.15, 3.0), (True, 9.0, 1.15, 5.0)]
+    + [(False, room, 1.15, 1.85) for room in (1.0, 9.0)],
+)
+def test_originals_are_shrunk_as_far_as_their_photo_has_the_room(original, room, least, most):
+    kind = composites.ORIGINALS if original else "other photo"
+    drawn = [composites._shrinking(kind, original, room, rng(7, k)) for k in range(300)]
+    shrunk = [factor for factor in drawn if factor != 1]
+    assert min(shrunk) >= least - 1e-9 and max(shrunk) <= most + 1e-9
+    assert max(shrunk) >= least + 0.95 * (most - least)
+    share = composites._ORIGINALS_SHRUNK if original else composites._SHRUNK_AFTER
+    assert len(shrunk) / len(drawn) == pytest.approx(share, abs=0.1)
+
+
+def test_every_second_pixel_tells_how_rich_large_pictures_are(pool):
+    number = next(k for k, e in enumerate(pool.entries) if e.width == 1280)
+    large = pool.picture(number)
+    rich = composites._richness(large)
+    assert rich.shape == (120, 160)
+    of_halves = composites._richness(np.ascontiguousarray(large[:, :640]))
+    assert np.corrcoef(rich[:, :80].ravel(), of_halves.ravel())[0, 1] > 0.5
+
+
 def test_larger_pictures_come_fewer_to_a_batch():
     sizes = {composite_batches.batch_shape(step, 16, 1) for step in range(6)}
     of_each = {(height, width): number for number, height, width in sizes}
@@ -223,7 +247,7 @@ def test_validation_holds_every_kind(pool):
 def test_a_large_photo_is_shrunk_and_cut(pool):
     of_f = [entry for entry in pool.entries if entry.photo == "f"]
     assert [entry.kind for entry in of_f] == ["whole", "native", "native"]
-    assert 420 <= of_f[0].width <= 1200 and (of_f[1].width, of_f[1].height) == (960, 720)
+    assert 420 <= of_f[0].width <= 1600 and (of_f[1].width, of_f[1].height) == (1280, 960)
 
 
 def test_pieces_at_full_size_are_the_photos_own(pool_folder, pool):
@@ -232,11 +256,11 @@ def test_pieces_at_full_size_are_the_photos_own(pool_folder, pool):
     piece = pool.picture(number)
     places = [
         (y, x)
-        for y in range(0, 900 - 720 + 1, 8)
-        for x in range(0, 1200 - 960 + 1, 8)
+        for y in range(0, 1200 - 960 + 1, 8)
+        for x in range(0, 1600 - 1280 + 1, 8)
         if np.array_equal(photo[y, x : x + 8], piece[0, :8])
     ]
-    assert any(np.array_equal(photo[y : y + 720, x : x + 960], piece) for y, x in places)
+    assert any(np.array_equal(photo[y : y + 960, x : x + 1280], piece) for y, x in places)
 
 
 def test_held_out_photos_are_not_trained_on(pool):
