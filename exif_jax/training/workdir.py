@@ -232,6 +232,10 @@ def from_workdir(workdir: pathlib.Path, averaged: bool | None = None) -> Model:
     Raises:
         ReleaseError: the folder holds no run, no checkpoint, or no averaged weights.
     """
+    if (workdir / "map.safetensors").exists():
+        raise ReleaseError(
+            f"{workdir}: a run of exif_jax.train_map; its weights are in map.safetensors already"
+        )
     untrained = load_model(workdir / "untrained.safetensors")
     try:
         config = parse_config(untrained.provenance["config"])

@@ -241,6 +241,9 @@ def test_what_a_folder_lacks_is_named(workdir, tmp_path):
     shutil.copy(workdir / "untrained.safetensors", tmp_path)
     with pytest.raises(ReleaseError, match=r"no checkpoint yet; wait for"):
         from_workdir(tmp_path)
+    (tmp_path / "map.safetensors").touch()
+    with pytest.raises(ReleaseError, match=r"train_map; its weights are in map\.safetensors"):
+        from_workdir(tmp_path)
 
 
 def test_damaged_checkpoints_are_named(workdir, tmp_path):
