@@ -34,9 +34,8 @@ with command.imports(__name__):
     from exif_jax.evaluation.folder_dataset import read_folder
     from exif_jax.evaluation.masks import DatasetError
     from exif_jax.evaluation.score_measuring import Row, measure, photos_by_camera
-    from exif_jax.evaluation.score_samples import SMALL
     from exif_jax.evaluation.tables import text_table
-    from exif_jax.forensics.learned_map import loaded_map
+    from exif_jax.forensics.learned_map import SMALL, loaded_map
     from exif_jax.forensics.methods import (
         DEFAULT_METHOD,
         LEARNED,

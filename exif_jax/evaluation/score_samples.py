@@ -31,7 +31,6 @@ QUALITIES = (None, 80, None, 95, None, 60, 80, 95)  # None: not compressed again
 CUT = (256, 384)  # pixels: the shorter and the longer side
 WEB_WIDTH = 800
 MEDIUM = 576  # pixels: longer side
-SMALL = 600  # pixels: longer side up to which what small pictures show is taken to hold
 EARLIER = (0, 0, 1, 2)  # saves of small pictures before they were treated
 _EARLIER_SIDE = (640, 1600)  # pixels: longer side after an earlier save
 _EARLIER_QUALITY = (70, 98)
@@ -116,7 +115,7 @@ def _treatment(camera: int, nth: int, k: int) -> Treatment:
 
 
 def made_small(treatment: Treatment) -> Treatment:
-    """A treatment in the place of another that leaves at most SMALL pixels a side."""
+    """A treatment in the place of another that leaves at most `learned_map.SMALL` pixels a side."""
     if treatment.size == "small":
         return treatment
     return treatment._replace(size=SMALL_SIZES[SIZES.index(treatment.size)])

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from exif_jax.forensics import affinity
+from exif_jax.forensics.content import content_adjusted_score, unadjusted
 from exif_jax.forensics.patches import Grid
 from exif_jax.forensics.score_calibration import logit
 from exif_jax.reading.pixels import BLOCK, CELL
@@ -193,14 +194,15 @@ def picture_score(logits: np.ndarray) -> float:
 
 # --- beside the cut -------------------------------------------------------------------------------
 
-# Longer side in pixels from which on a photo is taken for one as its camera wrote it. This and the
-# constants below were chosen on the development splices and the third of CASIA v1 that is for
-# choosing (docs/experiments.md).
-LARGE = 1024
+# Longer side in pixels from which on a photo is taken for one as its camera wrote it, and up to
+# which what small pictures show is taken to hold. These and the constants below were chosen on the
+# development splices and the third of CASIA v1 that is for choosing (docs/experiments.md).
+LARGE, SMALL = 1024, 600
 _CUT_WEIGHT = 16.0  # logits that a unit of the cut's map counts
 _USUAL = -3.1  # what the network gives most blocks of pristine pictures, without the lift
-_CUT_IN_LARGE = 2.5  # log odds that the cut gains in large photos
-_MAP_IN_LARGE = 0.5  # what the learned map's log odds count in the score of large photos
+_CUT_IN_LARGE = 3.5  # log odds that the cut gains in large photos
+_MAP_IN_SCORE = 0.5  # what the learned map's log odds count in the score of all but small pictures
+_VARIATION_IN_SMALL = 0.18  # of the smaller part, as in most pristine small pictures
 
 
 def share_of_map(map_score: float, cut_score: float, large: bool = False) -> float:
@@ -242,12 +244,22 @@ def mixed(logits_HxW: np.ndarray, cut_HxW: np.ndarray, share: float) -> np.ndarr
     return heatmap
 
 
-def joint_score(map_score: float, cut_score: float, large: bool = False) -> float:
+def joint_score(map_score: float, cut_score: float, variation: float, small: bool) -> float:
     """The score of a picture from those of both maps: their log odds added, in [0, 1].
 
-    In large photos, of which the cut knows more, those of the learned map count half.
+    Small pictures were often saved and shrunk before. There the learned map knows more, and how
+    varied the cut's part is leads astray: the usual takes its place.
+
+    Args:
+        map_score: `picture_score` of the photo.
+        cut_score: the photo's score by the cut.
+        variation: `content.part_variation`, which has its share in `cut_score`.
+        small: the photo has at most SMALL pixels on its longer side.
     """
-    weight = _MAP_IN_LARGE if large else 1.0
+    if small:
+        distance = unadjusted(cut_score, 0.0, variation)
+        cut_score = content_adjusted_score(distance, 0.0, _VARIATION_IN_SMALL)
+    weight = 1.0 if small else _MAP_IN_SCORE
     return 1 / (1 + math.exp(-float(logit(cut_score) + weight * logit(map_score))))
 
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from exif_jax.forensics import affinity, clustering, learned_map, patches, regions
 from exif_jax.forensics.calibration import objection_to_score
-from exif_jax.forensics.content import unadjusted
 from exif_jax.forensics.methods import (
     LEARNED,
     METHODS,
@@ -156,19 +155,18 @@ def _with_learned_map(
     localization: Localization, image: np.ndarray, settings: LocalizationSettings
 ) -> Localization:
     """A localisation by the cut in which the learned map takes its share."""
-    large = max(image.shape[:2]) >= learned_map.LARGE
+    longer = max(image.shape[:2])
     model = learned_map.loaded_map(settings.map_model)
     logits, places = learned_map.logits_of(image, model)
     map_score = learned_map.picture_score(logits)
+    large, small = longer >= learned_map.LARGE, longer <= learned_map.SMALL
     share = learned_map.share_of_map(map_score, localization.score, large)
     heatmap = learned_map.mixed(learned_map.upsampled(logits, places), localization.heatmap, share)
-    cut_score = localization.score
-    if not large:  # the variation of the cut's part leads astray in pictures of many saves
-        cut_score = unadjusted(cut_score, 0.0, localization.variation)
+    score = learned_map.joint_score(map_score, localization.score, localization.variation, small)
     return dataclasses.replace(
         localization,
         heatmap=heatmap,
-        score=learned_map.joint_score(map_score, cut_score, large),
+        score=score,
         scored_by="auto",
         share_of_map=share,
         map_id=model.id,

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from exif_jax.evaluation import score_samples
-from exif_jax.evaluation.score_samples import SIZES, SMALL, SMALL_SIZES, Treatment
+from exif_jax.evaluation.score_samples import SIZES, SMALL_SIZES, Treatment
+from exif_jax.forensics.learned_map import SMALL
 from exif_jax.forensics.regions import compactness
 from exif_jax.reading.pixels import Jpeg, compress
 

@@ -14,10 +14,11 @@ from stand_in import tiny_release
 
 from exif_jax import localize as command
 from exif_jax.forensics import learned_map, regions, score_calibration
-from exif_jax.forensics.content import USUAL_VARIATION, content_adjusted_score
+from exif_jax.forensics.content import content_adjusted_score
 from exif_jax.forensics.learned_map import (
     LARGE,
     LIFT,
+    SMALL,
     block_logits,
     joint_score,
     logits_of,
@@ -154,7 +155,7 @@ def test_the_share_goes_by_the_odds_of_both_scores():
     assert share_of_map(0.5, 0.8) == pytest.approx(0.2)
     assert share_of_map(0.9, 0.5) == pytest.approx(0.9)
     assert share_of_map(0.99, 0.2) > 0.99 > share_of_map(0.9, 0.5) > share_of_map(0.2, 0.5)
-    assert share_of_map(0.5, 0.5, large=True) == pytest.approx(1 / (1 + math.e**2.5))
+    assert share_of_map(0.5, 0.5, large=True) == pytest.approx(1 / (1 + math.e**3.5))
     assert 0 <= share_of_map(0.0, 1.0) < 1e-4 and 1 - 1e-4 < share_of_map(1.0, 0.0) <= 1
 
 
@@ -177,11 +178,24 @@ def test_a_large_photo_is_mixed_in_parts():
     np.testing.assert_allclose(mixed(logits, cut, 0.25), expected, atol=1e-5)
 
 
+def log_odds(p):
+    return math.log(p / (1 - p))
+
+
 def test_the_joint_score_adds_log_odds():
-    log_odds = lambda p: math.log(p / (1 - p))  # noqa: E731
     for a, b in ((0.2, 0.7), (0.5, 0.5), (0.999, 0.03)):
-        assert log_odds(joint_score(a, b)) == pytest.approx(log_odds(a) + log_odds(b))
-    assert joint_score(1.0, 0.0) == pytest.approx(0.5)  # both are cut to what can be said
+        expected = log_odds(b) + log_odds(a) / 2
+        assert log_odds(joint_score(a, b, 0.3, small=False)) == pytest.approx(expected)
+    # Both are cut to what can be said.
+    assert joint_score(1.0, 0.0, 0.1, small=False) == pytest.approx(0.0307, abs=1e-4)
+
+
+def test_the_joint_score_of_small_pictures_has_the_usual_variation():
+    for distance, variation in ((0.3, 0.05), (0.3, 0.4), (0.6, 0.18)):
+        cut_score = content_adjusted_score(distance, 0.7, variation)
+        usual = content_adjusted_score(distance, 0.7, learned_map._VARIATION_IN_SMALL)
+        joint = joint_score(0.2, cut_score, variation, small=True)
+        assert log_odds(joint) == pytest.approx(log_odds(usual) + log_odds(0.2))
 
 
 def test_parts_are_told_by_the_map():
@@ -234,7 +248,7 @@ def test_both_have_a_share_in_a_large_photo_and_score_it(encoders, map_path):
     assert auto.score == pytest.approx(1 / (1 + math.exp(-total))) and auto.scored_by == "auto"
 
 
-@pytest.mark.parametrize("width", [400, LARGE - 1])
+@pytest.mark.parametrize("width", [400, SMALL, SMALL + 1, LARGE - 1])
 def test_both_have_a_share_in_a_smaller_one_and_score_it(encoders, map_path, width):
     image = photo(64, width)
     found, cut, learned = (
@@ -242,9 +256,7 @@ def test_both_have_a_share_in_a_smaller_one_and_score_it(encoders, map_path, wid
         for method in ("auto", "cut", "map")
     )
     assert found.scored_by == "auto"
-    distance = score_calibration.contrast(cut.score, cut.conditions)
-    usual = content_adjusted_score(distance, cut.gradient_energy_gap, USUAL_VARIATION)
-    joint = joint_score(learned.score, usual)
+    joint = joint_score(learned.score, cut.score, cut.variation, small=width <= SMALL)
     assert found.score == pytest.approx(joint, rel=1e-4)
     assert found.share_of_map == pytest.approx(share_of_map(learned.score, cut.score), rel=1e-6)
     assert 0 < found.share_of_map < 1 and learned.share_of_map == 1
