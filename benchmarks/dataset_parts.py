@@ -49,6 +49,11 @@ def main() -> int:
     with open_rows(args.rows) as stored:
         for row in stored.values():
             by_detector.setdefault((row["dataset"], row["key"]), []).append(row)
+    if not by_detector:
+        return command.fail(
+            f"{args.rows}: there are no rows in it; those of shards are in rows.K-of-N.jsonl, "
+            "to be joined with cat"
+        )
     metrics = args.metric or METRICS
     table = [("photos", *tables.header(metrics))]
     for part in PARTS:

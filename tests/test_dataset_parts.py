@@ -38,3 +38,7 @@ def test_the_table_has_the_parts_and_the_whole(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["dataset_parts", str(tmp_path / "none.jsonl")])
     assert dataset_parts.main() == 1
     assert "there is no such file" in capsys.readouterr().err
+    path.write_text("")
+    monkeypatch.setattr(sys, "argv", ["dataset_parts", str(path)])
+    assert dataset_parts.main() == 1
+    assert "there are no rows in it" in capsys.readouterr().err
