@@ -202,7 +202,7 @@ _CUT_WEIGHT = 16.0  # logits that a unit of the cut's map counts
 _USUAL = -3.1  # what the network gives most blocks of pristine pictures, without the lift
 _CUT_IN_LARGE = 3.5  # log odds that the cut gains in large photos
 _MAP_IN_SCORE = 0.5  # what the learned map's log odds count in the score of all but small pictures
-_VARIATION_IN_SMALL = 0.18  # of the smaller part, as in most pristine small pictures
+_VARIATION_IN_SMALL = 0.18  # of the smaller part: the median of small pristine pictures
 
 
 def share_of_map(map_score: float, cut_score: float, large: bool = False) -> float:
