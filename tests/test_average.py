@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 from small_disk import read_only
@@ -11,6 +12,8 @@ from data_prep.train_tokenizer import train_tokenizer
 from exif_jax.average import average, main
 from exif_jax.data.tokenizer import Tokenizer
 from exif_jax.models.parameters import flatten_params
+from exif_jax.models.tampering_map import TamperingMapConfig, init_map_params
+from exif_jax.weights.map_file import MapModel, load_map, save_map
 from exif_jax.weights.release_file import Model, load_model, save_model
 
 TAGS = ("Make", "Model")
@@ -52,6 +55,50 @@ def test_weights_are_the_mean(tokenizer, tmp_path, count):
     assert mean.calibration == {} and "validation" not in mean.provenance
     assert mean.provenance["mean_of"] == [{"id": ids[i], "steps": i} for i in range(count)]
     assert mean.provenance["config"] == {"data": {}}
+
+
+def a_map(seed, **config):
+    shape = {"block_width": 8, "width": 8, "hidden": 8, "radii": (3,), "fine_radii": (3,)}
+    shape |= {"references": 2, "alike": (), "head_width": 2}
+    config = TamperingMapConfig(**(shape | config))
+    params = init_map_params(config, jax.random.key(seed))
+    return MapModel(config, params, {"steps": seed, "validation": {"ap": 0.5}}, "beef")
+
+
+def test_weights_of_maps_are_the_mean_and_one_named_twice_counts_twice(tmp_path, capsys):
+    one, other = (str(tmp_path / f"{seed}.safetensors") for seed in (1, 2))
+    for path, seed in ((one, 1), (other, 2)):
+        save_map(a_map(seed), path)
+    out = tmp_path / "mean.safetensors"
+    assert main([one, one, other, str(out)]) == 0
+    mean, flat = load_map(out), [flatten_params(load_map(path).params) for path in (one, other)]
+    for name, x in flatten_params(mean.params).items():
+        expected = (2 * flat[0][name].astype(np.float64) + flat[1][name]) / 3
+        np.testing.assert_allclose(x, expected, rtol=1e-6, atol=1e-8)
+    assert [each["steps"] for each in mean.provenance["mean_of"]] == [1, 1, 2]
+    assert "validation" not in mean.provenance
+
+    save_map(a_map(3, width=16), other)
+    assert main([one, other, str(out)]) == 1
+    assert f"{one}, {other}: the maps differ in their configuration" in capsys.readouterr().err
+
+
+def test_encoders_and_maps_have_no_mean(tokenizer, tmp_path, capsys):
+    a, b, out = (str(tmp_path / f"{name}.safetensors") for name in ("a", "b", "out"))
+    save_model(model(tokenizer), a)
+    save_map(a_map(1), b)
+    assert main([a, b, out]) == 1
+    assert f"{b}: holds a tampering_map, not encoders" in capsys.readouterr().err
+    assert main([b, a, out]) == 1
+    assert f"{a}: holds encoders, not a learned map" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"\x02\0\0\0\0\0\0\0[]", b"\xff" * 8])
+def test_what_is_no_release_file_is_named(tmp_path, capsys, content):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(content)
+    assert main([str(path), str(path), f"{tmp_path}/out"]) == 1
+    assert f"{path}: not a model that this version can read" in capsys.readouterr().err
 
 
 def test_a_model_with_itself_is_itself(tokenizer):

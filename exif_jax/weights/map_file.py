@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pathlib
+import struct
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,21 @@ def load_map(path: str | os.PathLike = PRETRAINED_MAP) -> MapModel:
             f"{path}: not a learned map that this version can read ({e}); expected the "
             "map.safetensors that `python -m exif_jax.train_map` writes"
         ) from e
+
+
+def is_map(path: str | os.PathLike) -> bool:
+    """Whether a file is a release file of a learned map.
+
+    Raises:
+        ReleaseError: there is no such file, or another version wrote it.
+    """
+    data = read_release_bytes(path)
+    try:
+        return release_metadata(data).get("kind") == KIND
+    except ReleaseError as e:
+        raise ReleaseError(f"{path}: {e}") from e
+    except (ValueError, struct.error, AttributeError):
+        return False  # no release file at all
 
 
 def _parse(data: bytes) -> MapModel:
