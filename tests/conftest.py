@@ -11,11 +11,16 @@ import pytest
 sys.path += [str(p) for p in pathlib.Path(__file__).parent.rglob("*") if p.is_dir()]
 
 # All tests and the commands that they start share one cache of compiled code, which ends with the
-# session: they compile the same small steps again and again. Workers of xdist inherit it.
+# session: they compile the same small steps again and again, for far longer than they compute, so
+# that the compiler may leave the code slow. Workers of xdist inherit it.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _compiled = tempfile.TemporaryDirectory()
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+    os.environ["XLA_FLAGS"] = (
+        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+        + os.environ.get("XLA_FLAGS", "")
+    )
 
 import jax
 

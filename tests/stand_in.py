@@ -5,9 +5,10 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tiny_model import init_params
 
 from exif_jax.data.wordpiece import WordPiece
-from exif_jax.models.dual_encoder import DualEncoderConfig, init_params
+from exif_jax.models.dual_encoder import DualEncoderConfig
 from exif_jax.models.text import TextConfig
 from exif_jax.models.vit import ViTConfig
 from exif_jax.weights.release_file import Model, save_model

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import torch_checkpoints as tc
 from PIL import Image
-from tiny_model import relative_error
+from tiny_model import embed_images, embed_texts, relative_error
 
 from exif_jax import convert, localize
 from exif_jax.data.tokenizer import TokenizerError
 from exif_jax.forensics.embed import embed_exif
-from exif_jax.models.dual_encoder import embed_images, embed_texts
 from exif_jax.reading.exif import from_values, select_tags, to_text
 from exif_jax.weights.release_file import load_model
 

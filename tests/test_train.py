@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch_checkpoints
 from small_disk import read_only
+from tiny_model import embed_images
 
 from configs import demo, resnet50_paper
 from data_prep import photos, simulate, train_tokenizer
@@ -20,7 +21,6 @@ from exif_jax import release, train
 from exif_jax.data.dataset import PatchDataset
 from exif_jax.data.records_folder import DataError, load_tokenizer
 from exif_jax.io import locks
-from exif_jax.models.dual_encoder import embed_images
 from exif_jax.training.config import TrainError, parse_config
 from exif_jax.training.initialization import PretrainedError
 from exif_jax.weights import release_file

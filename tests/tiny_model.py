@@ -14,15 +14,10 @@ from exif_jax.models.text import TextConfig
 from exif_jax.models.vit import ViTConfig
 
 VOCAB = 96
-# The tests compile for far longer than they compute, so the compiler may leave the code slow.
-compiled = functools.partial(
-    jax.jit,
-    compiler_options={
-        "xla_backend_optimization_level": 0,
-        "xla_llvm_disable_expensive_passes": True,
-    },
-)
-
+# Op by op they would compile a program for each operation and shape.
+embed_images = jax.jit(dual_encoder.embed_images, static_argnums=0)
+embed_texts = jax.jit(dual_encoder.embed_texts, static_argnums=0)
+init_params = jax.jit(dual_encoder.init_params, static_argnums=0)
 
 _WIDTH = {"width": 16, "depth": 1, "heads": 2, "mlp_dim": 32}
 CONFIG = dual_encoder.DualEncoderConfig(
@@ -41,7 +36,7 @@ def tiny_config(image=None, text=None, **rest) -> dual_encoder.DualEncoderConfig
 
 @functools.cache
 def _init(config):
-    return compiled(functools.partial(dual_encoder.init_params, config))
+    return jax.jit(functools.partial(dual_encoder.init_params, config))
 
 
 def fresh_params(config=CONFIG, seed: int = 0) -> dict:
@@ -99,7 +94,7 @@ def embedder(config, dtype="float32"):
 
 @functools.cache
 def compiled_embedder(config, dtype):
-    return compiled(embedder(config, dtype))
+    return jax.jit(embedder(config, dtype))
 
 
 def embed(config, params, batch, dtype="float32"):

@@ -33,10 +33,12 @@ from exif_jax.forensics.localization import localize
 from exif_jax.forensics.methods import LocalizationSettings
 from exif_jax.forensics.patches import Grid, patch_grid
 from exif_jax.forensics.score_calibration import SCORE_VERSION
-from exif_jax.models.tampering_map import TamperingMapConfig, init_map_params, map_logits
+from exif_jax.models import tampering_map
+from exif_jax.models.tampering_map import TamperingMapConfig, init_map_params
 from exif_jax.weights.map_file import MapModel, load_map, save_map
 from exif_jax.weights.release_file import ReleaseError, load_model
 
+map_logits = jax.jit(tampering_map.map_logits, static_argnums=0)
 TINY = TamperingMapConfig(
     block_width=4, width=4, hidden=4, radii=(3,), fine_radii=(3,), references=2
 )
@@ -47,7 +49,7 @@ def model():
     rng = np.random.default_rng(0)
     params = jax.tree.map(
         lambda x: np.asarray(x) + rng.normal(0, 0.2, x.shape).astype(np.float32),
-        init_map_params(TINY, jax.random.key(0)),
+        jax.jit(init_map_params, static_argnums=0)(TINY, jax.random.key(0)),
     )
     return MapModel(TINY, params, {})
 

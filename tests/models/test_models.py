@@ -12,8 +12,8 @@ from flax import nnx
 from tiny_model import (
     CONFIG,
     arguments,
-    compiled,
     embed,
+    embed_images,
     embedder,
     fresh_params,
     images_of,
@@ -41,21 +41,19 @@ def test_without_positions_any_patch_size_is_encoded_and_the_order_of_tokens_is_
     assert "position" not in params["image"]
     side = config.image.token_size
     small = np.random.default_rng(1).integers(0, 256, (3, side, side, 3), np.uint8)
-    one = dual_encoder.embed_images(config, params, jnp.asarray(small))
+    one = embed_images(config, params, jnp.asarray(small))
     # A patch of the same token many times over is that token: mean and deviation do not change.
     for rows, columns in ((2, 2), (3, 3)):
         tiled = jnp.asarray(np.tile(small, (1, rows, columns, 1)))
-        many = dual_encoder.embed_images(config, params, tiled)
+        many = embed_images(config, params, tiled)
         np.testing.assert_allclose(many, one, atol=2e-5)
     patch = np.random.default_rng(2).integers(0, 256, (2, 2 * side, 2 * side, 3), np.uint8)
     turned = np.concatenate([patch[:, side:], patch[:, :side]], axis=1)
-    a, b = (dual_encoder.embed_images(config, params, jnp.asarray(x)) for x in (patch, turned))
+    a, b = (embed_images(config, params, jnp.asarray(x)) for x in (patch, turned))
     np.testing.assert_allclose(a, b, atol=2e-6)
     learned = tiny_config(image={"positions": "learned", "pool": "mean_std"})
     with_positions = random_params(learned)
-    a, b = (
-        dual_encoder.embed_images(learned, with_positions, jnp.asarray(x)) for x in (patch, turned)
-    )
+    a, b = (embed_images(learned, with_positions, jnp.asarray(x)) for x in (patch, turned))
     assert np.abs(a - b).max() > 1e-3
 
 
@@ -89,7 +87,7 @@ def test_an_empty_text_has_a_finite_embedding_and_gradient():
         z = dual_encoder.embed_texts(CONFIG, params, batch["tokens"], batch["token_mask"])
         return z[:, 0].sum(), z
 
-    (_, z), grads = compiled(jax.value_and_grad(total, has_aux=True))(params)
+    (_, z), grads = jax.jit(jax.value_and_grad(total, has_aux=True))(params)
     np.testing.assert_allclose(np.linalg.norm(z, axis=1), 1, atol=1e-5)
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
 
@@ -104,14 +102,14 @@ def test_the_stack_equals_its_blocks_one_by_one(depth):
     x = jax.random.normal(jax.random.key(5), (2, 6, 16))
     mask = jnp.arange(6)[None, :] < jnp.array([[6], [3]])
     graphdef, state = nnx.split(nnx.eval_shape(lambda: Block(16, 2, 24, dtype, nnx.Rngs(0))))
-    block = compiled(lambda state, x: nnx.merge(graphdef, state)(x, mask))
+    block = jax.jit(lambda state, x: nnx.merge(graphdef, state)(x, mask))
     expected = x
     for n in range(depth):
         one = jax.tree.map(lambda a, n=n: a[n], params["blocks"])
         nnx.replace_by_pure_dict(state, one)
         expected = block(state, expected)
     graphdef_stack, state_stack = nnx.split(stack)
-    out = compiled(lambda s: nnx.merge(graphdef_stack, s)(x, mask))(state_stack)
+    out = jax.jit(lambda s: nnx.merge(graphdef_stack, s)(x, mask))(state_stack)
     np.testing.assert_allclose(out, stack.norm(expected), rtol=1e-4, atol=1e-5)
 
 
@@ -124,7 +122,7 @@ def test_remat_changes_no_gradient(remat):
         graphdef, state = nnx.split(nnx_with(make, seed=4)[0])
         gradient = jax.grad(lambda state: nnx.merge(graphdef, state)(x)[0].sum())
         regions = str(jax.make_jaxpr(gradient)(state)).count("remat")
-        return nnx.to_pure_dict(compiled(gradient)(state)), regions
+        return nnx.to_pure_dict(jax.jit(gradient)(state)), regions
 
     (kept, of_gelu), (computed_again, regions) = gradients(""), gradients(remat)
     jax.tree.map(
@@ -167,7 +165,7 @@ def test_a_flat_patch_has_finite_gradients(features):
     params = random_params(config)
     params["image"]["position"][:] = 0  # all tokens agree to the last bit
     value = lambda p, images: dual_encoder.embed_images(config, p, images)[:, 0].sum()  # noqa: E731
-    gradient = compiled(jax.grad(value))
+    gradient = jax.jit(jax.grad(value))
     for colour in (0, 128, 255):
         grads = gradient(params, np.full((2, 16, 16, 3), colour, np.uint8))
         assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tiny_model import relative_error
+from tiny_model import embed_images, embed_texts, relative_error
 
 from configs import resnet50_paper
 from exif_jax.models.config import config_from_dict, config_to_dict
@@ -16,8 +16,6 @@ from exif_jax.models.dual_encoder import (
     DualEncoderConfig,
     apply,
     apply_training,
-    embed_images,
-    embed_texts,
     init_params,
 )
 from exif_jax.models.parameters import update_batch_stats
@@ -174,7 +172,7 @@ def test_running_statistics_have_no_gradient():
 def test_batch_norm_sees_the_batch_of_all_devices():
     tx = optax.sgd(0.1)
     step_config = train_state.StepConfig(CONFIG, tx)
-    state = train_state.init_state(step_config, jax.random.key(0))
+    state = jax.jit(functools.partial(train_state.init_state, step_config))(jax.random.key(0))
     rng = np.random.default_rng(5)
     batch = {
         "image": images(16),

@@ -10,20 +10,22 @@ from flax import nnx
 from PIL import Image
 
 from exif_jax.data.histories import encode
+from exif_jax.models import tampering_map
 from exif_jax.models.config import ModelConfigError, map_config_from_dict
 from exif_jax.models.map_features import block_features, colour_features, features_of_cells
 from exif_jax.models.tampering_map import (
     AlikeComparison,
     TamperingMapConfig,
-    cell_logits,
-    init_map_params,
     local_mean,
-    map_logits,
     map_param_shapes,
     normalized,
     reference,
 )
 from exif_jax.models.vit import log_spectrum
+
+map_logits = jax.jit(tampering_map.map_logits, static_argnums=0)
+init_map_params = jax.jit(tampering_map.init_map_params, static_argnums=0)
+cell_logits = jax.jit(tampering_map.cell_logits, static_argnums=0)
 
 # RGB to Cb and Cr, as JFIF has them.
 CHROMA = np.array([[-0.168736, 0.5], [-0.331264, -0.418688], [0.5, -0.081312]])

@@ -6,16 +6,11 @@ import jax
 import numpy as np
 import pytest
 import torch_checkpoints as tc
-from tiny_model import relative_error
+from tiny_model import embed_images, init_params, relative_error
 
 from exif_jax.data.wordpiece import WordPiece
 from exif_jax.models.distilbert import DistilBertConfig
-from exif_jax.models.dual_encoder import (
-    DualEncoderConfig,
-    embed_images,
-    init_params,
-    param_shapes,
-)
+from exif_jax.models.dual_encoder import DualEncoderConfig, param_shapes
 from exif_jax.models.resnet import ResNetConfig
 from exif_jax.models.vit import ViTConfig
 from exif_jax.training.initialization import (

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_model import CONFIG, compiled, copied, random_batch, random_params, tiny_config
+from tiny_model import CONFIG, copied, random_batch, random_params, tiny_config
 
 from exif_jax.models import dual_encoder
 from exif_jax.training import sharding, train_state
@@ -41,7 +41,7 @@ def state_of(params) -> TrainState:
 
 
 # Donated: every test gives it a state of its own.
-step = compiled(functools.partial(train_state.train_step, STEP_CONFIG), donate_argnums=0)
+step = jax.jit(functools.partial(train_state.train_step, STEP_CONFIG), donate_argnums=0)
 
 
 def batches(steps=STEPS):
@@ -89,7 +89,7 @@ def assert_close(a, b):
 def test_three_steps_equal_numpy(after_three_steps):
     state, rows = after_three_steps
 
-    @compiled
+    @jax.jit
     def value_and_grad(params, batch):
         def loss(params):
             z_img = dual_encoder.embed_images(CONFIG, params, batch["image"])
@@ -138,7 +138,7 @@ def test_a_sharded_step_equals_one_device(after_three_steps, fsdp, monkeypatch):
     state = jax.device_put(state, shardings)
     kernel = state.params["image"]["embed"]["kernel"]
     assert kernel.addressable_shards[0].data.size == kernel.size // fsdp
-    sharded_step = compiled(
+    sharded_step = jax.jit(
         functools.partial(train_state.train_step, STEP_CONFIG),
         in_shardings=(shardings, sharding.batch_sharding(mesh)),
         out_shardings=(shardings, sharding.replicated(mesh)),
@@ -163,7 +163,7 @@ def test_the_temperatures_stay_within_their_bounds(name, start, end):
 
 def test_without_a_weight_there_is_no_loss_between_patches():
     step_config = STEP_CONFIG._replace(image_weight=0.0)
-    plain = compiled(functools.partial(train_state.train_step, step_config))
+    plain = jax.jit(functools.partial(train_state.train_step, step_config))
     state, metrics = plain(state_of(random_params()), batches()[0])
     assert "image_loss" not in metrics and metrics["loss"] == metrics["text_loss"]
     assert state.params["log_image_scale"] == random_params()["log_image_scale"]
@@ -246,7 +246,7 @@ def test_a_cached_gradient_is_that_of_the_whole_batch(micro_batch, loss, chunk):
     rows = sharding.to_device(mesh, batch)
 
     def run(function, step_config):
-        return compiled(lambda p, b: function(step_config, p, b)[:3])(params, rows)
+        return jax.jit(lambda p, b: function(step_config, p, b)[:3])(params, rows)
 
     expected = run(train_state.full_batch_gradient, step_config)
     cached = run(train_state.grad_cache_gradient, step_config._replace(micro_batch=micro_batch))
@@ -278,7 +278,7 @@ def test_pieces_hold_each_devices_own_rows_and_are_joined_again():
 
 def test_the_average_follows_its_definition():
     step_config = STEP_CONFIG._replace(ema=0.9)
-    averaging = compiled(functools.partial(train_state.train_step, step_config))
+    averaging = jax.jit(functools.partial(train_state.train_step, step_config))
     state = train_state.state_from_params(step_config, copied(random_params()))
     expected = jax.tree.map(np.float64, random_params())
     for k, batch in enumerate(batches()):
@@ -300,10 +300,10 @@ def test_what_is_frozen_does_not_move_and_the_rest_does():
     optim = dataclasses.replace(OPTIM, frozen=frozen)
     step_config = STEP_CONFIG._replace(tx=make_optimizer(optim, 100), frozen=frozen)
     before = random_params()
-    state, _ = compiled(functools.partial(train_state.train_step, step_config))(
+    state, _ = jax.jit(functools.partial(train_state.train_step, step_config))(
         train_state.state_from_params(step_config, copied(before)), batches()[0]
     )
-    state, _ = compiled(functools.partial(train_state.train_step, step_config))(state, batches()[1])
+    state, _ = jax.jit(functools.partial(train_state.train_step, step_config))(state, batches()[1])
     for (path, x), y in zip(
         jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(state.params), strict=True
     ):

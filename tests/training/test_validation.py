@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from test_train import losses, records, tiny_config  # noqa: F401
-from tiny_model import VOCAB, random_params
+from tiny_model import VOCAB, embed_texts, random_params
 from tiny_model import tiny_config as tiny_model
 
 from exif_jax import release, train
@@ -193,5 +193,5 @@ def test_texts_without_names_stay_so_in_the_released_model(records, tmp_path):  
     z = embed_exif([{"Make": "Canon", "Model": "EOS", "ISO": "100"}], model)
     assert isinstance(model.tokenizer, Tokenizer)
     tokens, mask = model.tokenizer.encode(["Canon, EOS"], model.config.text.max_length)
-    expected = dual_encoder.embed_texts(model.config, model.params, tokens, mask)
+    expected = embed_texts(model.config, model.params, tokens, mask)
     np.testing.assert_allclose(z, expected, atol=1e-5)
