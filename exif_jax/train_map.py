@@ -22,6 +22,7 @@ from typing import Any
 
 from exif_jax.cli import command
 from exif_jax.io.errors import ExifJaxError
+from exif_jax.training.host_memory import keep_freed_memory
 
 # JAX is imported where the command runs: worker processes import this module too, and need none.
 
@@ -70,6 +71,7 @@ def _train(config: Any, workdir: pathlib.Path) -> int:
 
 def run() -> None:
     """The console script."""
+    keep_freed_memory()
     command.run(main, results_are_printed=False, quick=False)
 
 
