@@ -14,7 +14,7 @@ from exif_jax.data.tokenizer import Tokenizer
 from exif_jax.models.parameters import flatten_params
 from exif_jax.models.tampering_map import TamperingMapConfig, init_map_params
 from exif_jax.weights.map_file import MapModel, load_map, save_map
-from exif_jax.weights.release_file import Model, load_model, save_model
+from exif_jax.weights.release_file import FORMAT, Model, load_model, save_model
 
 TAGS = ("Make", "Model")
 
@@ -93,7 +93,14 @@ def test_encoders_and_maps_have_no_mean(tokenizer, tmp_path, capsys):
     assert f"{a}: holds encoders, not a learned map" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", [b"", b"x", b"\x02\0\0\0\0\0\0\0[]", b"\xff" * 8])
+def header(text):
+    return len(text).to_bytes(8, "little") + text
+
+
+NO_VERSION = header(b'{"__metadata__": {"format": "%s"}}' % FORMAT.encode())
+
+
+@pytest.mark.parametrize("content", [b"", b"x", header(b"[]"), b"\xff" * 8, NO_VERSION])
 def test_what_is_no_release_file_is_named(tmp_path, capsys, content):
     path = tmp_path / "a.safetensors"
     path.write_bytes(content)

@@ -103,7 +103,7 @@ def is_map(path: str | os.PathLike) -> bool:
         return release_metadata(data).get("kind") == KIND
     except ReleaseError as e:
         raise ReleaseError(f"{path}: {e}") from e
-    except (ValueError, struct.error, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, struct.error):
         return False  # no release file at all
 
 
