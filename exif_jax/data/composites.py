@@ -24,9 +24,9 @@ ORIGINALS, RESAMPLED = "two originals", "resampled"
 # kind -> share of all composites
 KINDS = {
     "pristine": 0.20,
-    "other photo": 0.20,
+    "other photo": 0.26,
     "other photo, matched": 0.06,
-    ORIGINALS: 0.33,
+    ORIGINALS: 0.27,
     "other history": 0.03,
     RESAMPLED: 0.12,
     "copy": 0.03,

@@ -20,9 +20,14 @@ RESAMPLING = (
     Image.Resampling.LANCZOS,
     Image.Resampling.HAMMING,
 )
-# Tables of a widely used editor, which Pillow carries; others scale those of the standard.
-_PRESETS = ("medium", "high", "maximum", "web_medium", "web_high", "web_very_high", "web_maximum")
+# Tables of a widely used editor, which Pillow carries with their subsampling; others scale those of
+# the standard. The coarser ones hide most, so that there is most to learn behind them.
+_PRESETS = (
+    *("low", "medium", "medium", "medium", "high", "high", "maximum"),
+    *("web_medium", "web_high", "web_very_high", "web_maximum"),
+)
 _PRESET_SHARE = 0.15
+_EDITORS_PRESET_SHARE = 0.4  # of finished pictures
 _SHARES_420 = (0, 2, 2, 2)  # 4:4:4 in a quarter, 4:2:0 otherwise
 _EDITORS_420 = (0, 0, 2)  # of finished pictures, as editors save them at high quality
 
@@ -57,9 +62,10 @@ def compressed(
     lowest: int,
     highest: int,
     subsamplings: tuple[int, ...] = _SHARES_420,
+    presets: float = _PRESET_SHARE,
 ) -> np.ndarray:
     """A compression as a program chooses it; qualities of the standard's tables within bounds."""
-    if chance(rng, _PRESET_SHARE):
+    if chance(rng, presets):
         return encode(picture, pick(rng, _PRESETS), pick(rng, _EDITORS_420))
     return encode(picture, int(rng.integers(lowest, highest + 1)), pick(rng, subsamplings))
 
@@ -133,7 +139,8 @@ def later_life(picture: np.ndarray, rng: Rng) -> np.ndarray:
         if chance(rng, 0.15):
             picture = encode(picture, pick(rng, (90, 92, 95, 98, 100)), pick(rng, _EDITORS_420))
         else:
-            picture = compressed(picture, rng, pick(rng, (70, 85)), 100, _EDITORS_420)
+            lowest = pick(rng, (70, 85))
+            picture = compressed(picture, rng, lowest, 100, _EDITORS_420, _EDITORS_PRESET_SHARE)
     return picture
 
 

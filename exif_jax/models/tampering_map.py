@@ -3,11 +3,12 @@
 Every 8 x 8 block of the photo becomes a short vector (log |DCT| and the energy of each row and
 column of the block, which shows the grids of earlier compressions and resampling), four of them
 become a cell of 16 x 16 together with the DCT of the cell's colours at half resolution, as JPEG
-files mostly hold them, and residual blocks compare a cell with the means around it and with the
-photo's, or with the mean of cells that look like it. The network weights the photo's mean itself,
-so that later blocks may leave out what earlier ones found tampered. What the cells say goes back to
-the blocks, where further residual blocks compare these with each other: regions of small pictures
-are mostly border at 16 pixels.
+files mostly hold them. Both are told, too, which multiples of the last compression's steps their
+coefficients are, among which an earlier compression leaves gaps. Residual blocks compare a cell
+with the means around it and with the photo's, or with the mean of cells that look like it. The
+network weights the photo's mean itself, so that later blocks may leave out what earlier ones found
+tampered. What the cells say goes back to the blocks, where further residual blocks compare these
+with each other: regions of small pictures are mostly border at 16 pixels.
 
 Shape letters: B photos, H and W pixels, h = H / 8 and w = W / 8 blocks, C channels.
 """
@@ -27,9 +28,11 @@ from flax import nnx
 from exif_jax.models.map_features import (
     NUM_BLOCK_FEATURES,
     NUM_COLOUR_FEATURES,
+    NUM_LEVEL_FEATURES,
     block_features,
     colour_features,
     features_of_cells,
+    level_features,
 )
 from exif_jax.models.parameters import Params
 
@@ -52,6 +55,7 @@ class TamperingMapConfig:
         alike: after so many residual blocks of cells one more, which compares each cell with those
             that look like it, wherever they lie; () for none.
         head_width: channels by which a group of channels finds what looks alike.
+        levels: whether blocks and cells are told by the levels of their coefficients, too.
     """
 
     kind: ClassVar[str] = "tampering_map"
@@ -64,6 +68,7 @@ class TamperingMapConfig:
     references: int = 4
     alike: tuple[int, ...] = ()
     head_width: int = 32
+    levels: bool = False
 
     def __post_init__(self):
         for name in ("block_width", "width"):
@@ -92,6 +97,12 @@ class TamperingMap(nnx.Module):
         self.block = Comparison(c.block_width, 3 * c.block_width // 2, 3, c.references, rngs)
         self.merge = nnx.Linear(4 * c.block_width, c.width, rngs=rngs)
         self.colours = nnx.Linear(NUM_COLOUR_FEATURES, c.width, use_bias=False, rngs=rngs)
+        if c.levels:
+            zeros = functools.partial(
+                nnx.Linear, use_bias=False, kernel_init=nnx.initializers.zeros
+            )
+            self.block_levels = zeros(NUM_LEVEL_FEATURES, c.block_width, rngs=rngs)
+            self.cell_levels = zeros(NUM_LEVEL_FEATURES, c.width, rngs=rngs)
         for k, radius in enumerate(c.radii):
             setattr(self, f"cells{k}", Comparison(c.width, c.hidden, radius, c.references, rngs))
         for k in c.alike:
@@ -116,16 +127,25 @@ class TamperingMap(nnx.Module):
         """
         features = block_features(photos)
         mask = jnp.ones(features.shape[:3], bool) if valid is None else valid
-        return self.from_features(features, colour_features(photos), mask)
+        return self.from_features(
+            features, level_features(photos, mask), colour_features(photos), mask
+        )
 
-    def from_features(self, features: jax.Array, colours: jax.Array, mask: jax.Array) -> jax.Array:
-        """The same from [B, h, w, 224], [B, h / 2, w / 2, 126] and what is valid, [B, h, w]."""
+    def from_features(
+        self, features: jax.Array, levels: jax.Array, colours: jax.Array, mask: jax.Array
+    ) -> jax.Array:
+        """The same from [B, h, w, 224], [B, h, w, 567], [B, h / 2, w / 2, 126], valid [B, h, w]."""
         B, h, w, _ = features.shape
         blocks = self.embed(features)
+        if self.config.levels:
+            blocks = blocks + self.block_levels(levels.reshape(B * h * w, -1)).reshape(B, h, w, -1)
         blocks = blocks + self.block(blocks, mask)
         quads = blocks.reshape(B, h // 2, 2, w // 2, 2, -1).transpose(0, 1, 3, 2, 4, 5)
         cells = self.merge(normalized(quads).reshape(B, h // 2, w // 2, -1))
         cells = cells + self.colours(colours)
+        if self.config.levels:
+            means = levels.reshape(B, h // 2, 2, w // 2, 2, -1).mean((2, 4))
+            cells = cells + self.cell_levels(means)
         cell_mask = mask[:, ::2, ::2]
         for k in range(len(self.config.radii)):
             cells = cells + getattr(self, f"cells{k}")(cells, cell_mask)
@@ -295,5 +315,5 @@ def cell_logits(
     B, R, C = valid.shape
     model = nnx.merge(_structure(config)[0], nnx.State(params))
     mask = jnp.repeat(jnp.repeat(valid, 2, axis=1), 2, axis=2)
-    logits = model.from_features(*features_of_cells(windows), mask)
+    logits = model.from_features(*features_of_cells(windows, mask), mask)
     return logits.reshape(B, R, 2, C, 2).mean((2, 4))

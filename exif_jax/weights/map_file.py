@@ -31,7 +31,7 @@ from exif_jax.weights.release_file import (
 PRETRAINED_MAP = PRETRAINED.with_name("tampering_map.safetensors")
 KIND = TamperingMapConfig.kind
 # What the configs of older files do not name.
-_BEFORE_ALIKE = {"alike": [], "head_width": 32}
+_BEFORE = {"alike": [], "head_width": 32, "levels": False}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -111,7 +111,7 @@ def _parse(data: bytes) -> MapModel:
     metadata = release_metadata(data)
     if metadata.get("kind") != KIND:
         raise ReleaseError("holds encoders, not a learned map; give the map's file")
-    config = map_config_from_dict(_BEFORE_ALIKE | json.loads(metadata["config"]))
+    config = map_config_from_dict(_BEFORE | json.loads(metadata["config"]))
     flat = {name: to_array(name, tensor) for name, tensor in safetensors.deserialize(data)}
     mismatch = shape_mismatch(flatten_params(map_param_shapes(config)), flat)
     if mismatch:

@@ -148,8 +148,8 @@ def test_weights_can_be_gone_on_from(pool, tmp_path):
 
 
 def test_a_deeper_network_begins_with_what_the_smaller_one_says(pool):
-    small = parse_map_config(config(pool)).model
-    deep = dataclasses.replace(small, radii=(3, 5), alike=(1, 2), fine_radii=(3, 3))
+    small = dataclasses.replace(parse_map_config(config(pool)).model, levels=False)
+    deep = dataclasses.replace(small, radii=(3, 5), alike=(1, 2), fine_radii=(3, 3), levels=True)
     rng = np.random.default_rng(1)
     params = init_map_params(small, jax.random.key(0))
     params = jax.tree.map(lambda x: x + rng.normal(0, 0.1, x.shape).astype(np.float32), params)
