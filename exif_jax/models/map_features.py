@@ -1,4 +1,4 @@
-"""What the learned map sees of a photo: spectra of its blocks, colours of its cells.
+"""What the learned map sees of a photo: spectra and levels of its blocks, colours of its cells.
 
 Shape letters: B photos, H and W pixels, h = H / 8 and w = W / 8 blocks.
 """
