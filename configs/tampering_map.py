@@ -27,7 +27,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.model.references = 4
     c.model.alike = (2, 4)
     c.model.head_width = 32
-    c.model.levels = True  # what multiples of the last JPEG steps blocks hold, too
+    c.model.windows = (48, 96)
 
     c.optim = ml_collections.ConfigDict()  # configs/vit_b.py explains these
     c.optim.schedule = "wsd"

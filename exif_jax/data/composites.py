@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -25,8 +26,8 @@ ORIGINALS, RESAMPLED = "two originals", "resampled"
 KINDS = {
     "pristine": 0.20,
     "other photo": 0.26,
-    "other photo, matched": 0.06,
-    ORIGINALS: 0.27,
+    "other photo, matched": 0.10,
+    ORIGINALS: 0.23,
     "other history": 0.03,
     RESAMPLED: 0.12,
     "copy": 0.03,
@@ -35,11 +36,13 @@ KINDS = {
 # Shares of pictures whose host is as its camera wrote it.
 _ORIGINAL = {"pristine": 0.5, ORIGINALS: 1.0, RESAMPLED: 0.35}
 _UNSAVED = 0.15  # share of other hosts that no program saved before
+_DONORS_UNSAVED = 0.3  # the same of donors
+_SAME_SOURCE = 0.45  # share of donors that went through the same programs as the host
 _RESAMPLED_UNSAVED = 0.5  # the same of those of which a part is resampled
-_SHRUNK_AFTER = 0.25  # share of pictures that were made larger and shrunk
+_SHRUNK_AFTER = 0.45  # share of pictures that were made larger and shrunk
 _ORIGINALS_SHRUNK = 0.8  # the same of those that are made of originals alone
 _RESAMPLED_SHRUNK = 0.1  # of those of which a part is resampled: little of it is left
-_LEAST_SHRINKING, _MOST_SHRINKING = 1.15, 1.85
+_LEAST_SHRINKING, _MOST_SHRINKING = 1.15, 2.5
 _MOST_OF_ORIGINALS = 5.0  # the web shrinks what a camera wrote by so much
 _CROPPED_AFTER = 0.08  # share of pictures whose edges were cut off after a save
 _OBJECTS = 0.45  # share of regions that follow edges
@@ -87,11 +90,12 @@ def make_composite(
     size = (int((height + margin) * factor), int((width + margin) * factor))
     clean = _clean_part(photo, *size, rng, BLOCK if original else 1)
     unsaved = _RESAMPLED_UNSAVED if kind == RESAMPLED else _UNSAVED
-    host = clean if original else histories.earlier_saves(clean, rng, none=unsaved)
+    saves = _Saves(int(rng.integers(2**32)), unsaved)
+    host = clean if original else saves(clean)
     if kind == "pristine":
         picture, mask = host, np.zeros(size, np.uint8)
     else:
-        donor, shape = _donor(kind, pool, number, clean, host, rng)
+        donor, shape = _donor(kind, pool, number, clean, host, saves, rng)
         if kind in ("other photo", ORIGINALS) and chance(rng, 0.5):
             mask = _rich_region(donor, host, rng)
         else:
@@ -152,8 +156,24 @@ def _clean_part(photo: np.ndarray, height: int, width: int, rng: Rng, align: int
     return np.ascontiguousarray(part[:, ::-1] if chance(rng, 0.5) else part)
 
 
+class _Saves(NamedTuple):
+    """The saves behind a picture that somebody found: the same ones whenever it is called."""
+
+    seed: int
+    none: float  # share of pictures without any
+
+    def __call__(self, picture: np.ndarray) -> np.ndarray:
+        return histories.earlier_saves(picture, np.random.default_rng(self.seed), self.none)
+
+
 def _donor(
-    kind: str, pool: PhotoPool, number: int, clean: np.ndarray, host: np.ndarray, rng: Rng
+    kind: str,
+    pool: PhotoPool,
+    number: int,
+    clean: np.ndarray,
+    host: np.ndarray,
+    saves: _Saves,
+    rng: Rng,
 ) -> tuple[np.ndarray, bool]:
     """What takes the region's place, uint8 of the host's size, and whether regions follow it."""
     if kind == "other history":
@@ -171,16 +191,18 @@ def _donor(
     if kind == ORIGINALS:
         return _other_original(pool, number, host, rng), True
     matched = kind == "other photo, matched"
-    donor = _other_photo(pool, number, host, matched, rng)
+    if not chance(rng, _SAME_SOURCE):
+        saves = _Saves(int(rng.integers(2**32)), _DONORS_UNSAVED)
+    donor = _other_photo(pool, number, host, matched, saves, rng)
     if matched and chance(rng, 0.7):
         donor = match_tone(donor, host, rng.uniform(0.5, 1))
     return donor, True
 
 
 def _other_photo(
-    pool: PhotoPool, number: int, host: np.ndarray, matched: bool, rng: Rng
+    pool: PhotoPool, number: int, host: np.ndarray, matched: bool, saves: _Saves, rng: Rng
 ) -> np.ndarray:
-    """A part of another photo with its own history, rescaled in half and turned in some cases."""
+    """A part of another photo after some saves, rescaled in half and turned in some cases."""
     candidates = pool.draw(rng, _MATCHED_BEST_OF if matched else 1)
     if matched:
         unlike = np.abs(pool.looks[candidates] - pool.looks[number]).sum(1)
@@ -195,7 +217,7 @@ def _other_photo(
     # Cut with room for the corner of the grid to lie elsewhere.
     high, wide = round(height / factor) + CELL, round(width / factor) + CELL
     part = _clean_part(photo, high, wide, rng)
-    part = histories.earlier_saves(part, rng, none=0.3)
+    part = saves(part)
     y, x = rng.integers(CELL, size=2)
     part = part[y : y + high - CELL, x : x + wide - CELL]
     if part.shape[:2] != (height, width):

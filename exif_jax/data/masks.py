@@ -14,6 +14,8 @@ _SMALLEST, _LARGEST = 0.015, 0.4  # of a picture's area
 _COARSE = 4  # objects are found in a picture shrunk by this, or by more where it is larger
 _SHRUNK_TO = 160  # pixels: longer side that it then has, nearly
 _TRIES = 6
+_BEFORE_LIKE_COLOURS = 0.6  # share of objects that stand before a background of like colours
+_ON_BORDER = 1.0  # places at the picture's border, by the root of its area, that one has at most
 
 
 def region(picture: np.ndarray, rng: Rng, objects: float) -> np.ndarray:
@@ -59,27 +61,52 @@ def blob(height: int, width: int, rng: Rng) -> np.ndarray:
 
 
 def object_region(picture: np.ndarray, rng: Rng) -> np.ndarray | None:
-    """A connected region of like colours, its holes filled: uint8 [H, W]; None where none fits."""
+    """A connected region of like colours, or what stands before such a one.
+
+    Returns:
+        uint8 [H, W], its holes filled; None where none fits.
+    """
     height, width = picture.shape[:2]
     coarse = max(_COARSE, max(width, height) // _SHRUNK_TO)
     size = (max(1, width // coarse), max(1, height // coarse))
     small = Image.fromarray(np.ascontiguousarray(picture)).resize(size, Image.Resampling.BOX)
     smooth = small.filter(ImageFilter.GaussianBlur(0.8)).convert("YCbCr")
     colours = np.asarray(smooth, np.float32) * np.array([1, 1.5, 1.5], np.float32)
+    before = chance(rng, _BEFORE_LIKE_COLOURS)
     for _ in range(_TRIES):
         y, x = int(rng.integers(size[1])), int(rng.integers(size[0]))
         distance = np.abs(colours - colours[y, x]).sum(-1)
         alike = ndimage.binary_closing(distance < pick(rng, (14, 22, 32, 45)), iterations=2)
-        labels = np.empty(alike.shape, np.int32)
-        ndimage.label(alike, output=labels)
-        if not labels[y, x]:
+        found = _standing_out(alike, rng) if before else _part_at(alike, y, x)
+        if found is None:
             continue
-        filled = np.asarray(ndimage.binary_fill_holes(labels == labels[y, x]))
+        filled = np.asarray(ndimage.binary_fill_holes(found))
         if _SMALLEST <= filled.mean() <= _LARGEST:
             mask = Image.fromarray(filled.astype(np.uint8) * 255)
             mask = mask.resize((width, height), Image.Resampling.BICUBIC)
             return np.where(np.asarray(mask) > 127, 255, 0).astype(np.uint8)
     return None
+
+
+def _part_at(alike: np.ndarray, y: int, x: int) -> np.ndarray | None:
+    """The connected part of what is true that holds a place."""
+    labels = np.empty(alike.shape, np.int32)
+    ndimage.label(alike, output=labels)
+    return labels == labels[y, x] if labels[y, x] else None
+
+
+def _standing_out(background: np.ndarray, rng: Rng) -> np.ndarray | None:
+    """One of the connected parts of what is no background and mostly surrounded by it."""
+    labels = np.empty(background.shape, np.int32)
+    number = int(ndimage.label(ndimage.binary_opening(~background), output=labels))  # type: ignore
+    areas = np.bincount(labels.ravel(), minlength=number + 1)
+    border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    touching = np.bincount(border, minlength=number + 1)
+    fits = (areas >= _SMALLEST * labels.size) & (areas <= _LARGEST * labels.size)
+    fits &= touching <= _ON_BORDER * np.sqrt(areas)
+    fits[0] = False
+    parts = np.flatnonzero(fits)
+    return labels == pick(rng, parts) if len(parts) else None
 
 
 def softened(mask: np.ndarray, rng: Rng) -> np.ndarray:

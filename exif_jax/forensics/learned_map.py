@@ -201,11 +201,13 @@ LARGE, SMALL = 1024, 600
 _CUT_WEIGHT = 16.0  # logits that a unit of the cut's map counts
 _USUAL = -3.1  # what the network gives most blocks of pristine pictures, without the lift
 _CUT_IN_LARGE = 3.5  # log odds that the cut gains in large photos
+_CUT_IN_SMALL = 1.5  # log odds that it loses in small ones that were compressed as coarsely as this
+_COARSE = 0.4  # the step at quality 80; at finer ones it loses less
 _MAP_IN_SCORE = 0.5  # what the learned map's log odds count in the score of all but small pictures
 _VARIATION_IN_SMALL = 0.18  # of the smaller part: the median of small pristine pictures
 
 
-def share_of_map(map_score: float, cut_score: float, large: bool = False) -> float:
+def share_of_map(map_score: float, cut_score: float, gain_of_cut: float = 0.0) -> float:
     """The learned map's share of a photo's map: its odds beside those of the cut.
 
     In camera originals the cut is sure of itself and right, in pictures that were saved a few times
@@ -214,13 +216,26 @@ def share_of_map(map_score: float, cut_score: float, large: bool = False) -> flo
     Args:
         map_score: `picture_score` of the photo.
         cut_score: the photo's score by the cut.
-        large: the photo has LARGE pixels and more on its longer side.
+        gain_of_cut: `gain_of_cut` of the photo.
 
     Returns:
         A number in [0, 1].
     """
-    odds = float(logit(cut_score) - logit(map_score)) + (_CUT_IN_LARGE if large else 0.0)
+    odds = float(logit(cut_score) - logit(map_score)) + gain_of_cut
     return 1 / (1 + math.exp(odds))
+
+
+def gain_of_cut(longer: int, step: float) -> float:
+    """What the cut gains in a photo's map beside the learned one, or loses, in log odds.
+
+    Args:
+        longer: the photo's longer side in pixels. Small patches of pictures that were compressed
+            tell cameras apart hardly at all.
+        step: of the last JPEG compression (`quantization_step`).
+    """
+    if longer >= LARGE:
+        return _CUT_IN_LARGE
+    return -_CUT_IN_SMALL * min(1.0, step / _COARSE) if longer <= SMALL else 0.0
 
 
 def mixed(logits_HxW: np.ndarray, cut_HxW: np.ndarray, share: float) -> np.ndarray:

@@ -159,9 +159,10 @@ def _with_learned_map(
     model = learned_map.loaded_map(settings.map_model)
     logits, places = learned_map.logits_of(image, model)
     map_score = learned_map.picture_score(logits)
-    large, small = longer >= learned_map.LARGE, longer <= learned_map.SMALL
-    share = learned_map.share_of_map(map_score, localization.score, large)
+    gain = learned_map.gain_of_cut(longer, localization.quantization_step)
+    share = learned_map.share_of_map(map_score, localization.score, gain)
     heatmap = learned_map.mixed(learned_map.upsampled(logits, places), localization.heatmap, share)
+    small = longer <= learned_map.SMALL
     score = learned_map.joint_score(map_score, localization.score, localization.variation, small)
     return dataclasses.replace(
         localization,

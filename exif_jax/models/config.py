@@ -125,10 +125,10 @@ def _check_value(name: str, value: Any, hint: Any) -> None:
         for number in value:
             _check_value(name, number, int)
         return
-    expected = hint if hint in (bool, int, float) else str  # Literal types list texts
+    expected = hint if hint in (int, float) else str  # Literal types list texts
     if type(value) is not expected:
         raise ModelConfigError(f"{name} is {value!r}, not of type {expected.__name__}")
-    if isinstance(value, bool | str) or (name == "init_bias" and math.isfinite(value)):
+    if isinstance(value, str) or (name == "init_bias" and math.isfinite(value)):
         return
     if not 0 < value < math.inf:
         raise ModelConfigError(f"{name} is {value}; it must be positive and finite")

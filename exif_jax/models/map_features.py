@@ -1,4 +1,4 @@
-"""What the learned map sees of a photo: spectra and levels of its blocks, colours of its cells.
+"""What the learned map sees of a photo: spectra of its blocks, colours of its cells, its pixels.
 
 Shape letters: B photos, H and W pixels, h = H / 8 and w = W / 8 blocks.
 """
@@ -14,15 +14,7 @@ from exif_jax.reading.pixels import BLOCK, CELL
 _SPECTRUM, _ENERGIES = 3 * BLOCK**2, 4 * BLOCK
 NUM_BLOCK_FEATURES = _SPECTRUM + _ENERGIES
 NUM_COLOUR_FEATURES = 2 * (BLOCK**2 - 1)  # of a cell
-# Levels from which on each but the last is told apart from the next: 0, 1, 2, 3, 4, 5 and 6, ...
-_LEVELS = (1, 2, 3, 4, 5, 7, 10, 16)
-NUM_LEVEL_FEATURES = (len(_LEVELS) + 1) * (BLOCK**2 - 1)
-_STEPS = (2, 32)  # the least step that is looked for, and the largest
-# A step is seen where coefficients lie on average nearer to its multiples than this says: 1 on
-# them, 0 where they lie anywhere, 0.6 at a step of 2, as decoding rounds pixels.
-_SEEN = 0.4
-_LEAST_SEEN = 12  # coefficients beyond half a step that tell it
-_LOOKED_AT = 1024  # blocks of a picture from which steps are told
+TILE = 4  # pixels: side of the tiles of which four make a window, as large as a block
 
 
 def block_features(photos: jax.Array) -> jax.Array:
@@ -65,83 +57,39 @@ def colour_features(photos: jax.Array) -> jax.Array:
     return jnp.log(jnp.abs(colours) + 0.1).reshape(B, h, w, NUM_COLOUR_FEATURES)
 
 
-def level_features(photos: jax.Array, mask: jax.Array) -> jax.Array:
-    """What multiples of the last compression's steps a block's luma holds: [B, h, w, 567].
+def pixel_tiles(photos: jax.Array) -> jax.Array:
+    """The pixels themselves: uint8 [B, H, W, 3] -> float32 [B, H / 4 + 2, W / 4 + 2, 48].
 
-    Each coefficient is divided by the step that its frequency was last rounded to, as the picture's
-    own pixels tell it (1 where they tell none). Of the 63 that are not the mean, float32: whether
-    it is at least 1, 2, 3, 4, 5, 7, 10, 16 such levels, and how near to a whole one that is not 0,
-    1 on it and -1 between two. Levels that an earlier compression left empty, on the same grid,
-    show so (Lin et al. 2009, "Fast, automatic and fine-grained tampered JPEG image detection via
-    DCT coefficient analysis").
-
-    Args:
-        photos: uint8 [B, H, W, 3].
-        mask: bool [B, h, w], False where a block is padding.
+    Tiles of 4 x 4 in the order (row, column, Y Cb Cr), one more at each side, in which the border
+    is repeated: tile 0 holds the 4 pixels before the first.
     """
     B, H, W, _ = photos.shape
-    h, w = H // BLOCK, W // BLOCK
-    blocks = photos.reshape(B, h, BLOCK, w, BLOCK, 3).transpose(0, 1, 3, 2, 4, 5)
-    luma_transform = block_transform()[:, 3::3]
-    dct_BxNxF = (blocks.reshape(-1, _SPECTRUM).astype(jnp.float32) @ luma_transform).reshape(
-        B, h * w, -1
-    )
-    steps_BxF = _quantization_steps(dct_BxNxF, mask.reshape(B, h * w))
-    scaled = dct_BxNxF / steps_BxF[:, None]
-    level = jnp.abs(jnp.round(scaled))
-    reached = [(level >= least).astype(jnp.float32) for least in _LEVELS]
-    near = jnp.where(level >= 1, _nearness(scaled), 0)
-    return jnp.concatenate([*reached, near], axis=-1).reshape(B, h, w, NUM_LEVEL_FEATURES)
+    values = jnp.einsum("bhwc,dc->bhwd", photos.astype(jnp.float32), ycbcr_matrix())
+    wide = jnp.pad(values, ((0, 0), (TILE, TILE), (TILE, TILE), (0, 0)), mode="edge")
+    high, across = H // TILE + 2, W // TILE + 2
+    tiles = wide.reshape(B, high, TILE, across, TILE, 3).transpose(0, 1, 3, 2, 4, 5)
+    return tiles.reshape(B, high, across, 3 * TILE**2)
 
 
-def _quantization_steps(dct_BxNxF: jax.Array, mask_BxN: jax.Array) -> jax.Array:
-    """The step to whose multiples a picture's coefficients lie nearest: float32 [B, F], or 1.
-
-    Of the steps that divide it that is the largest, as rounding pixels moves coefficients less,
-    beside it.
-    """
-    every = max(1, dct_BxNxF.shape[1] // _LOOKED_AT)
-    dct, mask = dct_BxNxF[:, ::every], mask_BxN[:, ::every, None]
-
-    def look(step: jax.Array) -> jax.Array:
-        scaled = dct / step
-        counts = (jnp.abs(scaled) > 0.5) & mask  # what rounds to 0 is near to it at any step
-        number = counts.sum(1)
-        mean = jnp.where(counts, _nearness(scaled), 0).sum(1) / jnp.maximum(number, 1)
-        return jnp.where(number >= _LEAST_SEEN, mean, 0)
-
-    steps = jnp.arange(_STEPS[0], _STEPS[1] + 1, dtype=jnp.float32)
-    mean_SxBxF = jax.lax.map(look, steps)
-    return jnp.where(mean_SxBxF.max(0) > _SEEN, steps[mean_SxBxF.argmax(0)], 1.0)
-
-
-def _nearness(x: jax.Array) -> jax.Array:
-    """1 on whole numbers, -1 between two."""
-    return 1 - 4 * jnp.abs(x - jnp.round(x))
-
-
-def features_of_cells(
-    windows: jax.Array, mask: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+def features_of_cells(windows: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """What the network sees of cells that were taken out of a photo.
 
     Args:
         windows: uint8 [B, R, C, 32, 32, 3]: cells with the 8 pixels around each; rows and columns
             of them stand side by side whatever lay between them.
-        mask: bool [B, 2 R, 2 C], False where a block is padding.
 
     Returns:
-        What `block_features` gives these cells in the photo, [B, 2 R, 2 C, 224]; `level_features`,
-        with the steps of all cells together, [B, 2 R, 2 C, 567]; and `colour_features`,
-        [B, R, C, 126].
+        What `block_features` gives these cells in the photo, [B, 2 R, 2 C, 224], `colour_features`,
+        [B, R, C, 126], and the tiles in and around each, [B, R, C, 6, 6, 48].
     """
     B, R, C = windows.shape[:3]
     flat = windows.reshape(-1, *windows.shape[3:])
     blocks = block_features(flat)[:, 1:3, 1:3].reshape(B, R, C, 2, 2, -1)
     blocks = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(B, 2 * R, 2 * C, -1)
-    inner = windows[:, :, :, BLOCK : BLOCK + CELL, BLOCK : BLOCK + CELL]
-    cells = inner.transpose(0, 1, 3, 2, 4, 5).reshape(B, R * CELL, C * CELL, 3)
-    return blocks, level_features(cells, mask), colour_features(cells)
+    inner = slice(BLOCK, BLOCK + CELL)
+    colours = colour_features(flat[:, inner, inner]).reshape(B, R, C, -1)
+    tiles = pixel_tiles(flat)[:, 2:-2, 2:-2]
+    return blocks, colours, tiles.reshape(B, R, C, *tiles.shape[1:])
 
 
 def _step(x: jax.Array, axis: int) -> jax.Array:

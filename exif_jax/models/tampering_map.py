@@ -3,12 +3,12 @@
 Every 8 x 8 block of the photo becomes a short vector (log |DCT| and the energy of each row and
 column of the block, which shows the grids of earlier compressions and resampling), four of them
 become a cell of 16 x 16 together with the DCT of the cell's colours at half resolution, as JPEG
-files mostly hold them. Both are told, too, which multiples of the last compression's steps their
-coefficients are, among which an earlier compression leaves gaps. Residual blocks compare a cell
-with the means around it and with the photo's, or with the mean of cells that look like it. The
-network weights the photo's mean itself, so that later blocks may leave out what earlier ones found
-tampered. What the cells say goes back to the blocks, where further residual blocks compare these
-with each other: regions of small pictures are mostly border at 16 pixels.
+files mostly hold them, and residual blocks compare a cell with the means around it and with the
+photo's, or with the mean of cells that look like it. The network weights the photo's mean itself,
+so that later blocks may leave out what earlier ones found tampered. Spectra keep no phase: how the
+edges in and around a block run, and whether luma and chroma change at one place, it is told by
+filters on the pixels themselves. What the cells say goes back to the blocks, where further residual
+blocks compare these with each other: regions of small pictures are mostly border at 16 pixels.
 
 Shape letters: B photos, H and W pixels, h = H / 8 and w = W / 8 blocks, C channels.
 """
@@ -28,11 +28,11 @@ from flax import nnx
 from exif_jax.models.map_features import (
     NUM_BLOCK_FEATURES,
     NUM_COLOUR_FEATURES,
-    NUM_LEVEL_FEATURES,
+    TILE,
     block_features,
     colour_features,
     features_of_cells,
-    level_features,
+    pixel_tiles,
 )
 from exif_jax.models.parameters import Params
 
@@ -55,7 +55,8 @@ class TamperingMapConfig:
         alike: after so many residual blocks of cells one more, which compares each cell with those
             that look like it, wherever they lie; () for none.
         head_width: channels by which a group of channels finds what looks alike.
-        levels: whether blocks and cells are told by the levels of their coefficients, too.
+        windows: filters on 8 x 8 windows of pixels, and channels of what is made of the nine in and
+            around a block; () for neither.
     """
 
     kind: ClassVar[str] = "tampering_map"
@@ -68,7 +69,7 @@ class TamperingMapConfig:
     references: int = 4
     alike: tuple[int, ...] = ()
     head_width: int = 32
-    levels: bool = False
+    windows: tuple[int, ...] = ()
 
     def __post_init__(self):
         for name in ("block_width", "width"):
@@ -86,6 +87,8 @@ class TamperingMapConfig:
             raise ValueError(f"alike {self.alike} are not different numbers from 1 to {number}")
         if self.head_width < 1:
             raise ValueError(f"head_width {self.head_width} is not positive")
+        if len(self.windows) not in (0, 2) or any(width < 1 for width in self.windows):
+            raise ValueError(f"windows {self.windows} are not two positive numbers")
 
 
 class TamperingMap(nnx.Module):
@@ -97,12 +100,8 @@ class TamperingMap(nnx.Module):
         self.block = Comparison(c.block_width, 3 * c.block_width // 2, 3, c.references, rngs)
         self.merge = nnx.Linear(4 * c.block_width, c.width, rngs=rngs)
         self.colours = nnx.Linear(NUM_COLOUR_FEATURES, c.width, use_bias=False, rngs=rngs)
-        if c.levels:
-            zeros = functools.partial(
-                nnx.Linear, use_bias=False, kernel_init=nnx.initializers.zeros
-            )
-            self.block_levels = zeros(NUM_LEVEL_FEATURES, c.block_width, rngs=rngs)
-            self.cell_levels = zeros(NUM_LEVEL_FEATURES, c.width, rngs=rngs)
+        if c.windows:
+            self.windows = Windows(*c.windows, c.block_width, rngs)
         for k, radius in enumerate(c.radii):
             setattr(self, f"cells{k}", Comparison(c.width, c.hidden, radius, c.references, rngs))
         for k in c.alike:
@@ -127,25 +126,28 @@ class TamperingMap(nnx.Module):
         """
         features = block_features(photos)
         mask = jnp.ones(features.shape[:3], bool) if valid is None else valid
-        return self.from_features(
-            features, level_features(photos, mask), colour_features(photos), mask
-        )
+        tiles = pixel_tiles(photos)[:, None, None]
+        return self.from_features(features, colour_features(photos), tiles, mask)
 
     def from_features(
-        self, features: jax.Array, levels: jax.Array, colours: jax.Array, mask: jax.Array
+        self, features: jax.Array, colours: jax.Array, tiles: jax.Array, mask: jax.Array
     ) -> jax.Array:
-        """The same from [B, h, w, 224], [B, h, w, 567], [B, h / 2, w / 2, 126], valid [B, h, w]."""
+        """The same from what is seen of a photo, or of parts of it that stand side by side.
+
+        Args:
+            features: float32 [B, h, w, 224].
+            colours: float32 [B, h / 2, w / 2, 126].
+            tiles: float32 [B, R, C, 2 h / R + 2, 2 w / C + 2, 48], those of R x C parts.
+            mask: bool [B, h, w], what is valid.
+        """
         B, h, w, _ = features.shape
         blocks = self.embed(features)
-        if self.config.levels:
-            blocks = blocks + self.block_levels(levels.reshape(B * h * w, -1)).reshape(B, h, w, -1)
+        if self.config.windows:
+            blocks = blocks + self.windows(tiles)
         blocks = blocks + self.block(blocks, mask)
         quads = blocks.reshape(B, h // 2, 2, w // 2, 2, -1).transpose(0, 1, 3, 2, 4, 5)
         cells = self.merge(normalized(quads).reshape(B, h // 2, w // 2, -1))
         cells = cells + self.colours(colours)
-        if self.config.levels:
-            means = levels.reshape(B, h // 2, 2, w // 2, 2, -1).mean((2, 4))
-            cells = cells + self.cell_levels(means)
         cell_mask = mask[:, ::2, ::2]
         for k in range(len(self.config.radii)):
             cells = cells + getattr(self, f"cells{k}")(cells, cell_mask)
@@ -156,6 +158,45 @@ class TamperingMap(nnx.Module):
         for k in range(len(self.config.fine_radii)):
             fine = fine + getattr(self, f"fine{k}")(fine, mask)
         return self.out(jax.nn.gelu(fine))[..., 0]
+
+
+class Windows(nnx.Module):
+    """What the pixels of each block and 4 more to each side add to it."""
+
+    def __init__(self, filters: int, hidden: int, width: int, rngs: nnx.Rngs):
+        # Of the four tiles of a window, side by side, so that each tile is multiplied once.
+        fan_in = nnx.initializers.normal((12 * TILE**2) ** -0.5)
+        self.filters = nnx.Linear(
+            3 * TILE**2, 4 * filters, use_bias=False, kernel_init=fan_in, rngs=rngs
+        )
+        self.up = nnx.Linear(9 * filters, hidden, rngs=rngs)
+        zeros = nnx.initializers.zeros
+        self.down = nnx.Linear(hidden, width, use_bias=False, kernel_init=zeros, rngs=rngs)
+
+    def __call__(self, tiles: jax.Array) -> jax.Array:
+        """[B, R, C, 2 y + 2, 2 x + 2, 48] -> [B, R y, C x, width]: parts of y x x blocks."""
+        B, R, C, rows, columns, _ = tiles.shape
+        y, x, N = rows // 2 - 1, columns // 2 - 1, B * R * C
+        # Filters without a mean: neither brightness nor a colour alone says anything.
+        kernel = self.filters.kernel[...].reshape(TILE**2, 3, 4, -1)
+        kernel = kernel - kernel.mean((0, 2), keepdims=True)
+        of_tiles = tiles.reshape(N * rows * columns, -1) @ kernel.reshape(tiles.shape[-1], -1)
+        of_tiles = of_tiles.reshape(N, rows, columns, 4, -1)
+        found = (
+            of_tiles[:, :-1, :-1, 0]
+            + of_tiles[:, :-1, 1:, 1]
+            + of_tiles[:, 1:, :-1, 2]
+            + of_tiles[:, 1:, 1:, 3]
+        )
+        found = jnp.arcsinh(found)  # edges differ by factors
+        around = [
+            found[:, down : down + 2 * y : 2, across : across + 2 * x : 2]
+            for down in range(3)
+            for across in range(3)
+        ]
+        hidden = self.up(jnp.concatenate(around, axis=-1).reshape(N * y * x, -1))
+        blocks = self.down(jax.nn.gelu(hidden)).reshape(B, R, C, y, x, -1)
+        return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(B, R * y, C * x, -1)
 
 
 class Comparison(nnx.Module):
@@ -315,5 +356,5 @@ def cell_logits(
     B, R, C = valid.shape
     model = nnx.merge(_structure(config)[0], nnx.State(params))
     mask = jnp.repeat(jnp.repeat(valid, 2, axis=1), 2, axis=2)
-    logits = model.from_features(*features_of_cells(windows, mask), mask)
+    logits = model.from_features(*features_of_cells(windows), mask)
     return logits.reshape(B, R, 2, C, 2).mean((2, 4))

@@ -156,7 +156,7 @@ def _start(run: MapConfig, initial: MapModel) -> Params:
         "radii": wanted.radii[: len(given.radii)],
         "fine_radii": wanted.fine_radii[: len(given.fine_radii)],
         "alike": given.alike,
-        "levels": given.levels,
+        "windows": given.windows,
     }
     if not given.alike:
         shared["head_width"] = given.head_width

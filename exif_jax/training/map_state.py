@@ -46,10 +46,10 @@ def map_state_from_params(config: MapConfig, params: Params) -> TrainState:
 
 
 def grown_map_params(config: TamperingMapConfig, given: Params, key: jax.Array) -> Params:
-    """A network's parameters from those of one with fewer residual blocks, or without levels.
+    """A network's parameters from those of one with fewer blocks.
 
-    Blocks that the smaller one lacks are fresh but for their last product, which is 0, and so are
-    the weights of levels: the network says what the smaller one says, until it learns.
+    Blocks that the smaller one lacks are fresh but for their last product, which is 0: the network
+    says what the smaller one says, until it learns.
 
     Args:
         config: of the network.
@@ -66,8 +66,7 @@ def grown_map_params(config: TamperingMapConfig, given: Params, key: jax.Array) 
         if block in lacking:
             flat[name] = jnp.zeros_like(x) if last == ["down", "kernel"] else x
     mismatch = shape_mismatch(fresh, flat)
-    silent = ("block_levels", "cell_levels")  # which are 0 when fresh
-    unchanged = sorted(b for b in lacking if f"{b}/down/kernel" not in fresh and b not in silent)
+    unchanged = sorted(b for b in lacking if f"{b}/down/kernel" not in fresh)
     if mismatch or unchanged:
         raise ValueError(mismatch or f"it lacks {', '.join(unchanged)}")
     return unflatten_params(flat)

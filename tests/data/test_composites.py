@@ -159,8 +159,46 @@ def test_an_object_is_found_along_its_edges():
     assert min(((mask > 127) ^ truth).sum() for mask in objects) <= 4 * around
 
 
+def test_an_object_of_many_colours_is_found_before_a_background_of_one(monkeypatch):
+    monkeypatch.setattr(masks, "_BEFORE_LIKE_COLOURS", 1)
+    picture = np.full((160, 240, 3), 60, np.uint8)
+    colours = Image.fromarray(rng(1).integers(0, 256, (6, 10, 3), dtype=np.uint8))
+    picture[40:100, 60:160] = np.asarray(colours.resize((100, 60), Image.Resampling.NEAREST))
+    found = [masks.object_region(picture, rng(k)) for k in range(8)]
+    objects = [mask for mask in found if mask is not None]
+    assert objects
+    truth = np.zeros((160, 240), bool)
+    truth[40:100, 60:160] = True
+    around = 2 * (60 + 100)
+    assert min(((mask > 127) ^ truth).sum() for mask in objects) <= 4 * around
+    picture[:, 60:160] = picture[40, 60:160]  # what reaches from border to border is no object
+    assert all(masks.object_region(picture, rng(k)) is None for k in range(8))
+
+
 def test_flat_pictures_have_no_objects():
     assert masks.object_region(np.full((96, 96, 3), 9, np.uint8), rng(1)) is None
+
+
+@pytest.mark.parametrize("share", [0, 1])
+def test_donors_of_one_source_were_saved_as_the_host_was(pool, share, monkeypatch):
+    """By the qualities of all saves of host and donor, without the picture's later life."""
+    qualities = []
+
+    def encode(picture, quality, subsampling):
+        qualities.append((quality, subsampling))
+        return picture
+
+    monkeypatch.setattr(histories, "encode", encode)
+    monkeypatch.setattr(histories, "later_life", lambda picture, _: picture)
+    for name in ("_SAME_SOURCE", "_SHRUNK_AFTER", "_CROPPED_AFTER", "_UNSAVED"):
+        monkeypatch.setattr(composites, name, share if name == "_SAME_SOURCE" else 0)
+    same = 0
+    for k in range(12):
+        qualities.clear()
+        make_composite(pool, rng(6, k), 128, 192, "other photo")
+        number = len(qualities) // 2
+        same += qualities[:number] == qualities[number : 2 * number]
+    assert same >= 7 if share else same <= 2  # a donor may be saved once more, cut out
 
 
 def test_tone_is_the_hosts():
@@ -208,7 +246,7 @@ def test_batches_follow_from_the_step(pool_folder, pool):
 @pytest.mark.parametrize(
     ("original", "room", "least", "most"),
     [(True, 1.0, 1.15, 1.15), (True, 3.0, 1.15, 3.0), (True, 9.0, 1.15, 5.0)]
-    + [(False, room, 1.15, 1.85) for room in (1.0, 9.0)],
+    + [(False, room, 1.15, 2.5) for room in (1.0, 9.0)],
 )
 def test_originals_are_shrunk_as_far_as_their_photo_has_the_room(original, room, least, most):
     kind = composites.ORIGINALS if original else "other photo"

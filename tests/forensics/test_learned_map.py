@@ -13,6 +13,7 @@ from PIL import Image
 from stand_in import tiny_release
 
 from exif_jax import localize as command
+from exif_jax.data.histories import encode
 from exif_jax.forensics import learned_map, regions, score_calibration
 from exif_jax.forensics.content import content_adjusted_score
 from exif_jax.forensics.learned_map import (
@@ -20,6 +21,7 @@ from exif_jax.forensics.learned_map import (
     LIFT,
     SMALL,
     block_logits,
+    gain_of_cut,
     joint_score,
     logits_of,
     mixed,
@@ -35,6 +37,7 @@ from exif_jax.forensics.patches import Grid, patch_grid
 from exif_jax.forensics.score_calibration import SCORE_VERSION
 from exif_jax.models import tampering_map
 from exif_jax.models.tampering_map import TamperingMapConfig, init_map_params
+from exif_jax.reading.quantization import quantization_step
 from exif_jax.weights.map_file import MapModel, load_map, save_map
 from exif_jax.weights.release_file import ReleaseError, load_model
 
@@ -157,8 +160,15 @@ def test_the_share_goes_by_the_odds_of_both_scores():
     assert share_of_map(0.5, 0.8) == pytest.approx(0.2)
     assert share_of_map(0.9, 0.5) == pytest.approx(0.9)
     assert share_of_map(0.99, 0.2) > 0.99 > share_of_map(0.9, 0.5) > share_of_map(0.2, 0.5)
-    assert share_of_map(0.5, 0.5, large=True) == pytest.approx(1 / (1 + math.e**3.5))
+    assert share_of_map(0.5, 0.5, 3.5) == pytest.approx(1 / (1 + math.e**3.5))
     assert 0 <= share_of_map(0.0, 1.0) < 1e-4 and 1 - 1e-4 < share_of_map(1.0, 0.0) <= 1
+
+
+def test_the_cut_gains_in_large_photos_and_loses_in_small_compressed_ones():
+    assert gain_of_cut(LARGE, 0.0) == gain_of_cut(4000, 1.0) == 3.5
+    assert gain_of_cut(LARGE - 1, 1.0) == gain_of_cut(SMALL + 1, 1.0) == gain_of_cut(384, 0.0) == 0
+    assert gain_of_cut(SMALL, 0.4) == gain_of_cut(SMALL, 2.0) == -1.5
+    assert gain_of_cut(SMALL, 0.2) == pytest.approx(-0.75)
 
 
 def test_a_mixture_weighs_what_both_maps_say():
@@ -242,7 +252,7 @@ def test_both_have_a_share_in_a_large_photo_and_score_it(encoders, map_path):
     )
     logits, grid = logits_of(image, load_map(map_path))
     map_score = picture_score(logits)
-    share = share_of_map(map_score, cut.score, large=True)
+    share = share_of_map(map_score, cut.score, gain_of_cut(LARGE, 0.0))
     expected = mixed(upsampled(logits, grid), cut.heatmap, share)
     np.testing.assert_allclose(auto.heatmap, expected, atol=1e-6)
     assert auto.share_of_map == pytest.approx(share) and auto.map_id
@@ -250,9 +260,12 @@ def test_both_have_a_share_in_a_large_photo_and_score_it(encoders, map_path):
     assert auto.score == pytest.approx(1 / (1 + math.exp(-total))) and auto.scored_by == "auto"
 
 
+@pytest.mark.parametrize("saved", [False, True])
 @pytest.mark.parametrize("width", [400, SMALL, SMALL + 1, LARGE - 1])
-def test_both_have_a_share_in_a_smaller_one_and_score_it(encoders, map_path, width):
-    image = photo(64, width)
+def test_both_have_a_share_in_a_smaller_one_and_score_it(encoders, map_path, width, saved):
+    image = photo(64, width) // 4 + 96  # what JPEG does not clip
+    image = encode(image, 80, 0) if saved else image
+    assert (quantization_step(image) > 0.2) == saved
     found, cut, learned = (
         localize(image, encoders, LocalizationSettings(method=method, map_model=map_path))
         for method in ("auto", "cut", "map")
@@ -260,7 +273,8 @@ def test_both_have_a_share_in_a_smaller_one_and_score_it(encoders, map_path, wid
     assert found.scored_by == "auto"
     joint = joint_score(learned.score, cut.score, cut.variation, small=width <= SMALL)
     assert found.score == pytest.approx(joint, rel=1e-4)
-    assert found.share_of_map == pytest.approx(share_of_map(learned.score, cut.score), rel=1e-6)
+    share = share_of_map(learned.score, cut.score, gain_of_cut(width, quantization_step(image)))
+    assert found.share_of_map == pytest.approx(share, rel=1e-6)
     assert 0 < found.share_of_map < 1 and learned.share_of_map == 1
     logits = upsampled(*logits_of(image, load_map(map_path)))
     expected = mixed(logits, cut.heatmap, found.share_of_map)

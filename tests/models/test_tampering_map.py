@@ -1,7 +1,6 @@
 """The learned map's network against NumPy in float64, and what its definition promises."""
 
 import dataclasses
-import io
 
 import jax
 import numpy as np
@@ -17,7 +16,7 @@ from exif_jax.models.map_features import (
     block_features,
     colour_features,
     features_of_cells,
-    level_features,
+    pixel_tiles,
 )
 from exif_jax.models.tampering_map import (
     AlikeComparison,
@@ -44,7 +43,7 @@ TINY = TamperingMapConfig(
     references=2,
     alike=(1,),
     head_width=3,
-    levels=True,
+    windows=(4, 6),
 )
 
 
@@ -54,17 +53,6 @@ def params():
     fresh = init_map_params(TINY, jax.random.key(0))
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda x: x + rng.normal(0, 0.1, x.shape).astype(np.float32), fresh)
-
-
-def smooth_noise(height=192, width=256, seed=3):
-    """A picture with detail at all scales, as photos have it: uint8 [H, W, 3]."""
-    rng = np.random.default_rng(seed)
-    layers = []
-    for size in (1, 2, 4, 8, 32):
-        small = rng.normal(128, 30, (height // size, width // size, 3)).clip(0, 255)
-        image = Image.fromarray(small.astype(np.uint8)).resize((width, height))
-        layers.append(np.asarray(image, np.float32) - 128)
-    return (128 + 0.6 * np.sum(layers, axis=0)).clip(20, 235).astype(np.uint8)
 
 
 def photos(height=48, width=64, number=2, seed=1):
@@ -134,55 +122,6 @@ def test_colours_of_a_jpeg_are_small_on_its_grid_alone():
         assert np.asarray(colour_features(moved)).mean() > on_grid + 0.2
 
 
-def jpeg_steps(quality):
-    """The steps of the luma at a quality, row by row, without the mean's: [63]."""
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(buffer, "JPEG", quality=quality)
-    return np.array(Image.open(buffer).quantization[0])[1:]  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize("quality", [60, 80, 90])
-def test_levels_are_those_of_the_last_compression(quality):
-    """Against SciPy's DCT and the file's own table, where enough coefficients are not 0."""
-    picture = encode(smooth_noise(), quality, 0)
-    blocks = np.float64(picture) @ [0.299, 0.587, 0.114]
-    blocks = blocks.reshape(24, 8, 32, 8).transpose(0, 2, 1, 3)
-    dct = scipy.fft.dctn(blocks, axes=(2, 3), norm="ortho").reshape(24, 32, 64)[..., 1:]
-    scaled = dct / jpeg_steps(quality)
-    level = abs(scaled.round())
-    told = ((level > 0).sum((0, 1)) >= 40) & (jpeg_steps(quality) <= 32)
-    assert told.sum() > 20
-    found = np.asarray(level_features(picture[None], np.ones((1, 24, 32), bool)))
-    found = found.reshape(24, 32, 9, 63)
-    expected = np.stack([level >= n for n in (1, 2, 3, 4, 5, 7, 10, 16)], axis=2)
-    np.testing.assert_array_equal(found[:, :, :8, told], expected[..., told])
-    near = np.where(level > 0, 1 - 4 * abs(scaled - scaled.round()), 0)
-    np.testing.assert_allclose(found[:, :, 8, told], near[..., told], atol=1e-3)
-
-
-def test_a_picture_without_a_compression_has_steps_of_one():
-    picture = smooth_noise()
-    blocks = np.float64(picture) @ [0.299, 0.587, 0.114]
-    blocks = blocks.reshape(24, 8, 32, 8).transpose(0, 2, 1, 3)
-    dct = scipy.fft.dctn(blocks, axes=(2, 3), norm="ortho").reshape(24, 32, 64)[..., 1:]
-    found = np.asarray(level_features(picture[None], np.ones((1, 24, 32), bool)))
-    expected = abs(dct.round()) >= 1
-    clear = abs(abs(dct) - 0.5) > 1e-3
-    np.testing.assert_array_equal(found.reshape(24, 32, 9, 63)[:, :, 0][clear], expected[clear])
-
-
-def test_padding_tells_no_steps():
-    """A picture twice as wide of which the added half is no part has the levels it had."""
-    picture = encode(smooth_noise(), 75, 0)
-    alone = np.asarray(level_features(picture[None], np.ones((1, 24, 32), bool)))
-    other = encode(smooth_noise(seed=9), 40, 0)
-    mask = np.zeros((1, 24, 64), bool)
-    mask[:, :, :32] = True
-    both = np.concatenate([picture, other], axis=1)
-    found = np.asarray(level_features(both[None], mask))[:, :, :32]
-    np.testing.assert_allclose(found, alone, atol=1e-3)
-
-
 @pytest.mark.parametrize("side", [3, 5])
 def test_local_mean_against_loops(side):
     rng = np.random.default_rng(2)
@@ -212,6 +151,38 @@ def test_reference_against_numpy():
         place = np.s_[0, 0, 0, 3 * group : 3 * group + 3]
         np.testing.assert_allclose(mean[place], expected, atol=1e-5)
         np.testing.assert_allclose(spread[place], np.sqrt(variance + 1e-4), atol=1e-4)
+
+
+def by_windows(q, x):
+    """What pixels add to blocks, window by window and filter by filter: [B, h, w, 8]."""
+    B, H, W, _ = x.shape
+    ycbcr = np.concatenate([x @ np.array([[0.299], [0.587], [0.114]]), x @ CHROMA], axis=-1)
+    padded = np.pad(ycbcr, ((0, 0), (4, 4), (4, 4), (0, 0)), "edge")
+    # [tile row, tile column, pixel row, pixel column, channel, filter] of a window
+    kernel = q["filters"]["kernel"].reshape(4, 4, 3, 2, 2, 4).transpose(3, 4, 0, 1, 2, 5)
+    kernel = kernel - kernel.mean((0, 1, 2, 3), keepdims=True)
+    out = np.zeros((B, H // 8, W // 8, 8))
+    for b, i, j in np.ndindex(B, H // 8, W // 8):
+        found = []
+        for down, across in np.ndindex(3, 3):
+            y, x0 = 8 * i + 4 * down, 8 * j + 4 * across
+            window = padded[b, y : y + 8, x0 : x0 + 8].reshape(2, 4, 2, 4, 3)
+            found.append(np.einsum("aibjc,abijcf->f", window, kernel))
+        hidden = np.arcsinh(np.concatenate(found)) @ q["up"]["kernel"] + q["up"]["bias"]
+        gelu = 0.5 * hidden * (1 + np.tanh(np.sqrt(2 / np.pi) * (hidden + 0.044715 * hidden**3)))
+        out[b, i, j] = gelu @ q["down"]["kernel"]
+    return out
+
+
+def test_pixels_of_one_colour_say_nothing(params):
+    """Brightness and colour alone must not tell: of even pictures all say the same."""
+    grey = np.full((1, 32, 48, 3), 90, np.uint8)
+    found = [
+        np.asarray(by_windows(jax.tree.map(np.float64, params["windows"]), x))
+        for x in (grey, grey + np.array([60, 0, 20], np.uint8))
+    ]
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+    assert abs(found[0]).max() > 0
 
 
 def test_network_against_numpy(params):
@@ -258,13 +229,11 @@ def test_network_against_numpy(params):
             out[b] = linear(q["down"], gelu(y)).reshape(n.shape[1:])
         return out
 
-    levels = np.asarray(level_features(x, np.ones((2, 6, 8), bool)), np.float64)
     blocks = linear(p["embed"], np.asarray(block_features(x), np.float64))
-    blocks = compare(p["block"], blocks + linear(p["block_levels"], levels))
+    blocks = compare(p["block"], blocks + by_windows(p["windows"], x))
     quads = norm(blocks).reshape(2, 3, 2, 4, 2, 8).transpose(0, 1, 3, 2, 4, 5).reshape(2, 3, 4, 32)
     colours = linear(p["colours"], np.asarray(colour_features(x), np.float64))
-    of_cells = linear(p["cell_levels"], levels.reshape(2, 3, 2, 4, 2, -1).mean((2, 4)))
-    cells = compare(p["cells0"], linear(p["merge"], quads) + colours + of_cells)
+    cells = compare(p["cells0"], linear(p["merge"], quads) + colours)
     cells = cells + alike(p["alike1"], norm(cells))
     fine = linear(p["spread"], norm(cells)).repeat(2, axis=1).repeat(2, axis=2)
     fine = linear(p["skip"], norm(blocks)) + fine
@@ -296,14 +265,16 @@ def windows_of(photo, places_RxCx2):
 def test_cells_taken_out_of_a_photo_have_the_features_that_they_have_in_it():
     x = photos(64, 96, 1)
     places = np.stack(np.mgrid[0:4:2, 1:6:2], axis=-1)
-    mask = np.ones((1, 4, 6), bool)
-    windows = windows_of(x[0], places)[None]
-    blocks, levels, colours = features_of_cells(windows, mask)
-    inner = windows[:, :, :, 8:24, 8:24].transpose(0, 1, 3, 2, 4, 5).reshape(1, 32, 48, 3)
-    np.testing.assert_array_equal(levels, level_features(inner, mask))
+    blocks, colours, tiles = features_of_cells(windows_of(x[0], places)[None])
     whole = np.asarray(block_features(x)).reshape(1, 4, 2, 6, 2, -1)[:, ::2, :, 1::2]
     np.testing.assert_allclose(blocks, whole.reshape(1, 4, 6, -1), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(colours, np.asarray(colour_features(x))[:, ::2, 1::2], atol=1e-4)
+    of_photo = np.asarray(pixel_tiles(x))[0]
+    for row, column in np.ndindex(2, 3):
+        y, x0 = 4 * places[row, column]
+        np.testing.assert_allclose(
+            tiles[0, row, column], of_photo[y : y + 6, x0 : x0 + 6], atol=1e-4
+        )
 
 
 def test_all_cells_of_a_photo_are_judged_as_the_photo_is(params):
