@@ -101,7 +101,7 @@ class TamperingMap(nnx.Module):
         self.merge = nnx.Linear(4 * c.block_width, c.width, rngs=rngs)
         self.colours = nnx.Linear(NUM_COLOUR_FEATURES, c.width, use_bias=False, rngs=rngs)
         if c.windows:
-            self.windows = Windows(*c.windows, c.block_width, rngs)
+            self.windows = Windows(c, rngs)
         for k, radius in enumerate(c.radii):
             setattr(self, f"cells{k}", Comparison(c.width, c.hidden, radius, c.references, rngs))
         for k in c.alike:
@@ -163,7 +163,8 @@ class TamperingMap(nnx.Module):
 class Windows(nnx.Module):
     """What the pixels of each block and 4 more to each side add to it."""
 
-    def __init__(self, filters: int, hidden: int, width: int, rngs: nnx.Rngs):
+    def __init__(self, config: TamperingMapConfig, rngs: nnx.Rngs):
+        filters, hidden = config.windows
         # Of the four tiles of a window, side by side, so that each tile is multiplied once.
         fan_in = nnx.initializers.normal((12 * TILE**2) ** -0.5)
         self.filters = nnx.Linear(
@@ -171,7 +172,9 @@ class Windows(nnx.Module):
         )
         self.up = nnx.Linear(9 * filters, hidden, rngs=rngs)
         zeros = nnx.initializers.zeros
-        self.down = nnx.Linear(hidden, width, use_bias=False, kernel_init=zeros, rngs=rngs)
+        self.down = nnx.Linear(
+            hidden, config.block_width, use_bias=False, kernel_init=zeros, rngs=rngs
+        )
 
     def __call__(self, tiles: jax.Array) -> jax.Array:
         """[B, R, C, 2 y + 2, 2 x + 2, 48] -> [B, R y, C x, width]: parts of y x x blocks."""

@@ -167,8 +167,8 @@ def test_the_share_goes_by_the_odds_of_both_scores():
 def test_the_cut_gains_in_large_photos_and_loses_in_small_compressed_ones():
     assert gain_of_cut(LARGE, 0.0) == gain_of_cut(4000, 1.0) == 3.5
     assert gain_of_cut(LARGE - 1, 1.0) == gain_of_cut(SMALL + 1, 1.0) == gain_of_cut(384, 0.0) == 0
-    assert gain_of_cut(SMALL, 0.4) == gain_of_cut(SMALL, 2.0) == -1.5
-    assert gain_of_cut(SMALL, 0.2) == pytest.approx(-0.75)
+    assert gain_of_cut(SMALL, 0.4) == gain_of_cut(SMALL, 2.0) == -1.0
+    assert gain_of_cut(SMALL, 0.2) == pytest.approx(-0.5)
 
 
 def test_a_mixture_weighs_what_both_maps_say():
