@@ -12,20 +12,14 @@ from PIL import Image
 from exif_jax.data.histories import encode
 from exif_jax.models import tampering_map
 from exif_jax.models.config import ModelConfigError, map_config_from_dict
+from exif_jax.models.map_blocks import AlikeComparison, local_mean, normalized, reference
 from exif_jax.models.map_features import (
     block_features,
     colour_features,
     features_of_cells,
     pixel_tiles,
 )
-from exif_jax.models.tampering_map import (
-    AlikeComparison,
-    TamperingMapConfig,
-    local_mean,
-    map_param_shapes,
-    normalized,
-    reference,
-)
+from exif_jax.models.tampering_map import TamperingMapConfig, map_param_shapes
 from exif_jax.models.vit import log_spectrum
 
 map_logits = jax.jit(tampering_map.map_logits, static_argnums=0)
