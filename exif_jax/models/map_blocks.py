@@ -28,7 +28,6 @@ class Windows(nnx.Module):
 
     def __init__(self, config: TamperingMapConfig, rngs: nnx.Rngs):
         filters, hidden = config.windows
-        # Of the four tiles of a window, side by side, so that each tile is multiplied once.
         fan_in = nnx.initializers.normal((12 * TILE**2) ** -0.5)
         self.filters = nnx.Linear(
             3 * TILE**2, 4 * filters, use_bias=False, kernel_init=fan_in, rngs=rngs
@@ -46,14 +45,11 @@ class Windows(nnx.Module):
         # Filters without a mean: neither brightness nor a colour alone says anything.
         kernel = self.filters.kernel[...].reshape(TILE**2, 3, 4, -1)
         kernel = kernel - kernel.mean((0, 2), keepdims=True)
-        of_tiles = tiles.reshape(N * rows * columns, -1) @ kernel.reshape(tiles.shape[-1], -1)
-        of_tiles = of_tiles.reshape(N, rows, columns, 4, -1)
-        found = (
-            of_tiles[:, :-1, :-1, 0]
-            + of_tiles[:, :-1, 1:, 1]
-            + of_tiles[:, 1:, :-1, 2]
-            + of_tiles[:, 1:, 1:, 3]
-        )
+        kernel = kernel.transpose(2, 0, 1, 3).reshape(4 * tiles.shape[-1], -1)
+        tiles = tiles.reshape(N, rows, columns, -1)
+        corners = (tiles[:, :-1, :-1], tiles[:, :-1, 1:], tiles[:, 1:, :-1], tiles[:, 1:, 1:])
+        found = jnp.concatenate(corners, axis=-1).reshape(-1, kernel.shape[0]) @ kernel
+        found = found.reshape(N, rows - 1, columns - 1, -1)
         found = jnp.arcsinh(found)  # edges differ by factors
         around = [
             found[:, down : down + 2 * y : 2, across : across + 2 * x : 2]
