@@ -28,6 +28,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.model.alike = (2, 4)
     c.model.head_width = 32
     c.model.windows = (48, 96)
+    c.model.convolutions = (128, 128)
 
     c.optim = ml_collections.ConfigDict()  # configs/vit_b.py explains these
     c.optim.schedule = "wsd"

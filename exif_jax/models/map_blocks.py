@@ -125,6 +125,24 @@ class AlikeComparison(nnx.Module):
         return self.down(jax.nn.gelu(y)).reshape(B, h, w, C)
 
 
+class Convolution(nnx.Module):
+    """What a residual block adds: each place beside the eight around it, by where they lie.
+
+    Local means tell no direction; borders of objects have one.
+    """
+
+    def __init__(self, width: int, hidden: int, rngs: nnx.Rngs):
+        self.up = nnx.Conv(width, hidden, (3, 3), rngs=rngs)
+        zeros = nnx.initializers.zeros
+        self.down = nnx.Linear(hidden, width, use_bias=False, kernel_init=zeros, rngs=rngs)
+
+    def __call__(self, x_BxhxwxC: jax.Array, mask_Bxhxw: jax.Array) -> jax.Array:
+        """[B, h, w, C] -> [B, h, w, C]; what lies outside the mask or the photo counts as 0."""
+        B, h, w, C = x_BxhxwxC.shape
+        y = self.up(normalized(x_BxhxwxC) * mask_Bxhxw[..., None])
+        return self.down(jax.nn.gelu(y).reshape(B * h * w, -1)).reshape(B, h, w, C)
+
+
 def normalized(x: jax.Array) -> jax.Array:
     """Vectors along the last axis at root mean square 1; near 0 they stay near 0."""
     return x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + _FLOOR)

@@ -9,6 +9,7 @@ so that later blocks may leave out what earlier ones found tampered. Spectra kee
 edges in and around a block run, and whether luma and chroma change at one place, it is told by
 filters on the pixels themselves. What the cells say goes back to the blocks, where further residual
 blocks compare these with each other: regions of small pictures are mostly border at 16 pixels.
+Means tell no direction: a convolution of cells and one of blocks see on which side what lies.
 
 Shape letters: B photos, H and W pixels, h = H / 8 and w = W / 8 blocks, C channels.
 """
@@ -23,7 +24,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from exif_jax.models.map_blocks import AlikeComparison, Comparison, Windows, normalized
+from exif_jax.models.map_blocks import (
+    AlikeComparison,
+    Comparison,
+    Convolution,
+    Windows,
+    normalized,
+)
 from exif_jax.models.map_features import (
     NUM_BLOCK_FEATURES,
     NUM_COLOUR_FEATURES,
@@ -64,6 +71,7 @@ class TamperingMapConfig:
     alike: tuple[int, ...] = ()
     head_width: int = 32
     windows: tuple[int, ...] = ()
+    convolutions: tuple[int, ...] = ()
 
     def __post_init__(self):
         for name in ("block_width", "width"):
@@ -81,8 +89,10 @@ class TamperingMapConfig:
             raise ValueError(f"alike {self.alike} are not different numbers from 1 to {number}")
         if self.head_width < 1:
             raise ValueError(f"head_width {self.head_width} is not positive")
-        if len(self.windows) not in (0, 2) or any(width < 1 for width in self.windows):
-            raise ValueError(f"windows {self.windows} are not two positive numbers")
+        for name in ("windows", "convolutions"):
+            widths = getattr(self, name)
+            if len(widths) not in (0, 2) or any(width < 1 for width in widths):
+                raise ValueError(f"{name} {widths} are not two positive numbers")
 
 
 class TamperingMap(nnx.Module):
@@ -105,6 +115,10 @@ class TamperingMap(nnx.Module):
         for k, radius in enumerate(c.fine_radii):
             fine = Comparison(c.block_width, 2 * c.block_width, radius, c.references, rngs)
             setattr(self, f"fine{k}", fine)
+        if c.convolutions:
+            of_cells, of_blocks = c.convolutions
+            self.cells_around = Convolution(c.width, of_cells, rngs)
+            self.blocks_around = Convolution(c.block_width, of_blocks, rngs)
         self.out = nnx.Linear(c.block_width, 1, kernel_init=nnx.initializers.zeros, rngs=rngs)
 
     def __call__(self, photos: jax.Array, valid: jax.Array | None = None) -> jax.Array:
@@ -147,10 +161,14 @@ class TamperingMap(nnx.Module):
             cells = cells + getattr(self, f"cells{k}")(cells, cell_mask)
             if k + 1 in self.config.alike:
                 cells = cells + getattr(self, f"alike{k + 1}")(cells, cell_mask)
+            if self.config.convolutions and k + 1 == (len(self.config.radii) + 1) // 2:
+                cells = cells + self.cells_around(cells, cell_mask)
         fine = jnp.repeat(jnp.repeat(self.spread(normalized(cells)), 2, axis=1), 2, axis=2)
         fine = fine + self.skip(normalized(blocks))
         for k in range(len(self.config.fine_radii)):
             fine = fine + getattr(self, f"fine{k}")(fine, mask)
+            if self.config.convolutions and k == 0:
+                fine = fine + self.blocks_around(fine, mask)
         return self.out(jax.nn.gelu(fine))[..., 0]
 
 

@@ -157,6 +157,7 @@ def _start(run: MapConfig, initial: MapModel) -> Params:
         "fine_radii": wanted.fine_radii[: len(given.fine_radii)],
         "alike": given.alike,
         "windows": given.windows,
+        "convolutions": given.convolutions,
     }
     if not given.alike:
         shared["head_width"] = given.head_width

@@ -31,7 +31,7 @@ from exif_jax.weights.release_file import (
 PRETRAINED_MAP = PRETRAINED.with_name("tampering_map.safetensors")
 KIND = TamperingMapConfig.kind
 # What the configs of older files do not name.
-_BEFORE = {"alike": [], "head_width": 32, "windows": []}
+_BEFORE = {"alike": [], "head_width": 32, "windows": [], "convolutions": []}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -44,6 +44,7 @@ TINY = TamperingMapConfig(
     alike=(1,),
     head_width=3,
     windows=(4, 6),
+    convolutions=(5, 7),
 )
 
 
@@ -235,15 +236,26 @@ def test_network_against_numpy(params):
             out[b] = linear(q["down"], gelu(y)).reshape(n.shape[1:])
         return out
 
+    def convolved(q, v):
+        """Place by place: itself and the eight around it, 0 outside."""
+        B, h, w, _ = v.shape
+        padded = np.pad(norm(v), ((0, 0), (1, 1), (1, 1), (0, 0)))
+        out = np.zeros_like(v)
+        for b, i, j in np.ndindex(B, h, w):
+            around = padded[b, i : i + 3, j : j + 3]
+            y = np.einsum("abc,abcd->d", around, q["up"]["kernel"]) + q["up"]["bias"]
+            out[b, i, j] = v[b, i, j] + linear(q["down"], gelu(y))
+        return out
+
     blocks = linear(p["embed"], np.asarray(block_features(x), np.float64))
     blocks = compare(p["block"], blocks + by_windows(p["windows"], x))
     quads = norm(blocks).reshape(2, 3, 2, 4, 2, 8).transpose(0, 1, 3, 2, 4, 5).reshape(2, 3, 4, 32)
     colours = linear(p["colours"], np.asarray(colour_features(x), np.float64))
     cells = compare(p["cells0"], linear(p["merge"], quads) + colours)
-    cells = cells + alike(p["alike1"], norm(cells))
+    cells = convolved(p["cells_around"], cells + alike(p["alike1"], norm(cells)))
     fine = linear(p["spread"], norm(cells)).repeat(2, axis=1).repeat(2, axis=2)
     fine = linear(p["skip"], norm(blocks)) + fine
-    fine = compare(p["fine1"], compare(p["fine0"], fine))
+    fine = compare(p["fine1"], convolved(p["blocks_around"], compare(p["fine0"], fine)))
     expected = linear(p["out"], gelu(fine))[..., 0]
     np.testing.assert_allclose(found, expected, atol=2e-4)
 

@@ -148,8 +148,9 @@ def test_weights_can_be_gone_on_from(pool, tmp_path):
 
 
 def test_a_deeper_network_begins_with_what_the_smaller_one_says(pool):
-    small = dataclasses.replace(parse_map_config(config(pool)).model, windows=())
+    small = dataclasses.replace(parse_map_config(config(pool)).model, windows=(), convolutions=())
     deep = dataclasses.replace(small, radii=(3, 5), alike=(1, 2), fine_radii=(3, 3), windows=(4, 6))
+    deep = dataclasses.replace(deep, convolutions=(5, 7))
     rng = np.random.default_rng(1)
     params = init_map_params(small, jax.random.key(0))
     params = jax.tree.map(lambda x: x + rng.normal(0, 0.1, x.shape).astype(np.float32), params)
@@ -162,6 +163,7 @@ def test_a_deeper_network_begins_with_what_the_smaller_one_says(pool):
     fresh = flatten_params(grown)
     assert all(np.abs(fresh[f"alike2/{name}/kernel"]).max() > 0 for name in ("query", "key", "up"))
     assert all(np.abs(fresh[f"windows/{name}/kernel"]).max() > 0 for name in ("filters", "up"))
+    assert np.abs(fresh["cells_around/up/kernel"]).max() > 0
     with pytest.raises(
         ValueError, match="unexpected: alike2"
     ):  # a smaller one does not take all of it
