@@ -43,6 +43,7 @@ class Windows(nnx.Module):
         B, R, C, rows, columns, _ = tiles.shape
         y, x, N = rows // 2 - 1, columns // 2 - 1, B * R * C
         # Filters without a mean: neither brightness nor a colour alone says anything.
+        # [pixel of a tile, channel, tile of the window, filter]
         kernel = self.filters.kernel[...].reshape(TILE**2, 3, 4, -1)
         kernel = kernel - kernel.mean((0, 2), keepdims=True)
         kernel = kernel.transpose(2, 0, 1, 3).reshape(4 * tiles.shape[-1], -1)

@@ -354,6 +354,8 @@ def test_config_survives_plain_types():
         ({"alike": (1, 1)}, "different"),
         ({"head_width": 0}, "positive"),
         ({"hidden": 0}, "positive"),
+        ({"windows": (4, 0)}, "windows is 0"),
+        ({"convolutions": (4,)}, "convolutions .* two positive"),
         ({"hidden": "x"}, "type"),
     ],
 )
