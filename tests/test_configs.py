@@ -5,6 +5,7 @@ import importlib
 import pathlib
 
 import jax
+import numpy as np
 import pytest
 
 from configs import ablations, tampering_map, vit_ti_128, vit_ti_cpu
@@ -13,6 +14,7 @@ from exif_jax.training.config import make_model_config, parse_config
 from exif_jax.training.map_config import parse_map_config
 from exif_jax.training.map_state import init_map_state
 from exif_jax.training.step_config import make_step_config
+from exif_jax.weights.map_file import load_map
 
 NAMES = sorted(p.stem for p in (pathlib.Path(__file__).parents[1] / "configs").glob("[!_]*.py"))
 MESH = sharding.make_mesh(-1, 1)
@@ -42,10 +44,11 @@ def test_a_config_begins(name):
         assert set(config[group]) == set(explained[group])
 
 
-def test_the_learned_maps_config_begins():
-    run = parse_map_config(tampering_map.get_config())
-    shapes = jax.eval_shape(functools.partial(init_map_state, run), jax.random.key(0))
-    assert 1e6 < sum(x.size for x in jax.tree.leaves(shapes.params)) < 1.1e6
+def test_the_learned_maps_config_begins_a_network_of_the_shape_that_ships():
+    run, ships = parse_map_config(tampering_map.get_config()), load_map()
+    assert run.model == ships.config
+    shapes = jax.eval_shape(functools.partial(init_map_state, run), jax.random.key(0)).params
+    assert jax.tree.map(np.shape, shapes) == jax.tree.map(np.shape, ships.params)
 
 
 def test_the_runs_of_the_weights_that_ship():
